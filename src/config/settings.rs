@@ -1,0 +1,423 @@
+//! The settings the program runs with: parsed, compiled and cross-checked once, so that nothing downstream
+//! validates again. One immutable value a reload swaps whole.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use globset::GlobMatcher;
+use http::{HeaderName, HeaderValue, Method};
+use ipnet::IpNet;
+use regex::Regex;
+
+use crate::policy::rules::{CacheRules, KeyRules};
+
+/// Everything that a configuration file and the command line say.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where clients connect. At least one.
+    pub listeners: Vec<Listener>,
+    /// Where `/metrics`, `/healthz` and `/readyz` are served; `None`: not at all.
+    pub metrics: Option<SocketAddr>,
+    /// The control API; `None`: not at all.
+    pub control: Option<Control>,
+    /// Named upstreams, in the file's order. Routes refer to them by index.
+    pub upstreams: Vec<Arc<Upstream>>,
+    /// Routes in order; the first match wins. A request that matches none is answered 404.
+    pub routes: Vec<Arc<Route>>,
+    /// Static-file classes in order; the first whose extension and Content-Type both match wins.
+    pub static_classes: Vec<Arc<StaticClass>>,
+    /// The memory tier.
+    pub memory: MemoryTier,
+    /// Bounds of what is accepted from clients.
+    pub limits: Limits,
+    /// Deadlines of the client side.
+    pub client_timeouts: ClientTimeouts,
+    /// Peers whose X-Forwarded-* and Forwarded fields are believed. Empty by default.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Clients that may use request directives that force a forward, and the debug header. Loopback by default.
+    pub trusted_clients: Vec<IpNet>,
+    /// How caching is turned off for debugging.
+    pub debug: Debug,
+    /// Access log.
+    pub access_log: AccessLog,
+    /// Filter of the diagnostic log, in `tracing_subscriber::EnvFilter` syntax, e.g. `info`.
+    pub log_level: String,
+    /// Longest time that requests in flight get to finish on SIGTERM, or when their listener is removed.
+    pub shutdown_grace: Duration,
+    /// Worker threads; 0: one a core.
+    pub workers: usize,
+}
+
+/// A listening socket for clients.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listener {
+    /// Address and port; port 0 picks a free one.
+    pub address: SocketAddr,
+    /// TLS; `None`: cleartext HTTP/1.1 and HTTP/2 with prior knowledge.
+    pub tls: Option<ListenerTls>,
+}
+
+/// Certificates of a TLS listener, chosen by SNI; the first serves clients that name no known host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListenerTls {
+    /// Certificate chains with their keys, at least one.
+    pub certificates: Vec<CertificateFiles>,
+    /// Offer HTTP/2 by ALPN.
+    pub http2: bool,
+}
+
+/// PEM files of one certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertificateFiles {
+    /// Certificate chain, leaf first.
+    pub cert: PathBuf,
+    /// Private key.
+    pub key: PathBuf,
+}
+
+/// The control API.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Control {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Bearer token from file or environment. `None`: read from `token_file`, which is generated (mode 0600) at
+    /// the first start.
+    pub token: Option<String>,
+    /// Where a generated token is kept.
+    pub token_file: PathBuf,
+    /// Host values accepted beside the listening address and `localhost` (against DNS rebinding).
+    pub allowed_hosts: Vec<String>,
+}
+
+/// A named group of servers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Upstream {
+    /// The name that routes, metrics and logs use.
+    pub name: String,
+    /// Its servers, at least one; tried in turn.
+    pub servers: Vec<UpstreamServer>,
+    /// Deadlines towards its servers; a route may replace them.
+    pub timeouts: UpstreamTimeouts,
+    /// Most connections to one server, idle ones included.
+    pub max_connections: usize,
+    /// Most idle connections kept to one server.
+    pub max_idle: usize,
+    /// An idle connection is closed after this long.
+    pub idle_timeout: Duration,
+    /// Longest wait for a connection when `max_connections` are in use.
+    pub queue_timeout: Duration,
+    /// What is sent as Host.
+    pub host: UpstreamHost,
+    /// Protocol spoken to its servers.
+    pub protocol: UpstreamProtocol,
+    /// Extra PEM file of certificate authorities for https servers; the system's store otherwise.
+    pub ca_file: Option<PathBuf>,
+}
+
+/// One server of an upstream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UpstreamServer {
+    /// `https` or `http`.
+    pub tls: bool,
+    /// Host name or address, without brackets for IPv6.
+    pub host: String,
+    /// Port, the scheme's default filled in.
+    pub port: u16,
+}
+
+/// What Host an upstream receives.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum UpstreamHost {
+    /// The client's: legacy apps build links from it.
+    #[default]
+    Client,
+    /// The server's own host and port.
+    Server,
+    /// This one.
+    Fixed(HeaderValue),
+}
+
+/// Protocol spoken to an upstream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum UpstreamProtocol {
+    /// HTTP/1.1.
+    #[default]
+    Http1,
+    /// HTTP/2: by ALPN over https, prior knowledge over http. What gRPC needs.
+    Http2,
+}
+
+/// Deadlines towards an upstream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UpstreamTimeouts {
+    /// TCP (and TLS) connection set-up.
+    pub connect: Duration,
+    /// From the end of the request head to the first byte of the response head.
+    pub first_byte: Duration,
+    /// Longest pause within a body, either way.
+    pub idle: Duration,
+}
+
+/// A route: what it matches and what then happens.
+#[derive(Clone, Debug)]
+pub struct Route {
+    /// Name in metrics, logs and explanations.
+    pub name: String,
+    /// What it matches; all given conditions must hold.
+    pub matches: RouteMatch,
+    /// Index into [`Settings::upstreams`].
+    pub upstream: usize,
+    /// Whether its responses are cached at all.
+    pub cache_enabled: bool,
+    /// Cache rules.
+    pub cache: CacheRules,
+    /// Methods whose responses are looked up and stored: GET and HEAD, or fewer.
+    pub cache_methods: Vec<Method>,
+    /// Cache key additions and removals.
+    pub key: KeyRules,
+    /// Whether static-file classes apply.
+    pub static_files: bool,
+    /// Compression; `None`: off.
+    pub compression: Option<Compression>,
+    /// Edits of request fields before forwarding, in order.
+    pub request_headers: Vec<HeaderEdit>,
+    /// Edits of response fields before the client, in order.
+    pub response_headers: Vec<HeaderEdit>,
+    /// Deadlines instead of the upstream's.
+    pub timeouts: Option<UpstreamTimeouts>,
+    /// Largest request body, in bytes.
+    pub max_request_body: u64,
+}
+
+/// Conditions of a route. Empty lists match everything; all given must hold.
+#[derive(Clone, Debug, Default)]
+pub struct RouteMatch {
+    /// Host without port, exact or wildcard.
+    pub hosts: Vec<HostPattern>,
+    /// Path patterns; one must match.
+    pub paths: Vec<PathPattern>,
+    /// Methods; one must match.
+    pub methods: Vec<Method>,
+    /// Request fields; all must match.
+    pub headers: Vec<ValueMatch<HeaderName>>,
+    /// Query parameters; all must match.
+    pub query: Vec<ValueMatch<String>>,
+    /// Names of cookies that must all be present.
+    pub cookies: Vec<String>,
+}
+
+/// A host pattern, compared without regard to case.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HostPattern {
+    /// This host, lower case.
+    Exact(String),
+    /// `*.example.org`: any host that ends in `.example.org` (stored with the leading dot, lower case).
+    Suffix(String),
+}
+
+/// A path pattern, compared with the path as received, without the query.
+#[derive(Clone, Debug)]
+pub enum PathPattern {
+    /// `path = "= /exact"`: this path alone.
+    Exact(String),
+    /// `path = "/prefix/"`: paths that begin so.
+    Prefix(String),
+    /// `path = "/a/**/*.html"`: a glob, `*` within a segment and `**` across.
+    Glob(GlobMatcher),
+    /// `path = "~ ^/v[0-9]+/"`: a regular expression.
+    Regex(Regex),
+}
+
+/// A named thing that must be present, or have a value.
+#[derive(Clone, Debug)]
+pub struct ValueMatch<N> {
+    /// Its name.
+    pub name: N,
+    /// What the value must be.
+    pub value: ValuePattern,
+}
+
+/// What a value must be.
+#[derive(Clone, Debug)]
+pub enum ValuePattern {
+    /// Anything, but present.
+    Present,
+    /// Exactly this.
+    Exact(String),
+    /// A match of this.
+    Regex(Regex),
+}
+
+/// One edit of header fields.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HeaderEdit {
+    /// Replace all fields of that name by this one.
+    Set(HeaderName, HeaderValue),
+    /// Add a further field.
+    Add(HeaderName, HeaderValue),
+    /// Add only when there is none of that name.
+    Default(HeaderName, HeaderValue),
+    /// Remove all of that name.
+    Remove(HeaderName),
+}
+
+/// Content codings that larder applies itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Compression {
+    /// Codings offered, most preferred first among equal q-values.
+    pub codings: Vec<CompressionCoding>,
+    /// Bodies smaller than this many bytes are left alone.
+    pub min_size: u64,
+    /// Media types that are compressed: `type/subtype`, `type/*` or `*+suffix`, lower case.
+    pub types: Vec<String>,
+}
+
+/// A coding with its level.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CompressionCoding {
+    /// Which coding.
+    pub coding: Coding,
+    /// Level in the coding's own scale: gzip 1..=9, br 0..=11, zstd 1..=19.
+    pub level: i32,
+}
+
+/// Content codings larder can apply (RFC 9110 §8.4.1, RFC 7932, RFC 8878).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Coding {
+    /// `gzip`
+    Gzip,
+    /// `br`
+    Brotli,
+    /// `zstd`
+    Zstd,
+}
+
+/// Files that deserve long freshness: recognised by extension AND Content-Type.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StaticClass {
+    /// Name, e.g. `fonts`.
+    pub name: String,
+    /// File extensions, lower case, without dot.
+    pub extensions: Vec<String>,
+    /// Media types: `type/subtype` or `type/*`, lower case.
+    pub types: Vec<String>,
+    /// Freshness lifetime given to browsers and to the cache.
+    pub max_age: Duration,
+    /// Freshness lifetime for versioned URLs (content hash in the name, `?v=`), sent with `immutable`; `None`:
+    /// versioned URLs are nothing special.
+    pub versioned_max_age: Option<Duration>,
+    /// Replace a Cache-Control that the upstream sent.
+    pub override_upstream: bool,
+}
+
+/// The memory tier.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemoryTier {
+    /// Budget in bytes for stored responses: keys, fields, bodies and overhead, fills in progress included.
+    pub size: u64,
+    /// Longest time a request waits for another's fetch of the same key (collapsing).
+    pub collapse_wait: Duration,
+    /// How long a key whose answer proved uncacheable is not collapsed again.
+    pub uncacheable_memory: Duration,
+}
+
+/// Bounds of what is accepted from clients.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of a request head.
+    pub head: usize,
+    /// Bytes of one field line.
+    pub field: usize,
+    /// Number of fields.
+    pub fields: usize,
+    /// Bytes of a request target.
+    pub uri: usize,
+    /// Open client connections; further ones wait in the kernel's backlog.
+    pub connections: usize,
+    /// HTTP/2 streams a connection.
+    pub http2_streams: u32,
+    /// Ranges in one Range field; more: the field is ignored.
+    pub ranges: usize,
+}
+
+/// Deadlines of the client side.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientTimeouts {
+    /// From the first byte to the end of a request head (and for the TLS handshake).
+    pub header: Duration,
+    /// Longest pause within a request body or while the client takes no bytes of a response.
+    pub idle: Duration,
+    /// An idle connection is closed after this long.
+    pub keep_alive: Duration,
+}
+
+/// How caching is turned off for debugging.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Debug {
+    /// Turns the cache off for everybody.
+    pub bypass_all: bool,
+    /// A request with this field, from a trusted client, bypasses the cache.
+    pub bypass_header: Option<HeaderName>,
+}
+
+/// Where and how requests are logged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccessLog {
+    /// Where to.
+    pub target: LogTarget,
+    /// In which format.
+    pub format: LogFormat,
+}
+
+/// Where the access log goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LogTarget {
+    /// Nowhere.
+    Off,
+    /// Standard output.
+    Stdout,
+    /// Appended to a file, reopened on SIGHUP.
+    File(PathBuf),
+}
+
+/// Format of the access log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// One JSON object a line.
+    Json,
+    /// The combined format, with the cache outcome appended.
+    Combined,
+}
+
+impl Coding {
+    /// The token used in Accept-Encoding and Content-Encoding.
+    pub const fn token(self) -> &'static str {
+        match self {
+            Coding::Gzip => "gzip",
+            Coding::Brotli => "br",
+            Coding::Zstd => "zstd",
+        }
+    }
+}
+
+impl UpstreamServer {
+    /// `host:port` as it stands in a Host field, brackets around IPv6, default ports left out.
+    pub fn authority(&self) -> String {
+        let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
+        let default = if self.tls { 443 } else { 80 };
+        if self.port == default { host } else { format!("{host}:{}", self.port) }
+    }
+}
+
+impl std::fmt::Debug for Control {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Control")
+            .field("address", &self.address)
+            .field("token", &self.token.as_ref().map(|_| "***"))
+            .field("token_file", &self.token_file)
+            .field("allowed_hosts", &self.allowed_hosts)
+            .finish()
+    }
+}

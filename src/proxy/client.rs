@@ -1,0 +1,37 @@
+//! What the request path knows of the connection a request came on.
+
+use std::net::SocketAddr;
+use std::sync::OnceLock;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+
+use super::refusal::Refusal;
+
+/// A client's connection, as the request path sees it.
+#[derive(Debug)]
+pub struct Client {
+    /// The other end.
+    pub peer: SocketAddr,
+    /// Our end.
+    pub local: SocketAddr,
+    /// Whether the client speaks TLS to us.
+    pub tls: bool,
+    /// Set once by the inspection of HTTP/1 bytes when it meets a head that must be refused. The connection layer
+    /// then hands hyper a stand-in request of method [`Client::REFUSED_METHOD`], so that the answer takes its turn
+    /// behind those to earlier requests.
+    pub refused: OnceLock<Refusal>,
+    /// Interim (1xx) heads to be written ahead of the response to the current HTTP/1.1 request; taken by the
+    /// connection layer at its next write. Always empty on HTTP/2.
+    pub interim: Mutex<Vec<Bytes>>,
+}
+
+impl Client {
+    /// The method of the stand-in for a refused head. A client that sends it itself has `refused` unset.
+    pub const REFUSED_METHOD: &'static str = "LARDER-REFUSED";
+
+    /// A connection without refusals.
+    pub fn new(peer: SocketAddr, local: SocketAddr, tls: bool) -> Self {
+        Client { peer, local, tls, refused: OnceLock::new(), interim: Mutex::new(Vec::new()) }
+    }
+}
