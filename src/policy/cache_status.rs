@@ -1,0 +1,150 @@
+//! The Cache-Status member that larder adds to every response (RFC 9211).
+
+use std::fmt::Write;
+
+use http::{HeaderValue, StatusCode};
+
+use super::reason::{ForwardReason, NoStoreReason, Outcome, StaleReason};
+
+/// Everything that was decided about a request; the source of Cache-Status, log, metric and explanation alike.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Verdict {
+    /// Served from a stored response.
+    pub hit: bool,
+    /// Why it was forwarded.
+    pub forward: Option<ForwardReason>,
+    /// Status of the forwarded request's response, said only where it differs from what the client gets.
+    pub forward_status: Option<StatusCode>,
+    /// Whether another request's fetch was joined.
+    pub collapsed: bool,
+    /// Whether the response was stored.
+    pub stored: bool,
+    /// Why not.
+    pub no_store: Option<NoStoreReason>,
+    /// Why something stale was served.
+    pub stale: Option<StaleReason>,
+    /// Remaining freshness in seconds of what was served from the cache or stored.
+    pub ttl: Option<i64>,
+    /// A word for an answer that larder made itself: a refusal or a failed upstream.
+    pub error: Option<&'static str>,
+    /// Whether it was refused before the cache was asked.
+    pub refused: bool,
+}
+
+impl Verdict {
+    /// The outcome for log and metrics.
+    pub fn outcome(&self) -> Outcome {
+        match self.forward {
+            _ if self.refused => Outcome::Refused,
+            _ if self.stale.is_some() => Outcome::Stale,
+            None if self.error.is_some() => Outcome::Failed,
+            None => Outcome::Hit,
+            Some(_) if self.error.is_some() => Outcome::Failed,
+            Some(_) if self.forward_status == Some(StatusCode::NOT_MODIFIED) && self.stored => Outcome::Revalidated,
+            Some(_) if self.collapsed => Outcome::Collapsed,
+            Some(reason) if reason.is_bypass() => Outcome::Bypass,
+            Some(_) => Outcome::Miss,
+        }
+    }
+
+    /// The one word that tells most about why: an error, else why it was stale, else why it was not stored, else why
+    /// it was forwarded. `None` for a plain hit.
+    pub fn reason(&self) -> Option<&'static str> {
+        let why_forwarded = self.forward.map(|reason| reason.word());
+        let bypassed = self.forward.is_some_and(|reason| reason.is_bypass());
+        self.error
+            .or(self.stale.map(|reason| reason.word()))
+            .or(if bypassed { why_forwarded } else { None })
+            .or(self.no_store.map(|reason| reason.word()))
+            .or(why_forwarded)
+    }
+
+    /// The member, e.g. `larder; fwd=stale; fwd-status=304; stored; ttl=60`.
+    pub fn render(&self) -> HeaderValue {
+        let mut text = String::with_capacity(64);
+        text.push_str("larder");
+        if self.hit {
+            text.push_str("; hit");
+        }
+        if let Some(reason) = self.forward.filter(|_| !self.hit) {
+            let _ = write!(text, "; fwd={}", reason.fwd());
+        }
+        if let Some(status) = self.forward_status.filter(|_| !self.hit) {
+            let _ = write!(text, "; fwd-status={}", status.as_u16());
+        }
+        if let Some(ttl) = self.ttl.filter(|_| self.hit || self.stored) {
+            let _ = write!(text, "; ttl={ttl}");
+        }
+        if self.stored && !self.hit {
+            text.push_str("; stored");
+        }
+        if self.collapsed {
+            text.push_str("; collapsed");
+        }
+        let said = self.forward.filter(|_| !self.hit).map(ForwardReason::fwd);
+        if let Some(word) = self.reason().filter(|word| Some(*word) != said) {
+            let _ = write!(text, "; detail={word}");
+        }
+        HeaderValue::from_str(&text).expect("words and numbers are visible ASCII")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn members_as_rfc_9211_writes_them() {
+        let verdict = Verdict::default;
+        for (verdict, text, outcome) in [
+            (Verdict { hit: true, ttl: Some(30), ..verdict() }, "larder; hit; ttl=30", Outcome::Hit),
+            (
+                Verdict { forward: Some(ForwardReason::UriMiss), stored: true, ttl: Some(60), ..verdict() },
+                "larder; fwd=uri-miss; ttl=60; stored",
+                Outcome::Miss,
+            ),
+            (
+                Verdict {
+                    forward: Some(ForwardReason::UriMiss),
+                    no_store: Some(NoStoreReason::SetCookie),
+                    ..verdict()
+                },
+                "larder; fwd=uri-miss; detail=set-cookie",
+                Outcome::Miss,
+            ),
+            (
+                Verdict {
+                    forward: Some(ForwardReason::CookieRequest),
+                    no_store: Some(NoStoreReason::Bypass),
+                    ..verdict()
+                },
+                "larder; fwd=bypass; detail=cookie-request",
+                Outcome::Bypass,
+            ),
+            (
+                Verdict {
+                    forward: Some(ForwardReason::Stale),
+                    forward_status: Some(StatusCode::NOT_MODIFIED),
+                    stored: true,
+                    ttl: Some(9),
+                    ..verdict()
+                },
+                "larder; fwd=stale; fwd-status=304; ttl=9; stored",
+                Outcome::Revalidated,
+            ),
+            (
+                Verdict { hit: true, stale: Some(StaleReason::IfError), ttl: Some(-3), ..verdict() },
+                "larder; hit; ttl=-3; detail=stale-if-error",
+                Outcome::Stale,
+            ),
+            (
+                Verdict { forward: Some(ForwardReason::UriMiss), collapsed: true, stored: true, ..verdict() },
+                "larder; fwd=uri-miss; stored; collapsed",
+                Outcome::Collapsed,
+            ),
+        ] {
+            assert_eq!(verdict.render().to_str().unwrap(), text);
+            assert_eq!(verdict.outcome(), outcome, "{text}");
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! HTTP dates (RFC 9110 §5.6.7) as [`Timestamp`]s.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use super::time::Timestamp;
+
+/// Parses an HTTP-date in any of its three formats; `None` when it is none of them.
+pub fn parse(text: &str) -> Option<Timestamp> {
+    let time = httpdate::parse_http_date(text.trim()).ok()?;
+    let millis = match time.duration_since(UNIX_EPOCH) {
+        Ok(after) => i64::try_from(after.as_millis()).ok()?,
+        Err(before) => -i64::try_from(before.duration().as_millis()).ok()?,
+    };
+    Some(Timestamp::from_millis(millis))
+}
+
+/// The IMF-fixdate of a moment. Moments outside 1970..9999 are brought to the nearest end.
+pub fn format(at: Timestamp) -> HeaderValue {
+    const LAST_SECOND_OF_9999: i64 = 253_402_300_799;
+    let secs = at.as_secs().clamp(0, LAST_SECOND_OF_9999) as u64;
+    let time: SystemTime = UNIX_EPOCH + Duration::from_secs(secs);
+    HeaderValue::from_str(&httpdate::fmt_http_date(time)).expect("an HTTP-date is visible ASCII")
+}
+
+/// The date in a field: `None` when absent, `Some(None)` when present but no date, or when several differ.
+pub(super) fn field(headers: &HeaderMap, name: &HeaderName) -> Option<Option<Timestamp>> {
+    let mut lines = headers.get_all(name).iter();
+    let first = lines.next()?;
+    if lines.any(|line| line != first) {
+        return Some(None);
+    }
+    Some(first.to_str().ok().and_then(parse))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_in_all_three_formats_are_the_same_moment() {
+        // RFC 9110 §5.6.7 gives these three spellings.
+        for text in ["Sun, 06 Nov 1994 08:49:37 GMT", "Sunday, 06-Nov-94 08:49:37 GMT", "Sun Nov  6 08:49:37 1994"] {
+            assert_eq!(parse(text), Some(Timestamp::from_secs(784_111_777)), "{text}");
+        }
+    }
+
+    #[test]
+    fn dates_that_are_none_are_refused() {
+        for text in ["0", "-1", "", "never", "1994-11-06T08:49:37Z", "Sun, 06 Nov 1994 08:49:37 +0200"] {
+            assert_eq!(parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn dates_survive_a_round_trip() {
+        let at = Timestamp::from_secs(1_763_683_200);
+        assert_eq!(parse(format(at).to_str().unwrap()), Some(at));
+    }
+}

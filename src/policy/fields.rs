@@ -1,0 +1,157 @@
+//! Which header fields travel on, and which end here (RFC 9110 §7.6.1, RFC 9111 §3.1).
+
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+
+use super::directives::Elements;
+
+/// Fields that concern one connection only, named by Connection or not.
+const HOP_BY_HOP: [HeaderName; 6] = [
+    header::CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    header::TE,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+];
+
+/// Fields between a client and its proxy, which are not for the origin and not for storing (RFC 9111 §3.1).
+const PROXY: [HeaderName; 3] =
+    [header::PROXY_AUTHENTICATE, HeaderName::from_static("proxy-authentication-info"), header::PROXY_AUTHORIZATION];
+
+/// Fields that a Connection field cannot make us drop: they frame or route the message, or are ours to set.
+const NEVER_NOMINATED: [HeaderName; 12] = [
+    header::CONTENT_LENGTH,
+    header::HOST,
+    header::CACHE_CONTROL,
+    header::AUTHORIZATION,
+    header::COOKIE,
+    header::SET_COOKIE,
+    header::VIA,
+    header::FORWARDED,
+    HeaderName::from_static("x-forwarded-for"),
+    HeaderName::from_static("x-forwarded-proto"),
+    HeaderName::from_static("x-forwarded-host"),
+    header::DATE,
+];
+
+/// Removes what ends at this hop: the fields of the connection, those that Connection nominates, and those between a
+/// client and its proxy.
+pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
+    if headers.contains_key(header::CONNECTION) {
+        let nominated: Vec<HeaderName> = headers
+            .get_all(header::CONNECTION)
+            .iter()
+            .flat_map(|line| Elements(line.as_bytes()))
+            .filter_map(|name| HeaderName::from_bytes(name).ok())
+            .filter(|name| !NEVER_NOMINATED.contains(name))
+            .collect();
+        for name in nominated {
+            headers.remove(name);
+        }
+    }
+    for name in HOP_BY_HOP.iter().chain(&PROXY) {
+        headers.remove(name);
+    }
+}
+
+/// Whether a list field such as Connection or TE has this token, without regard to case.
+pub fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
+    headers.get_all(name).iter().flat_map(|line| Elements(line.as_bytes())).any(|element| {
+        let word = element.split(|byte| *byte == b';').next().unwrap_or_default();
+        word.trim_ascii().eq_ignore_ascii_case(token.as_bytes())
+    })
+}
+
+/// Copies every field of a 304 into the stored response's, replacing those of the same name (RFC 9111 §3.2), except
+/// those that describe a body which the 304 does not have.
+pub fn update(stored: &mut HeaderMap, fresh: &HeaderMap) {
+    for name in fresh.keys() {
+        if is_bound_to_stored_body(name) {
+            continue;
+        }
+        let mut values = fresh.get_all(name).iter();
+        if let Some(first) = values.next() {
+            stored.insert(name.clone(), first.clone());
+            for further in values {
+                stored.append(name.clone(), further.clone());
+            }
+        }
+    }
+    // §5.1: the age of the stored response starts anew; a 304 without Age means zero.
+    if !fresh.contains_key(header::AGE) {
+        stored.remove(header::AGE);
+    }
+}
+
+fn is_bound_to_stored_body(name: &HeaderName) -> bool {
+    *name == header::CONTENT_LENGTH || *name == header::CONTENT_ENCODING || *name == header::CONTENT_RANGE
+}
+
+/// Joins all lines of a field into one value, comma-separated; `None` when it is absent.
+pub fn joined(headers: &HeaderMap, name: &HeaderName) -> Option<HeaderValue> {
+    let mut lines = headers.get_all(name).iter();
+    let first = lines.next()?;
+    let mut text: Vec<u8> = Vec::new();
+    for further in lines {
+        if text.is_empty() {
+            text.extend_from_slice(first.as_bytes());
+        }
+        text.extend_from_slice(b", ");
+        text.extend_from_slice(further.as_bytes());
+    }
+    if text.is_empty() { Some(first.clone()) } else { HeaderValue::from_bytes(&text).ok() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(fields: &[(&'static str, &str)]) -> HeaderMap {
+        let mut map = HeaderMap::new();
+        for (name, value) in fields {
+            map.append(*name, value.parse().unwrap());
+        }
+        map
+    }
+
+    #[test]
+    fn hop_by_hop_fields_and_nominated_ones_end_here() {
+        let mut fields = headers(&[
+            ("connection", "close, X-Private"),
+            ("connection", "keep-alive"),
+            ("keep-alive", "timeout=5"),
+            ("proxy-connection", "close"),
+            ("proxy-authenticate", "Basic"),
+            ("proxy-authentication-info", "x"),
+            ("proxy-authorization", "x"),
+            ("te", "trailers"),
+            ("upgrade", "h2c"),
+            ("x-private", "1"),
+            ("x-public", "1"),
+        ]);
+        remove_hop_by_hop(&mut fields);
+        assert_eq!(fields.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["x-public"]);
+    }
+
+    #[test]
+    fn connection_cannot_drop_what_frames_or_protects() {
+        let mut fields = headers(&[
+            ("connection", "Content-Length, Authorization, X-Forwarded-For, Host, Cookie"),
+            ("content-length", "3"),
+            ("authorization", "x"),
+            ("x-forwarded-for", "1.2.3.4"),
+            ("host", "a"),
+            ("cookie", "a=b"),
+        ]);
+        remove_hop_by_hop(&mut fields);
+        assert_eq!(fields.len(), 5);
+    }
+
+    #[test]
+    fn update_replaces_all_but_what_describes_the_body() {
+        // RFC 9111 §3.2
+        let mut stored = headers(&[("x", "1"), ("x", "2"), ("content-length", "9"), ("age", "7"), ("etag", "\"a\"")]);
+        update(&mut stored, &headers(&[("x", "3"), ("content-length", "0"), ("y", "1"), ("content-encoding", "gzip")]));
+        assert_eq!(stored, headers(&[("x", "3"), ("content-length", "9"), ("etag", "\"a\""), ("y", "1")]));
+    }
+}

@@ -1,0 +1,163 @@
+//! May this response be stored, and what is remembered of it (RFC 9111 §3).
+
+use http::{HeaderMap, HeaderName, Method, StatusCode, header};
+
+use super::dates;
+use super::directives::ResponseDirectives;
+use super::facts::{Facts, LifetimeSource, RequestFacts};
+use super::freshness;
+use super::reason::NoStoreReason;
+use super::rules::{CacheRules, CookieRule, SetCookieRule, TtlMode};
+use super::time::Timestamp;
+
+/// A response that has just arrived, with what is needed to judge it.
+#[derive(Clone, Copy, Debug)]
+pub struct Arrival<'a> {
+    /// The request's method.
+    pub method: &'a Method,
+    /// What the request said.
+    pub request: &'a RequestFacts,
+    /// The response's status.
+    pub status: StatusCode,
+    /// The response's fields, hop-by-hop ones already removed.
+    pub headers: &'a HeaderMap,
+    /// When the request was sent.
+    pub request_time: Timestamp,
+    /// When the response's head was received.
+    pub response_time: Timestamp,
+    /// Whether it is a static file: extension and Content-Type both say so.
+    pub is_static: bool,
+}
+
+/// What may be stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Storable {
+    /// What the policy remembers.
+    pub facts: Facts,
+    /// Fields that must not be stored (RFC 9111 §5.2.2.4, §5.2.2.7) or that the route strips.
+    pub without: Vec<HeaderName>,
+}
+
+/// Judges a response: what to remember, or the first reason not to store it.
+///
+/// # Errors
+/// The reason, most telling first: what the upstream or the client forbade comes before what is merely useless.
+pub fn judge(arrival: &Arrival<'_>, rules: &CacheRules) -> Result<Storable, NoStoreReason> {
+    let directives = ResponseDirectives::of(arrival.headers);
+    let overridden = rules.ttl_mode == TtlMode::Override && rules.ttl.is_some();
+    may_store(arrival, &directives, rules, overridden)?;
+    let facts = facts(arrival, &directives, rules, overridden);
+    is_worth_storing(&facts, &directives, arrival.headers)?;
+    let mut without = directives.private_fields;
+    without.extend(directives.no_cache_fields);
+    if rules.set_cookie == SetCookieRule::Strip {
+        without.push(header::SET_COOKIE);
+    }
+    Ok(Storable { facts, without })
+}
+
+fn may_store(
+    arrival: &Arrival<'_>,
+    directives: &ResponseDirectives,
+    rules: &CacheRules,
+    overridden: bool,
+) -> Result<(), NoStoreReason> {
+    // RFC 9111 §3, in its order.
+    if *arrival.method != Method::GET {
+        return Err(NoStoreReason::Method);
+    }
+    if arrival.status == StatusCode::PARTIAL_CONTENT {
+        return Err(NoStoreReason::Partial);
+    }
+    if arrival.status.is_informational() || arrival.status == StatusCode::NOT_MODIFIED {
+        return Err(NoStoreReason::Status);
+    }
+    if arrival.request.directives.no_store {
+        return Err(NoStoreReason::RequestNoStore);
+    }
+    if directives.must_understand && !is_understood(arrival.status) {
+        return Err(NoStoreReason::Status);
+    }
+    // §5.2.2.3: must-understand, where understood, takes the place of no-store.
+    if directives.no_store && !directives.must_understand && !overridden {
+        return Err(NoStoreReason::NoStore);
+    }
+    if directives.private && !overridden {
+        return Err(NoStoreReason::Private);
+    }
+    if arrival.request.authorization && !directives.allows_authorization() {
+        return Err(NoStoreReason::Authorization);
+    }
+    // Not of the RFC, but what keeps one visitor's page from the next when the app says nothing.
+    if rules.set_cookie == SetCookieRule::Never && arrival.headers.contains_key(header::SET_COOKIE) {
+        return Err(NoStoreReason::SetCookie);
+    }
+    if arrival.request.cookie && !allows_cookies(arrival, directives, rules) {
+        return Err(NoStoreReason::CookieRequest);
+    }
+    Ok(())
+}
+
+fn is_worth_storing(facts: &Facts, directives: &ResponseDirectives, headers: &HeaderMap) -> Result<(), NoStoreReason> {
+    // RFC 9111 §3, last item: explicit freshness, `public`, or a status that heuristics may be applied to.
+    let allowed =
+        facts.lifetime_source.is_explicit() || directives.public || freshness::is_heuristically_cacheable(facts.status);
+    if !allowed {
+        let is_error = facts.status.is_server_error();
+        return Err(if is_error { NoStoreReason::ErrorStatus } else { NoStoreReason::Status });
+    }
+    let usable_without_validation = facts.seconds_of_use(facts.response_time) > 0 && !facts.no_cache;
+    let can_be_validated = headers.contains_key(header::ETAG) || facts.last_modified.is_some();
+    if usable_without_validation || can_be_validated {
+        return Ok(());
+    }
+    Err(if facts.lifetime_source == LifetimeSource::None { NoStoreReason::NoFreshness } else { NoStoreReason::ZeroTtl })
+}
+
+fn facts(arrival: &Arrival<'_>, directives: &ResponseDirectives, rules: &CacheRules, overridden: bool) -> Facts {
+    let headers = arrival.headers;
+    let (lifetime, lifetime_source) =
+        freshness::lifetime(arrival.status, headers, directives, arrival.response_time, rules);
+    let forbids_stale = directives.forbids_stale() && !overridden;
+    let window = |stated: Option<u32>, default: std::time::Duration| {
+        let seconds = stated.map_or(default.as_secs(), u64::from).min(rules.stale_max.as_secs());
+        if forbids_stale { 0 } else { seconds.min(u64::from(u32::MAX)) as u32 }
+    };
+    Facts {
+        status: arrival.status,
+        request_time: arrival.request_time,
+        response_time: arrival.response_time,
+        initial_age: freshness::initial_age(headers, arrival.request_time, arrival.response_time),
+        lifetime,
+        lifetime_source,
+        stale_while_revalidate: window(directives.stale_while_revalidate, rules.stale_while_revalidate),
+        stale_if_error: window(directives.stale_if_error, rules.stale_if_error),
+        forbids_stale,
+        no_cache: directives.no_cache && !overridden,
+        allows_authorization: directives.allows_authorization(),
+        allows_cookies: allows_cookies(arrival, directives, rules),
+        stale_since: None,
+        last_modified: dates::field(headers, &header::LAST_MODIFIED).flatten(),
+        date: freshness::date(headers, arrival.response_time),
+    }
+}
+
+/// Whether a response may be shared among requests with cookies: it says so itself, is a static file, or the route
+/// says that cookies do not matter.
+fn allows_cookies(arrival: &Arrival<'_>, directives: &ResponseDirectives, rules: &CacheRules) -> bool {
+    match rules.cookies {
+        CookieRule::Ignore => true,
+        CookieRule::Bypass | CookieRule::BypassNames(_) => false,
+        CookieRule::Protect => directives.public || directives.s_maxage.is_some() || arrival.is_static,
+    }
+}
+
+/// Statuses whose caching requirements larder knows (RFC 9111 §3, RFC 9110 §15).
+fn is_understood(status: StatusCode) -> bool {
+    matches!(status.as_u16(),
+        200..=206 | 300..=303 | 305 | 307 | 308 | 400..=417 | 421 | 422 | 426 | 428 | 429 | 431 | 451 | 500..=505 | 511)
+}
+
+#[cfg(test)]
+#[path = "store_tests.rs"]
+mod tests;

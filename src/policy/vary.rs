@@ -1,0 +1,182 @@
+//! Which stored response a request selects (RFC 9111 §4.1).
+
+use std::borrow::Cow;
+
+use http::{HeaderMap, HeaderName, header};
+
+use super::directives::Elements;
+
+/// The selecting fields of a stored response, with the values that the request which fetched it had.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Selection(Box<[(HeaderName, Option<Box<[u8]>>)]>);
+
+impl Selection {
+    /// Of a response's Vary and its request. `None` for `Vary: *`, or a Vary that names no field: such a response
+    /// never matches again.
+    pub fn of(response: &HeaderMap, request: &HeaderMap) -> Option<Self> {
+        let mut names: Vec<HeaderName> = Vec::new();
+        for line in response.get_all(header::VARY) {
+            for element in Elements(line.as_bytes()) {
+                names.push(HeaderName::from_bytes(element).ok().filter(|name| name.as_str() != "*")?);
+            }
+        }
+        names.sort_by(|a, b| a.as_str().cmp(b.as_str()));
+        names.dedup();
+        let fields = names.into_iter().map(|name| {
+            let value = normalised(request, &name).map(|value| value.into_owned().into_boxed_slice());
+            (name, value)
+        });
+        Some(Selection(fields.collect()))
+    }
+
+    /// Whether a request with these fields selects the response. `content_language` is the stored response's.
+    pub fn matches(&self, request: &HeaderMap, content_language: Option<&[u8]>) -> bool {
+        self.0.iter().all(|(name, stored)| {
+            let given = normalised(request, name);
+            if given.as_deref() == stored.as_deref() {
+                return true;
+            }
+            // The language that a client prefers above all others is served whatever else it would have taken.
+            *name == header::ACCEPT_LANGUAGE
+                && given.is_some_and(|given| most_preferred(&given).is_some_and(|top| Some(top) == content_language))
+        })
+    }
+
+    /// Whether it does not depend on the request at all.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Names and values, for listings.
+    pub fn fields(&self) -> impl Iterator<Item = (&HeaderName, Option<&[u8]>)> {
+        self.0.iter().map(|(name, value)| (name, value.as_deref()))
+    }
+
+    /// Bytes it occupies beside its own size.
+    pub fn cost(&self) -> usize {
+        self.0.iter().map(|(_, value)| 64 + value.as_ref().map_or(0, |value| value.len())).sum()
+    }
+}
+
+/// The value of a field in a form in which equal meaning is equal bytes: lines joined, white space around commas
+/// gone, and for the fields whose grammar we know, case and order as well. `None`: absent, which is not the same as
+/// empty.
+fn normalised<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<Cow<'a, [u8]>> {
+    let mut lines = headers.get_all(name).iter();
+    let first = lines.next()?.as_bytes();
+    let second = lines.next();
+    let weighted = *name == header::ACCEPT_LANGUAGE || *name == header::ACCEPT_ENCODING;
+    if second.is_none() && !weighted && !first.contains(&b',') {
+        return Some(Cow::Borrowed(first.trim_ascii()));
+    }
+    let mut elements: Vec<Cow<'_, [u8]>> = Vec::new();
+    for line in headers.get_all(name) {
+        elements.extend(Elements(line.as_bytes()).map(Cow::Borrowed));
+    }
+    if weighted {
+        let mut parsed: Vec<(u16, Vec<u8>)> = elements.iter().filter_map(|element| weighted_element(element)).collect();
+        parsed.sort_by(|(a_q, a), (b_q, b)| b_q.cmp(a_q).then_with(|| a.cmp(b)));
+        parsed.dedup();
+        elements = parsed
+            .into_iter()
+            .map(|(q, range)| match q {
+                1000 => Cow::Owned(range),
+                _ => Cow::Owned([&range[..], format!(";q={q}").as_bytes()].concat()),
+            })
+            .collect();
+    }
+    Some(Cow::Owned(elements.join(&b',')))
+}
+
+/// `range;q=0.5` as its weight in thousandths and the lower-case range (RFC 9110 §12.4.2). Malformed weights drop
+/// the element.
+fn weighted_element(element: &[u8]) -> Option<(u16, Vec<u8>)> {
+    let mut parts = element.split(|byte| *byte == b';');
+    let range = parts.next()?.trim_ascii().to_ascii_lowercase();
+    let mut weight = 1000;
+    for parameter in parts {
+        let parameter = parameter.trim_ascii();
+        if let Some(value) = parameter.strip_prefix(b"q=").or_else(|| parameter.strip_prefix(b"Q=")) {
+            weight = weight_in_thousandths(value)?;
+        }
+    }
+    Some((weight, range))
+}
+
+fn weight_in_thousandths(text: &[u8]) -> Option<u16> {
+    let text = std::str::from_utf8(text).ok()?;
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+    if !matches!(whole, "0" | "1") || fraction.len() > 3 || !fraction.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let thousandths: u16 = format!("{fraction:0<3}").parse().ok()?;
+    let weight = if whole == "1" { 1000 + thousandths } else { thousandths };
+    (weight <= 1000).then_some(weight)
+}
+
+/// The language of a normalised Accept-Language that outweighs all others, if there is exactly one.
+fn most_preferred(normalised: &[u8]) -> Option<&[u8]> {
+    let mut elements = normalised.split(|byte| *byte == b',');
+    let first = elements.next()?;
+    let second = elements.next();
+    let is_top = |element: &[u8]| !element.contains(&b';');
+    (is_top(first) && first != b"*" && !second.is_some_and(is_top)).then_some(first)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(fields: &[(&'static str, &str)]) -> HeaderMap {
+        let mut map = HeaderMap::new();
+        for (name, value) in fields {
+            map.append(*name, value.parse().unwrap());
+        }
+        map
+    }
+
+    #[test]
+    fn selection_matches_when_all_named_fields_mean_the_same() {
+        // RFC 9111 §4.1
+        for (vary, fetched, asked, expected) in [
+            ("foo", &[("foo", "1")][..], &[("foo", "1")][..], true),
+            ("foo", &[("foo", "1")], &[("foo", "2")], false),
+            ("FOO", &[("foo", "1")], &[("foo", "1")], true),
+            ("foo", &[("foo", "1")], &[], false),
+            ("foo", &[], &[("foo", "")], false),
+            ("foo", &[], &[], true),
+            ("foo, bar", &[("foo", "1"), ("bar", "2")], &[("bar", "2"), ("foo", "1")], true),
+            ("foo, bar", &[("foo", "1"), ("bar", "2")], &[("bar", "2")], false),
+            ("foo", &[("foo", "1, 2")], &[("foo", "1"), ("foo", "2")], true),
+            ("foo", &[("foo", "1, 2")], &[("foo", "1,2")], true),
+            ("foo", &[("foo", "1, 2")], &[("foo", "2, 1")], false),
+            ("foo", &[("foo", "A")], &[("foo", "a")], false),
+            ("accept-language", &[("accept-language", "en, de")], &[("accept-language", "de,EN")], true),
+            ("accept-language", &[("accept-language", "en;q=0.5, de")], &[("accept-language", "de, en;q=0.50")], true),
+            ("accept-language", &[("accept-language", "en;q=0.5, de")], &[("accept-language", "en, de;q=0.5")], false),
+        ] {
+            let selection = Selection::of(&headers(&[("vary", vary)]), &headers(fetched)).unwrap();
+            assert_eq!(selection.matches(&headers(asked), None), expected, "{vary}: {fetched:?} / {asked:?}");
+        }
+    }
+
+    #[test]
+    fn selection_of_any_never_exists() {
+        for vary in ["*", "foo, *", "*, foo", "bad name"] {
+            assert_eq!(Selection::of(&headers(&[("vary", vary)]), &HeaderMap::new()), None, "{vary}");
+        }
+    }
+
+    #[test]
+    fn selection_takes_the_language_that_the_client_prefers() {
+        let selection =
+            Selection::of(&headers(&[("vary", "accept-language")]), &headers(&[("accept-language", "de, en;q=0.5")]))
+                .unwrap();
+        let asks = |value| selection.matches(&headers(&[("accept-language", value)]), Some(b"de"));
+        assert!(asks("de"));
+        assert!(asks("DE, fr;q=0.9"));
+        assert!(!asks("de, fr"));
+        assert!(!asks("fr, de;q=0.9"));
+        assert!(!asks("de;q=0.5"));
+    }
+}
