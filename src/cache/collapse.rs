@@ -1,0 +1,233 @@
+//! Collapsing: many requests for one key wait for one fetch (RFC 9111 §4). The one that fetches is the leader, the
+//! others are followers.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry as Slot;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use http::StatusCode;
+use moka::sync::Cache;
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+use super::entry::StoredResponse;
+use super::key::{BuildPassHash, CacheKey};
+use crate::policy::reason::NoStoreReason;
+use crate::policy::time::Timestamp;
+
+/// How far a fetch has come; what followers wait for.
+#[derive(Clone, Debug)]
+pub enum Progress {
+    /// The upstream has not answered yet.
+    Fetching,
+    /// Answer with this: its body may still be growing.
+    Ready(Ready),
+    /// The answer is not for sharing: each follower forwards for itself, at once.
+    Uncacheable(NoStoreReason),
+    /// The upstream failed; asking it again for each follower would only make things worse.
+    Failed(FetchFailure),
+}
+
+/// A stored response that a fetch brought or confirmed.
+#[derive(Clone, Debug)]
+pub struct Ready {
+    /// The response.
+    pub response: Arc<StoredResponse>,
+    /// The status of what the upstream sent: 304 for a confirmed one.
+    pub forward_status: StatusCode,
+}
+
+/// Why a fetch failed, in the form that followers need.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FetchFailure {
+    /// What a client is answered.
+    pub status: StatusCode,
+    /// The word for it.
+    pub word: &'static str,
+}
+
+/// A fetch under way.
+#[derive(Debug)]
+pub struct Flight {
+    key: CacheKey,
+    progress: watch::Sender<Progress>,
+    /// The key was purged or invalidated after the fetch began: its response must not be stored.
+    purged: AtomicBool,
+}
+
+impl Flight {
+    /// The key it fetches.
+    pub fn key(&self) -> &CacheKey {
+        &self.key
+    }
+
+    /// Whether what it brings may still be stored.
+    pub fn may_store(&self) -> bool {
+        !self.purged.load(Ordering::Acquire)
+    }
+
+    /// Tells followers how far it has come.
+    pub fn publish(&self, progress: Progress) {
+        self.progress.send_replace(progress);
+    }
+
+    /// Waits until there is something to tell, at most `limit`; `None` when that has passed or the leader vanished.
+    pub async fn wait(&self, limit: Duration) -> Option<Progress> {
+        let mut progress = self.progress.subscribe();
+        let told = progress.wait_for(|progress| !matches!(progress, Progress::Fetching));
+        let told = tokio::time::timeout(limit, told).await.ok()?.ok()?;
+        Some(told.clone())
+    }
+}
+
+/// What became of an attempt to join.
+#[derive(Debug)]
+pub enum Role {
+    /// Nobody fetches yet: fetch, and hold on to the lead until the body has ended.
+    Leader(Lead),
+    /// Somebody does: wait.
+    Follower(Arc<Flight>),
+}
+
+/// All fetches under way, and the keys that are not worth waiting for.
+#[derive(Debug)]
+pub struct Flights {
+    under_way: Mutex<HashMap<FlightKey, Arc<Flight>, BuildPassHash>>,
+    /// Keys whose last answer could not be shared, until when. Bounded; forgetting one costs a wait.
+    uncacheable: Cache<u64, Timestamp, BuildPassHash>,
+    collapsed: AtomicU64,
+}
+
+/// Key and variant: requests that are known to select different variants do not wait for each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct FlightKey(u64);
+
+impl std::hash::Hash for FlightKey {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        state.write_u64(self.0);
+    }
+}
+
+const MOST_UNCACHEABLE: u64 = 100_000;
+
+impl Default for Flights {
+    fn default() -> Self {
+        Flights {
+            under_way: Mutex::default(),
+            uncacheable: Cache::builder().max_capacity(MOST_UNCACHEABLE).build_with_hasher(BuildPassHash::default()),
+            collapsed: AtomicU64::new(0),
+        }
+    }
+}
+
+impl Flights {
+    /// Joins the fetch of a key and variant, or begins one.
+    pub fn join(self: &Arc<Self>, key: &CacheKey, variant: u64) -> Role {
+        let flight_key = FlightKey(key.hash() ^ variant);
+        match self.under_way.lock().entry(flight_key) {
+            // Two keys of the same hash are told apart; the second one then fetches unshared.
+            Slot::Occupied(slot) if slot.get().key == *key => {
+                self.collapsed.fetch_add(1, Ordering::Relaxed);
+                Role::Follower(slot.get().clone())
+            }
+            slot => {
+                let flight = Arc::new(Flight {
+                    key: key.clone(),
+                    progress: watch::Sender::new(Progress::Fetching),
+                    purged: AtomicBool::new(false),
+                });
+                if let Slot::Vacant(slot) = slot {
+                    slot.insert(flight.clone());
+                }
+                Role::Leader(Lead { flights: self.clone(), flight_key, flight })
+            }
+        }
+    }
+
+    /// Keeps fetches of a URL, begun before now, from storing what they bring. How many there are.
+    pub fn purge(&self, base: &str) -> u64 {
+        self.purge_where(|flight| flight.key.base() == base)
+    }
+
+    /// The same for all.
+    pub fn purge_all(&self) -> u64 {
+        self.purge_where(|_| true)
+    }
+
+    fn purge_where(&self, chosen: impl Fn(&Flight) -> bool) -> u64 {
+        let mut under_way = self.under_way.lock();
+        let before = under_way.len();
+        // Taken out as well, so that requests after the purge do not join what began before it.
+        under_way.retain(|_, flight| {
+            let purged = chosen(flight);
+            if purged {
+                flight.purged.store(true, Ordering::Release);
+            }
+            !purged
+        });
+        (before - under_way.len()) as u64
+    }
+
+    /// Remembers that a key's answer could not be shared.
+    pub fn remember_uncacheable(&self, key: &CacheKey, until: Timestamp) {
+        self.uncacheable.insert(key.hash(), until);
+    }
+
+    /// Forgets that: its answer could be stored after all.
+    pub fn forget_uncacheable(&self, key: &CacheKey) {
+        self.uncacheable.invalidate(&key.hash());
+    }
+
+    /// Whether a key's answer lately could not be shared.
+    pub fn is_uncacheable(&self, key: &CacheKey, now: Timestamp) -> bool {
+        self.uncacheable.get(&key.hash()).is_some_and(|until| now < until)
+    }
+
+    /// Fetches under way.
+    pub fn under_way(&self) -> u64 {
+        self.under_way.lock().len() as u64
+    }
+
+    /// Requests that joined another's fetch so far.
+    pub fn collapsed(&self) -> u64 {
+        self.collapsed.load(Ordering::Relaxed)
+    }
+}
+
+/// The lead of a fetch. When it goes, the fetch is over, and followers that still wait are told.
+#[derive(Debug)]
+pub struct Lead {
+    flights: Arc<Flights>,
+    flight_key: FlightKey,
+    flight: Arc<Flight>,
+}
+
+impl Lead {
+    /// The fetch.
+    pub fn flight(&self) -> &Arc<Flight> {
+        &self.flight
+    }
+
+    /// Lets new requests begin a fetch of their own while this one goes on.
+    pub fn let_go(&self) {
+        let mut under_way = self.flights.under_way.lock();
+        if under_way.get(&self.flight_key).is_some_and(|flight| Arc::ptr_eq(flight, &self.flight)) {
+            under_way.remove(&self.flight_key);
+        }
+    }
+}
+
+impl Drop for Lead {
+    fn drop(&mut self) {
+        self.let_go();
+        self.flight.progress.send_if_modified(|progress| {
+            let vanished = matches!(progress, Progress::Fetching);
+            if vanished {
+                *progress = Progress::Uncacheable(NoStoreReason::Incomplete);
+            }
+            vanished
+        });
+    }
+}

@@ -1,0 +1,133 @@
+//! What is kept under a cache key: stored responses, one a variant.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use http::{HeaderMap, header};
+use parking_lot::Mutex;
+use smallvec::SmallVec;
+
+use super::body::SharedBody;
+use super::fields::StoredFields;
+use crate::config::settings::Coding;
+use crate::policy::facts::Facts;
+use crate::policy::vary::Selection;
+
+/// A stored response: one variant of a key. Never changed, only replaced; what grows within it are its bodies.
+#[derive(Debug)]
+pub struct StoredResponse {
+    /// What the policy remembers.
+    pub facts: Facts,
+    /// Which requests select it.
+    pub selection: Selection,
+    /// Its fields as received, less those that must not be stored.
+    pub fields: StoredFields,
+    /// Its body as received.
+    pub body: SharedBody,
+    /// The same body in content codings that larder applied, made when first asked for.
+    pub coded: Arc<CodedBodies>,
+    /// How often it answered.
+    pub hits: AtomicU32,
+}
+
+/// The codings of a stored response's body; shared with the response that replaces it after a validation.
+#[derive(Debug, Default)]
+pub struct CodedBodies(Mutex<SmallVec<[(Coding, SharedBody); 2]>>);
+
+impl CodedBodies {
+    /// The body in a coding; `make` is called to begin one when there is none, under the lock, so that it is begun
+    /// once however many ask.
+    pub fn get_or_begin(&self, coding: Coding, make: impl FnOnce() -> SharedBody) -> SharedBody {
+        let mut bodies = self.0.lock();
+        if let Some((_, body)) = bodies.iter().find(|(of, _)| *of == coding) {
+            return body.clone();
+        }
+        let body = make();
+        bodies.push((coding, body.clone()));
+        body
+    }
+
+    /// The body in a coding, if it has been begun.
+    pub fn get(&self, coding: Coding) -> Option<SharedBody> {
+        self.0.lock().iter().find(|(of, _)| *of == coding).map(|(_, body)| body.clone())
+    }
+
+    /// Forgets a coding whose making failed.
+    pub fn forget(&self, coding: Coding) {
+        self.0.lock().retain(|(of, _)| *of != coding);
+    }
+
+    fn held(&self) -> u64 {
+        self.0.lock().iter().map(|(_, body)| body.held()).sum()
+    }
+}
+
+/// What a stored response costs beside its fields and bodies: its own struct, its share of the tier's tables.
+const OVERHEAD: u64 = 480;
+
+impl StoredResponse {
+    /// Whether a request with these fields selects it (RFC 9111 §4.1).
+    pub fn is_selected_by(&self, request: &HeaderMap) -> bool {
+        self.selection.is_empty() || self.selection.matches(request, self.fields.get_bytes(&header::CONTENT_LANGUAGE))
+    }
+
+    /// What it costs in bytes: fields, bodies and overhead.
+    pub fn cost(&self) -> u64 {
+        OVERHEAD + self.fields.cost() as u64 + self.selection.cost() as u64 + self.body.held() + self.coded.held()
+    }
+
+    /// Counts an answer.
+    pub fn count_hit(&self) {
+        self.hits.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// All stored responses of a key, newest first.
+#[derive(Clone, Debug, Default)]
+pub struct Entry {
+    variants: Arc<[Arc<StoredResponse>]>,
+}
+
+impl Entry {
+    /// The newest variant that a request with these fields selects.
+    pub fn select(&self, request: &HeaderMap) -> Option<&Arc<StoredResponse>> {
+        self.variants.iter().find(|variant| variant.is_selected_by(request))
+    }
+
+    /// All variants, newest first.
+    pub fn variants(&self) -> &[Arc<StoredResponse>] {
+        &self.variants
+    }
+
+    /// With `response` in front; variants for the same selection go, and the oldest beyond `most`.
+    pub fn with(&self, response: Arc<StoredResponse>, most: usize) -> Entry {
+        let kept = self
+            .variants
+            .iter()
+            .filter(|variant| variant.selection != response.selection)
+            // A response that stopped varying stands for all, one that began to vary replaces the one that stood for all.
+            .filter(|variant| response.selection.is_empty() == variant.selection.is_empty())
+            .take(most.saturating_sub(1))
+            .cloned();
+        Entry { variants: std::iter::once(response.clone()).chain(kept).collect() }
+    }
+
+    /// With `old` replaced by `new` in its place, if it is still there.
+    pub fn replacing(&self, old: &Arc<StoredResponse>, new: Arc<StoredResponse>) -> Option<Entry> {
+        let at = self.variants.iter().position(|variant| Arc::ptr_eq(variant, old))?;
+        let mut variants = self.variants.to_vec();
+        variants[at] = new;
+        Some(Entry { variants: variants.into() })
+    }
+
+    /// Without `gone`; `None` when nothing remains.
+    pub fn without(&self, gone: &Arc<StoredResponse>) -> Option<Entry> {
+        let kept: Arc<[_]> = self.variants.iter().filter(|variant| !Arc::ptr_eq(variant, gone)).cloned().collect();
+        (!kept.is_empty()).then_some(Entry { variants: kept })
+    }
+
+    /// What all variants cost in bytes.
+    pub fn cost(&self) -> u64 {
+        self.variants.iter().map(|variant| variant.cost()).sum()
+    }
+}

@@ -1,0 +1,259 @@
+//! Cache keys: from the client-facing URI, before any rewriting, and what the route adds.
+
+use std::fmt::{self, Write};
+use std::hash::{BuildHasherDefault, Hash, Hasher};
+
+use http::{HeaderMap, HeaderName, header};
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::policy::rules::{KeyRules, QueryRule};
+
+/// What a request is for, as a client sees it.
+#[derive(Clone, Copy, Debug)]
+pub struct TargetUri<'a> {
+    /// `http` or `https`
+    pub scheme: &'a str,
+    /// Host and, unless it is the scheme's default, port; lower case.
+    pub authority: &'a str,
+    /// Path as received.
+    pub path: &'a str,
+    /// Query as received, without `?`.
+    pub query: Option<&'a str>,
+}
+
+/// A cache key: `GET scheme://host[:port]/path[?query]`, then a line for each thing that the route adds. GET and
+/// HEAD share the method class GET. Compared by its bytes, hashed once.
+#[derive(Clone, PartialEq, Eq)]
+pub struct CacheKey {
+    hash: u64,
+    /// Where what the route adds begins.
+    base_len: u32,
+    text: Box<str>,
+}
+
+const METHOD_CLASS: &str = "GET ";
+
+impl CacheKey {
+    /// Of a target, by the route's rules; `headers` are the request's.
+    pub fn new(target: &TargetUri<'_>, rules: &KeyRules, headers: &HeaderMap) -> Self {
+        let mut text = base(target, rules);
+        let base_len = text.len() as u32;
+        for name in &rules.headers {
+            push_addition(&mut text, name.as_str(), &header_value(headers, name));
+        }
+        for name in &rules.cookies {
+            push_addition(&mut text, name, cookie(headers, name).unwrap_or_default());
+        }
+        CacheKey { hash: xxh3_64(text.as_bytes()), base_len, text: text.into_boxed_str() }
+    }
+
+    /// Of a target alone, as a purge by URL names it.
+    pub fn of_url(target: &TargetUri<'_>, rules: &KeyRules) -> Self {
+        let text = base(target, rules);
+        CacheKey { hash: xxh3_64(text.as_bytes()), base_len: text.len() as u32, text: text.into_boxed_str() }
+    }
+
+    /// The part that the URI alone decides.
+    pub fn base(&self) -> &str {
+        &self.text[..self.base_len as usize]
+    }
+
+    /// Whether the route added anything.
+    pub fn has_additions(&self) -> bool {
+        self.text.len() > self.base_len as usize
+    }
+
+    /// The client-facing URL.
+    pub fn url(&self) -> &str {
+        &self.base()[METHOD_CLASS.len()..]
+    }
+
+    /// The whole key.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// Its hash.
+    pub fn hash(&self) -> u64 {
+        self.hash
+    }
+}
+
+impl Hash for CacheKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.hash);
+    }
+}
+
+impl fmt::Debug for CacheKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+/// A hasher for keys that carry their hash: passes it through.
+#[derive(Default)]
+pub struct PassHash(u64);
+
+/// Builds [`PassHash`].
+pub type BuildPassHash = BuildHasherDefault<PassHash>;
+
+impl Hasher for PassHash {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+    fn write(&mut self, bytes: &[u8]) {
+        self.0 = xxh3_64(bytes);
+    }
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+}
+
+fn base(target: &TargetUri<'_>, rules: &KeyRules) -> String {
+    let query_len = target.query.map_or(0, |query| query.len() + 1);
+    let mut text = String::with_capacity(
+        METHOD_CLASS.len() + target.scheme.len() + 3 + target.authority.len() + target.path.len() + query_len,
+    );
+    text.push_str(METHOD_CLASS);
+    text.push_str(target.scheme);
+    text.push_str("://");
+    text.push_str(target.authority);
+    text.push_str(target.path);
+    if let Some(query) = target.query {
+        push_query(&mut text, query, rules);
+    }
+    text
+}
+
+fn push_query(text: &mut String, query: &str, rules: &KeyRules) {
+    if rules.query == QueryRule::All && !rules.sort_query {
+        text.push('?');
+        text.push_str(query);
+        return;
+    }
+    let mut parameters: Vec<&str> = query.split('&').filter(|parameter| counts(parameter, &rules.query)).collect();
+    if rules.sort_query {
+        // Stable by name: the order among parameters of the same name may matter to the app.
+        parameters.sort_by_key(|parameter| name_of(parameter));
+    }
+    for (at, parameter) in parameters.iter().enumerate() {
+        text.push(if at == 0 { '?' } else { '&' });
+        text.push_str(parameter);
+    }
+}
+
+fn counts(parameter: &str, rule: &QueryRule) -> bool {
+    let listed = |names: &[String]| names.iter().any(|pattern| name_matches(pattern, name_of(parameter)));
+    match rule {
+        QueryRule::All => true,
+        QueryRule::None => false,
+        QueryRule::Only(names) => listed(names),
+        QueryRule::Except(names) => !listed(names),
+    }
+}
+
+fn name_of(parameter: &str) -> &str {
+    parameter.split('=').next().unwrap_or_default()
+}
+
+fn name_matches(pattern: &str, name: &str) -> bool {
+    match pattern.strip_suffix('*') {
+        Some(prefix) => name.starts_with(prefix),
+        None => pattern == name,
+    }
+}
+
+/// Lengths stand before values, so that no value can pretend to be another addition.
+fn push_addition(text: &mut String, name: &str, value: &str) {
+    let _ = write!(text, "\n{name}:{}:{value}", value.len());
+}
+
+fn header_value(headers: &HeaderMap, name: &HeaderName) -> String {
+    let mut value = String::new();
+    for line in headers.get_all(name) {
+        value.push_str(&String::from_utf8_lossy(line.as_bytes()));
+        value.push('\n');
+    }
+    value
+}
+
+/// The value of a cookie in the request's Cookie fields (RFC 6265 §4.2.1).
+pub fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    cookies(headers).find(|(given, _)| *given == name).map(|(_, value)| value)
+}
+
+/// All cookies of a request as name and value.
+pub fn cookies(headers: &HeaderMap) -> impl Iterator<Item = (&str, &str)> {
+    headers
+        .get_all(header::COOKIE)
+        .iter()
+        .filter_map(|line| line.to_str().ok())
+        .flat_map(|line| line.split(';'))
+        .filter_map(|pair| {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let name = name.trim();
+            (!name.is_empty()).then_some((name, value.trim()))
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(url: (&str, Option<&str>), rules: &KeyRules, headers: &[(&'static str, &str)]) -> CacheKey {
+        let target = TargetUri { scheme: "http", authority: "a.test", path: url.0, query: url.1 };
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.append(*name, value.parse().unwrap());
+        }
+        CacheKey::new(&target, rules, &map)
+    }
+
+    #[test]
+    fn key_of_url_and_query_rules() {
+        let names = |list: &[&str]| list.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        let sorted = KeyRules { sort_query: true, ..KeyRules::default() };
+        let only = KeyRules { query: QueryRule::Only(names(&["id"])), ..KeyRules::default() };
+        let except = KeyRules { query: QueryRule::Except(names(&["utm_*", "fbclid"])), ..KeyRules::default() };
+        let none = KeyRules { query: QueryRule::None, ..KeyRules::default() };
+        for (query, rules, expected) in [
+            (None, &KeyRules::default(), "GET http://a.test/p"),
+            (Some(""), &KeyRules::default(), "GET http://a.test/p?"),
+            (Some("b=1&a=2"), &KeyRules::default(), "GET http://a.test/p?b=1&a=2"),
+            (Some("b=1&a=2&b=0"), &sorted, "GET http://a.test/p?a=2&b=1&b=0"),
+            (Some("x=1&id=2"), &only, "GET http://a.test/p?id=2"),
+            (Some("utm_source=1&id=2&fbclid=3"), &except, "GET http://a.test/p?id=2"),
+            (Some("utm_source=1"), &except, "GET http://a.test/p"),
+            (Some("a=1"), &none, "GET http://a.test/p"),
+        ] {
+            assert_eq!(key(("/p", query), rules, &[]).as_str(), expected, "{query:?}");
+        }
+    }
+
+    #[test]
+    fn key_additions_cannot_be_confused() {
+        let rules = KeyRules {
+            headers: vec![HeaderName::from_static("x-a")],
+            cookies: vec!["c".to_owned()],
+            ..KeyRules::default()
+        };
+        let plain = key(("/", None), &rules, &[]);
+        let one = key(("/", None), &rules, &[("x-a", "1\tc:1:2")]);
+        let other = key(("/", None), &rules, &[("x-a", "1"), ("cookie", "b=0; c=2")]);
+        assert!(plain != one && one != other && plain != other);
+        assert!(other.has_additions());
+        assert_eq!(other.url(), "http://a.test/");
+        assert_eq!(other.base(), plain.base());
+    }
+
+    #[test]
+    fn cookies_are_read_by_name() {
+        let mut headers = HeaderMap::new();
+        headers.append("cookie", "a=1; session=x=y;flag".parse().unwrap());
+        headers.append("cookie", "b=2".parse().unwrap());
+        assert_eq!(cookies(&headers).collect::<Vec<_>>(), [("a", "1"), ("session", "x=y"), ("flag", ""), ("b", "2")]);
+        assert_eq!(cookie(&headers, "session"), Some("x=y"));
+        assert_eq!(cookie(&headers, "none"), None);
+    }
+}

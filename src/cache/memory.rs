@@ -1,0 +1,157 @@
+//! The memory tier: moka, bounded in bytes. It decides what goes for room; freshness is the policy's business.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use moka::notification::RemovalCause;
+use moka::ops::compute::Op;
+use moka::sync::Cache;
+
+use super::entry::{Entry, StoredResponse};
+use super::index::UrlIndex;
+use super::key::{BuildPassHash, CacheKey};
+
+/// The memory tier.
+#[derive(Debug)]
+pub struct MemoryTier {
+    entries: Cache<CacheKey, Entry, BuildPassHash>,
+    index: Arc<UrlIndex>,
+    evictions: Arc<AtomicU64>,
+    size: u64,
+    filling: AtomicU64,
+}
+
+/// Of the budget, what stored responses may take; the rest is slack for the tier's own tables.
+const STORED_PERCENT: u64 = 94;
+/// Of the budget, what fills in progress may take.
+const FILLING_PERCENT: u64 = 25;
+
+impl MemoryTier {
+    /// A tier with a budget in bytes.
+    pub fn new(size: u64) -> Self {
+        let evictions = Arc::new(AtomicU64::new(0));
+        let index = Arc::new(UrlIndex::default());
+        let (counter, listed) = (evictions.clone(), index.clone());
+        let entries = Cache::builder()
+            .max_capacity(size / 100 * STORED_PERCENT)
+            .weigher(|key: &CacheKey, entry: &Entry| {
+                u32::try_from(entry.cost() + key.as_str().len() as u64).unwrap_or(u32::MAX)
+            })
+            .eviction_listener(move |key: Arc<CacheKey>, _, cause| {
+                if cause == RemovalCause::Size {
+                    counter.fetch_add(1, Ordering::Relaxed);
+                }
+                if cause != RemovalCause::Replaced {
+                    listed.remove(&key);
+                }
+            })
+            .build_with_hasher(BuildPassHash::default());
+        MemoryTier { entries, index, evictions, size, filling: AtomicU64::new(0) }
+    }
+
+    /// What is stored under a key.
+    pub fn get(&self, key: &CacheKey) -> Option<Entry> {
+        self.entries.get(key)
+    }
+
+    /// Adds a variant.
+    pub fn insert(&self, key: &CacheKey, response: Arc<StoredResponse>, max_variants: usize) {
+        self.index.insert(key);
+        self.entries.entry_by_ref(key).and_upsert_with(|existing| {
+            existing.map(|existing| existing.into_value()).unwrap_or_default().with(response, max_variants)
+        });
+    }
+
+    /// Puts `new` in the place of `old`, unless `old` has gone meanwhile.
+    pub fn replace(&self, key: &CacheKey, old: &Arc<StoredResponse>, new: Arc<StoredResponse>) {
+        self.entries.entry_by_ref(key).and_compute_with(|existing| {
+            match existing.and_then(|existing| existing.into_value().replacing(old, new)) {
+                Some(entry) => Op::Put(entry),
+                None => Op::Nop,
+            }
+        });
+    }
+
+    /// Removes one variant, if it is still there.
+    pub fn remove_variant(&self, key: &CacheKey, gone: &Arc<StoredResponse>) {
+        self.entries.entry_by_ref(key).and_compute_with(|existing| {
+            let Some(existing) = existing.map(|existing| existing.into_value()) else { return Op::Nop };
+            match existing.without(gone) {
+                Some(entry) => Op::Put(entry),
+                None => Op::Remove,
+            }
+        });
+    }
+
+    /// Weighs an entry again, after one of its bodies grew.
+    pub fn reweigh(&self, key: &CacheKey) {
+        self.entries.entry_by_ref(key).and_compute_with(|existing| match existing {
+            Some(existing) => Op::Put(existing.into_value()),
+            None => Op::Nop,
+        });
+    }
+
+    /// Removes all variants of a key and of the keys that routes derived from the same URL. How many there were.
+    pub fn purge(&self, key: &CacheKey) -> u64 {
+        let derived = self.index.of_url(key.base());
+        std::iter::once(key).chain(derived.iter()).map(|key| self.remove(key)).sum()
+    }
+
+    /// Removes everything. How many stored responses there were.
+    pub fn purge_all(&self) -> u64 {
+        let keys: Vec<Arc<CacheKey>> = self.entries.iter().map(|(key, _)| key).collect();
+        let removed = keys.iter().map(|key| self.remove(key)).sum();
+        self.entries.invalidate_all();
+        removed
+    }
+
+    fn remove(&self, key: &CacheKey) -> u64 {
+        self.entries.remove(key).map_or(0, |entry| entry.variants().len() as u64)
+    }
+
+    /// Keeps `bytes` more of the budget for a fill in progress; false when there is no room.
+    pub fn reserve(&self, bytes: u64) -> bool {
+        let most = self.size / 100 * FILLING_PERCENT;
+        let before = self.filling.fetch_add(bytes, Ordering::Relaxed);
+        let fits = before + bytes <= most;
+        if !fits {
+            self.filling.fetch_sub(bytes, Ordering::Relaxed);
+        }
+        fits
+    }
+
+    /// Gives back what a fill had reserved.
+    pub fn release(&self, bytes: u64) {
+        self.filling.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// The budget in bytes.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Bytes of stored responses, as far as the tier has counted.
+    pub fn bytes(&self) -> u64 {
+        self.entries.weighted_size()
+    }
+
+    /// Bytes of fills in progress.
+    pub fn filling(&self) -> u64 {
+        self.filling.load(Ordering::Relaxed)
+    }
+
+    /// Number of keys, as far as the tier has counted.
+    pub fn entries(&self) -> u64 {
+        self.entries.entry_count()
+    }
+
+    /// Entries evicted for room so far.
+    pub fn evictions(&self) -> u64 {
+        self.evictions.load(Ordering::Relaxed)
+    }
+
+    /// Applies what the tier has put off, so that its figures are exact.
+    pub fn settle(&self) {
+        self.entries.run_pending_tasks();
+    }
+}
