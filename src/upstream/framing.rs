@@ -1,0 +1,234 @@
+//! The fields of which the pool alone is in charge: where a request goes, and how long messages are.
+
+use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING, UPGRADE};
+use http::uri::{Authority, PathAndQuery, Scheme, Uri};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
+use http_body::Body;
+use hyper::body::Incoming;
+
+use super::error::{UpstreamError, UpstreamErrorKind};
+use super::request_body::RequestBody;
+use crate::config::settings::{UpstreamHost, UpstreamProtocol, UpstreamServer};
+
+/// Addresses a request to a server: Host, or on HTTP/2 `:authority` and `:scheme`.
+pub(super) fn address(
+    request: &mut Request<RequestBody>,
+    host: &UpstreamHost,
+    server: &UpstreamServer,
+    protocol: UpstreamProtocol,
+) {
+    let given = match host {
+        // After a first attempt over HTTP/2 it stands in the URI.
+        UpstreamHost::Client => request
+            .headers_mut()
+            .remove(HOST)
+            .or_else(|| request.uri().authority().and_then(|host| HeaderValue::from_str(host.as_str()).ok())),
+        UpstreamHost::Server => None,
+        UpstreamHost::Fixed(value) => Some(value.clone()),
+    };
+    let authority = given.or_else(|| HeaderValue::from_str(&server.authority()).ok());
+    request.headers_mut().remove(HOST);
+    match protocol {
+        UpstreamProtocol::Http1 => {
+            *request.version_mut() = Version::HTTP_11;
+            if let Some(authority) = authority {
+                request.headers_mut().insert(HOST, authority);
+            }
+        }
+        UpstreamProtocol::Http2 => {
+            *request.version_mut() = Version::HTTP_2;
+            let mut parts = std::mem::take(request.uri_mut()).into_parts();
+            parts.authority = authority.and_then(|value| Authority::try_from(value.as_bytes()).ok());
+            parts.scheme = Some(if server.tls { Scheme::HTTPS } else { Scheme::HTTP });
+            parts.path_and_query.get_or_insert_with(|| PathAndQuery::from_static("/"));
+            *request.uri_mut() = Uri::from_parts(parts).unwrap_or_default();
+        }
+    }
+}
+
+/// Frames a request by the body that it really has, whatever its fields said.
+pub(super) fn frame(request: &mut Request<RequestBody>, protocol: UpstreamProtocol) {
+    request.headers_mut().remove(CONTENT_LENGTH);
+    request.headers_mut().remove(TRANSFER_ENCODING);
+    if request.body().is_end_stream() {
+        // RFC 9110 §8.6: a method that expects content says so when there is none.
+        if matches!(*request.method(), Method::POST | Method::PUT | Method::PATCH) {
+            request.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+        }
+    } else if let Some(length) = request.body().size_hint().exact() {
+        request.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
+    } else if protocol == UpstreamProtocol::Http1 {
+        // hyper would drop the body of a GET that does not say this.
+        request.headers_mut().insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    }
+}
+
+/// What a response's framing allows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Framing {
+    /// The connection may serve another exchange after this response.
+    pub(super) reusable: bool,
+    /// Only the end of the connection ends the body (RFC 9112 §6.3), so that a cut can't be seen.
+    pub(super) close_delimited: bool,
+}
+
+/// Checks the framing fields of a response to a request that asked for an upgrade or did not.
+pub(super) fn check(response: &mut Response<Incoming>, upgrade_asked: bool) -> Result<Framing, UpstreamError> {
+    let bodiless = response.body().is_end_stream();
+    let known_length = response.body().size_hint().exact().is_some();
+    check_head(response, upgrade_asked)?;
+    let http2 = response.version() == Version::HTTP_2;
+    let chunked = response.headers().contains_key(TRANSFER_ENCODING);
+    let close_delimited = !(http2 || bodiless || known_length || chunked);
+    let reusable = http2
+        || response.version() == Version::HTTP_11
+            && response.status() != StatusCode::SWITCHING_PROTOCOLS
+            && !close_delimited
+            && !says_close(response);
+    Ok(Framing { reusable, close_delimited })
+}
+
+fn check_head<B>(response: &mut Response<B>, upgrade_asked: bool) -> Result<(), UpstreamError> {
+    let malformed = |why: &'static str| Err(UpstreamError::because(UpstreamErrorKind::Protocol, why));
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS && !upgrade_asked {
+        return malformed("101 without a request to upgrade");
+    }
+    // RFC 9112 §6.3: both lengths are an attempt at response splitting, or the work of two programs that disagree.
+    let mut codings = response.headers().get_all(TRANSFER_ENCODING).iter();
+    if let Some(coding) = codings.next() {
+        // hyper undoes the chunked coding only, so that any other would be taken for content.
+        if !coding.as_bytes().eq_ignore_ascii_case(b"chunked") || codings.next().is_some() {
+            return malformed("Transfer-Encoding is not chunked alone");
+        }
+        if response.headers().contains_key(CONTENT_LENGTH) {
+            return malformed("both Transfer-Encoding and Content-Length");
+        }
+    }
+    match content_length(response) {
+        Err(()) => return malformed("Content-Length is no single number"),
+        Ok(Some(length)) => {
+            // RFC 9110 §8.6: "5, 5" may be replaced by "5"; nobody downstream should have to.
+            response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
+        }
+        Ok(None) => {}
+    }
+    Ok(())
+}
+
+/// The one number that all Content-Length fields agree on.
+fn content_length<B>(response: &Response<B>) -> Result<Option<u64>, ()> {
+    let mut length = None;
+    for value in response.headers().get_all(CONTENT_LENGTH) {
+        for member in value.to_str().map_err(|_| ())?.split(',').map(str::trim) {
+            if member.is_empty() || !member.bytes().all(|byte| byte.is_ascii_digit()) {
+                return Err(());
+            }
+            let number: u64 = member.parse().map_err(|_| ())?;
+            if *length.get_or_insert(number) != number {
+                return Err(());
+            }
+        }
+    }
+    Ok(length)
+}
+
+fn says_close<B>(response: &Response<B>) -> bool {
+    let members =
+        response.headers().get_all(CONNECTION).iter().flat_map(|value| value.as_bytes().split(|b| *b == b','));
+    members.into_iter().any(|member| member.trim_ascii().eq_ignore_ascii_case(b"close"))
+}
+
+/// Whether a request asks to switch protocols.
+pub(super) fn asks_upgrade<B>(request: &Request<B>) -> bool {
+    request.headers().contains_key(UPGRADE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn head(fields: &[(&'static str, &'static str)]) -> Response<()> {
+        let mut response = Response::new(());
+        for (name, value) in fields {
+            response.headers_mut().append(*name, HeaderValue::from_static(value));
+        }
+        response
+    }
+
+    #[test]
+    fn lengths_of_a_response_must_be_unambiguous() {
+        let table: [(&[(&str, &str)], bool); 9] = [
+            (&[], true),
+            (&[("content-length", "5")], true),
+            (&[("content-length", "5"), ("content-length", "5")], true),
+            (&[("content-length", "5, 6")], false),
+            (&[("content-length", "+5")], false),
+            (&[("transfer-encoding", "Chunked")], true),
+            (&[("transfer-encoding", "gzip, chunked")], false),
+            (&[("transfer-encoding", "chunked"), ("transfer-encoding", "chunked")], false),
+            (&[("transfer-encoding", "chunked"), ("content-length", "5")], false),
+        ];
+        for (fields, accepted) in table {
+            assert_eq!(check_head(&mut head(fields), false).is_ok(), accepted, "{fields:?}");
+        }
+    }
+
+    #[test]
+    fn repeated_length_becomes_one_field() {
+        let mut response = head(&[("content-length", "5, 5"), ("content-length", "5")]);
+        check_head(&mut response, false).unwrap();
+        let lengths: Vec<_> = response.headers().get_all(CONTENT_LENGTH).iter().collect();
+        assert_eq!(lengths, ["5"]);
+    }
+
+    #[test]
+    fn close_is_found_in_any_connection_field() {
+        for (fields, close) in [
+            (&[("connection", "keep-alive")][..], false),
+            (&[("connection", "x-close, closed")][..], false),
+            (&[("connection", "upgrade"), ("connection", "x, CLOSE ")][..], true),
+        ] {
+            assert_eq!(says_close(&head(fields)), close, "{fields:?}");
+        }
+    }
+
+    #[test]
+    fn host_is_the_clients_the_servers_or_fixed() {
+        let server = UpstreamServer { tls: true, host: "app.internal".into(), port: 8443 };
+        let fixed = UpstreamHost::Fixed(HeaderValue::from_static("fixed.example"));
+        for (host, expected) in [
+            (UpstreamHost::Client, "shop.example"),
+            (UpstreamHost::Server, "app.internal:8443"),
+            (fixed, "fixed.example"),
+        ] {
+            let request = || Request::get("/a?b=c").header(HOST, "shop.example").body(RequestBody::Empty).unwrap();
+
+            let mut http1 = request();
+            address(&mut http1, &host, &server, UpstreamProtocol::Http1);
+            assert_eq!(http1.headers()[HOST], expected);
+            assert_eq!(http1.uri(), "/a?b=c");
+
+            let mut http2 = request();
+            // Twice, as for a second attempt.
+            address(&mut http2, &host, &server, UpstreamProtocol::Http2);
+            address(&mut http2, &host, &server, UpstreamProtocol::Http2);
+            assert_eq!(http2.uri().to_string(), format!("https://{expected}/a?b=c"));
+            assert!(!http2.headers().contains_key(HOST));
+        }
+    }
+
+    #[test]
+    fn request_fields_never_contradict_the_body() {
+        for (method, expected) in [(Method::GET, None), (Method::POST, Some("0"))] {
+            let mut request = Request::builder()
+                .method(method)
+                .header(CONTENT_LENGTH, "7")
+                .header(TRANSFER_ENCODING, "chunked")
+                .body(RequestBody::Empty)
+                .unwrap();
+            frame(&mut request, UpstreamProtocol::Http1);
+            assert_eq!(request.headers().get(CONTENT_LENGTH).map(|value| value.to_str().unwrap()), expected);
+            assert!(!request.headers().contains_key(TRANSFER_ENCODING));
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! HTTP/1.1 connections to one server: each serves one exchange at a time, and waits in a stack between two.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::client::conn::http1::{Builder, SendRequest};
+use hyper_util::rt::TokioIo;
+use parking_lot::Mutex;
+use tokio::task::AbortHandle;
+use tokio::time::{Instant, timeout};
+
+use super::error::UpstreamError;
+use super::request_body::RequestBody;
+use super::socket::{Line, Socket, Stream};
+use super::stats::Counters;
+use super::{MAX_AGE, MAX_RESPONSE_HEAD};
+
+/// How long a connection just given back may take to finish its own book-keeping.
+const SETTLE: Duration = Duration::from_millis(50);
+
+/// An open connection.
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub(super) sender: SendRequest<RequestBody>,
+    pub(super) line: Arc<Line>,
+    pub(super) driver: AbortHandle,
+    opened: Instant,
+}
+
+/// Starts HTTP/1.1 on a stream.
+pub(super) async fn start(stream: Stream, counters: Arc<Counters>) -> Result<Connection, UpstreamError> {
+    let (socket, line) = Socket::new(stream, counters);
+    // hyper's own defaults are the strict ones: no HTTP/0.9, no folded or invalid field lines, 100 fields at most.
+    let (sender, connection) = Builder::new()
+        .max_buf_size(MAX_RESPONSE_HEAD)
+        .max_header_size(MAX_RESPONSE_HEAD)
+        .handshake(TokioIo::new(socket))
+        .await
+        .map_err(UpstreamError::from_hyper)?;
+    let driver = tokio::spawn(async move {
+        if let Err(error) = connection.with_upgrades().await {
+            tracing::debug!(%error, "upstream connection ended");
+        }
+    });
+    Ok(Connection { sender, line, driver: driver.abort_handle(), opened: Instant::now() })
+}
+
+impl Connection {
+    /// Waits until the connection can take a request; false when it never will. hyper looks for bytes after the
+    /// last response, and for the server's close, before it says that it can.
+    async fn is_usable(&mut self) -> bool {
+        if self.sender.is_ready() {
+            return true;
+        }
+        match timeout(SETTLE, self.sender.ready()).await {
+            Ok(ready) => ready.is_ok(),
+            Err(_) => {
+                self.driver.abort();
+                false
+            }
+        }
+    }
+}
+
+/// Idle connections, the most recently used on top: the load decides how many stay in use, and the others age out.
+#[derive(Debug)]
+pub(super) struct IdleStack {
+    stack: Mutex<Stack>,
+    max: usize,
+    timeout: Duration,
+}
+
+#[derive(Debug, Default)]
+struct Stack {
+    idle: Vec<Idle>,
+    /// Whether a task is about to sweep.
+    swept: bool,
+}
+
+#[derive(Debug)]
+struct Idle {
+    connection: Connection,
+    since: Instant,
+}
+
+impl IdleStack {
+    /// Keeps at most `max` connections, none for longer than `timeout`.
+    pub(super) fn new(max: usize, timeout: Duration) -> Self {
+        IdleStack { stack: Mutex::default(), max, timeout }
+    }
+
+    /// The connection used last that still works.
+    pub(super) async fn take(&self) -> Option<Connection> {
+        loop {
+            let idle = self.stack.lock().idle.pop()?;
+            let mut connection = idle.connection;
+            if Instant::now() < self.expiry(&connection, idle.since) && connection.is_usable().await {
+                return Some(connection);
+            }
+        }
+    }
+
+    /// Puts a connection back. True: the caller must see to it that [`Self::sweep`] is called.
+    #[must_use]
+    pub(super) fn put(&self, connection: Connection) -> bool {
+        let now = Instant::now();
+        if self.max == 0 || now >= connection.opened + MAX_AGE || connection.sender.is_closed() {
+            return false;
+        }
+        let mut stack = self.stack.lock();
+        if stack.idle.len() >= self.max {
+            stack.idle.remove(0);
+        }
+        stack.idle.push(Idle { connection, since: now });
+        !std::mem::replace(&mut stack.swept, true)
+    }
+
+    /// Closes what has been idle for too long; when to sweep next, `None` when nothing is left.
+    pub(super) fn sweep(&self) -> Option<Instant> {
+        let now = Instant::now();
+        let mut stack = self.stack.lock();
+        stack
+            .idle
+            .retain(|idle| !idle.connection.sender.is_closed() && now < self.expiry(&idle.connection, idle.since));
+        let next = stack.idle.iter().map(|idle| self.expiry(&idle.connection, idle.since)).min();
+        stack.swept = next.is_some();
+        next
+    }
+
+    /// How many are idle and open.
+    pub(super) fn len(&self) -> usize {
+        self.stack.lock().idle.iter().filter(|idle| !idle.connection.sender.is_closed()).count()
+    }
+
+    fn expiry(&self, connection: &Connection, since: Instant) -> Instant {
+        (since + self.timeout).min(connection.opened + MAX_AGE)
+    }
+}

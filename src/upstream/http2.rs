@@ -1,0 +1,191 @@
+//! HTTP/2 connections to one server: few, each carrying many exchanges at once.
+
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
+
+use hyper::client::conn::http2::{Builder, SendRequest};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use parking_lot::Mutex;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
+
+use super::error::UpstreamError;
+use super::request_body::RequestBody;
+use super::socket::{Socket, Stream as ByteStream};
+use super::stats::Counters;
+use super::{MAX_AGE, MAX_RESPONSE_HEAD};
+
+/// Streams that larder opens on one connection, where the server allows as many.
+pub(super) const STREAMS: usize = 100;
+/// Bytes that a server may send ahead of a slow reader, for one stream and for a connection.
+const STREAM_WINDOW: u32 = 256 * 1024;
+const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
+/// A connection that does not answer a ping is dead; nothing else would tell.
+const PING_INTERVAL: Duration = Duration::from_secs(20);
+const PING_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// An open connection.
+#[derive(Debug)]
+pub(super) struct Connection {
+    sender: SendRequest<RequestBody>,
+    streams: AtomicUsize,
+    /// Streams that the server allows at once, by its latest SETTINGS.
+    allowed: Arc<AtomicUsize>,
+    opened: Instant,
+    idle_since: Mutex<Instant>,
+    retired: AtomicBool,
+}
+
+type Driver = hyper::client::conn::http2::Connection<TokioIo<Socket>, RequestBody, TokioExecutor>;
+
+/// One exchange's part of a connection.
+#[derive(Debug)]
+pub(super) struct Stream {
+    connection: Arc<Connection>,
+    _place: OwnedSemaphorePermit,
+}
+
+/// Starts HTTP/2 on a stream.
+pub(super) async fn start(stream: ByteStream, counters: Arc<Counters>) -> Result<Arc<Connection>, UpstreamError> {
+    let (socket, _) = Socket::new(stream, counters);
+    let (sender, connection) = Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .max_header_list_size(MAX_RESPONSE_HEAD as u32)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .keep_alive_interval(PING_INTERVAL)
+        .keep_alive_timeout(PING_TIMEOUT)
+        .handshake(TokioIo::new(socket))
+        .await
+        .map_err(UpstreamError::from_hyper)?;
+    let allowed = Arc::new(AtomicUsize::new(connection.current_max_send_streams()));
+    tokio::spawn(drive(connection, allowed.clone()));
+    let now = Instant::now();
+    Ok(Arc::new(Connection {
+        sender,
+        streams: AtomicUsize::new(0),
+        allowed,
+        opened: now,
+        idle_since: Mutex::new(now),
+        retired: AtomicBool::new(false),
+    }))
+}
+
+/// Runs a connection until it ends, and notes what the server allows as it goes.
+async fn drive(mut connection: Driver, allowed: Arc<AtomicUsize>) {
+    let ended = poll_fn(|cx| {
+        let progress = Pin::new(&mut connection).poll(cx);
+        allowed.store(connection.current_max_send_streams(), Relaxed);
+        progress
+    });
+    if let Err(error) = ended.await {
+        tracing::debug!(%error, "upstream connection ended");
+    }
+}
+
+impl Connection {
+    /// Begins an exchange, which holds its place in the queue until the stream is dropped.
+    fn stream(self: &Arc<Self>, place: OwnedSemaphorePermit) -> Stream {
+        self.streams.fetch_add(1, Relaxed);
+        Stream { connection: self.clone(), _place: place }
+    }
+
+    fn has_room(&self) -> bool {
+        self.streams.load(Relaxed) < self.allowed.load(Relaxed).min(STREAMS)
+    }
+
+    /// Whether new exchanges may still begin on it. One that may not ends with its last exchange.
+    fn is_usable(&self, now: Instant) -> bool {
+        !self.sender.is_closed() && !self.retired.load(Relaxed) && now < self.opened + MAX_AGE
+    }
+}
+
+impl Stream {
+    /// A handle to send the exchange's request with.
+    pub(super) fn sender(&self) -> SendRequest<RequestBody> {
+        self.connection.sender.clone()
+    }
+
+    /// No further exchange begins on this connection.
+    pub(super) fn retire_connection(&self) {
+        self.connection.retired.store(true, Relaxed);
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        if self.connection.streams.fetch_sub(1, Relaxed) == 1 {
+            *self.connection.idle_since.lock() = Instant::now();
+        }
+    }
+}
+
+/// The connections that exchanges share.
+#[derive(Debug)]
+pub(super) struct SharedConnections {
+    list: Mutex<List>,
+    /// Held while opening, so that a burst of first requests opens one connection and not one each.
+    pub(super) opening: tokio::sync::Mutex<()>,
+    max: usize,
+    timeout: Duration,
+}
+
+#[derive(Debug, Default)]
+struct List {
+    connections: Vec<Arc<Connection>>,
+    swept: bool,
+}
+
+impl SharedConnections {
+    /// At most `max` connections, none without an exchange for longer than `timeout`.
+    pub(super) fn new(max: usize, timeout: Duration) -> Self {
+        SharedConnections { list: Mutex::default(), opening: tokio::sync::Mutex::new(()), max, timeout }
+    }
+
+    /// A stream on a connection with room, or, when no further connection may be opened, on the least loaded.
+    /// Gives the place back when a connection should be opened instead.
+    pub(super) fn take(&self, place: OwnedSemaphorePermit) -> Result<Stream, OwnedSemaphorePermit> {
+        let now = Instant::now();
+        let mut list = self.list.lock();
+        list.connections.retain(|connection| connection.is_usable(now));
+        let with_room = list.connections.iter().find(|connection| connection.has_room());
+        let crowded = || list.connections.iter().min_by_key(|connection| connection.streams.load(Relaxed));
+        match with_room.or_else(|| if list.connections.len() < self.max { None } else { crowded() }) {
+            Some(connection) => Ok(connection.stream(place)),
+            None => Err(place),
+        }
+    }
+
+    /// Adds a connection with its first stream. True: the caller must see to it that [`Self::sweep`] is called.
+    pub(super) fn add(&self, connection: Arc<Connection>, place: OwnedSemaphorePermit) -> (Stream, bool) {
+        let stream = connection.stream(place);
+        let mut list = self.list.lock();
+        list.connections.push(connection);
+        (stream, !std::mem::replace(&mut list.swept, true))
+    }
+
+    /// Closes what has had no exchange for too long; when to sweep next, `None` when nothing is left.
+    pub(super) fn sweep(&self) -> Option<Instant> {
+        let now = Instant::now();
+        let expiry = |connection: &Connection| match connection.streams.load(Relaxed) {
+            0 => *connection.idle_since.lock() + self.timeout,
+            _ => now + self.timeout,
+        };
+        let mut list = self.list.lock();
+        list.connections.retain(|connection| connection.is_usable(now) && now < expiry(connection));
+        let next = list.connections.iter().map(|connection| expiry(connection)).min();
+        list.swept = next.is_some();
+        next
+    }
+
+    /// How many are open without an exchange.
+    pub(super) fn idle(&self) -> usize {
+        let list = self.list.lock();
+        let idle =
+            |connection: &&Arc<Connection>| !connection.sender.is_closed() && connection.streams.load(Relaxed) == 0;
+        list.connections.iter().filter(idle).count()
+    }
+}

@@ -1,0 +1,105 @@
+//! A connection for the length of one exchange. Whatever is not given back explicitly is closed: a future dropped
+//! half-way, a body left unread and every error take that way.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::client::conn::TrySendError;
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::request_body::RequestBody;
+use super::server::Server;
+use super::{http1, http2};
+
+/// The right to one exchange on a connection.
+pub(super) struct Lease {
+    server: Arc<Server>,
+    connection: Option<Connection>,
+    reused: bool,
+    received_before: u64,
+}
+
+enum Connection {
+    Http1(http1::Connection),
+    Http2(http2::Stream),
+}
+
+impl Lease {
+    pub(super) fn http1(
+        server: Arc<Server>,
+        connection: http1::Connection,
+        place: OwnedSemaphorePermit,
+        reused: bool,
+    ) -> Self {
+        connection.line.occupy(place);
+        let received_before = connection.line.received();
+        Lease { server, connection: Some(Connection::Http1(connection)), reused, received_before }
+    }
+
+    pub(super) fn http2(server: Arc<Server>, stream: http2::Stream, reused: bool) -> Self {
+        Lease { server, connection: Some(Connection::Http2(stream)), reused, received_before: 0 }
+    }
+
+    pub(super) fn server(&self) -> &Server {
+        &self.server
+    }
+
+    /// Whether an exchange went before this one on the same connection.
+    pub(super) fn reused(&self) -> bool {
+        self.reused
+    }
+
+    /// Sends the request and waits for the head of the response.
+    pub(super) async fn send(
+        &mut self,
+        request: Request<RequestBody>,
+    ) -> Result<Response<Incoming>, TrySendError<Request<RequestBody>>> {
+        match self.connection.as_mut().expect("a lease holds its connection until it is consumed") {
+            Connection::Http1(connection) => connection.sender.try_send_request(request).await,
+            Connection::Http2(stream) => stream.sender().try_send_request(request).await,
+        }
+    }
+
+    /// Whether the server has sent no byte in this exchange. On HTTP/2 a failed exchange has had no response head.
+    pub(super) fn is_untouched(&self) -> bool {
+        match &self.connection {
+            Some(Connection::Http1(connection)) => connection.line.received() == self.received_before,
+            _ => true,
+        }
+    }
+
+    /// The exchange is over and left the connection in order.
+    pub(super) fn give_back(mut self) {
+        if let Some(Connection::Http1(connection)) = self.connection.take() {
+            let line = connection.line.clone();
+            // Into the stack first: whoever gets the place must find it there.
+            self.server.keep(connection);
+            line.vacate();
+        }
+    }
+
+    /// The connection now belongs to a tunnel, which holds its place until it ends.
+    pub(super) fn hand_over(mut self) {
+        self.connection.take();
+    }
+
+    /// The server has closed the connection: the request goes to another, and this place is free at once.
+    pub(super) fn give_up(self) {
+        self.server.counters().retries.fetch_add(1, Relaxed);
+        match &self.connection {
+            Some(Connection::Http1(connection)) => connection.line.vacate(),
+            Some(Connection::Http2(stream)) => stream.retire_connection(),
+            None => {}
+        }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if let Some(Connection::Http1(connection)) = self.connection.take() {
+            connection.driver.abort();
+        }
+    }
+}

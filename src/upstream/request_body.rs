@@ -1,0 +1,185 @@
+//! The body of a request on its way from the client to an upstream's server.
+
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+use super::error::UpstreamErrorKind;
+use super::idle_timer::IdleTimer;
+
+/// The body of a request to an upstream: one concrete type.
+#[derive(Debug)]
+pub enum RequestBody {
+    /// No bytes: the request may be sent again when its method allows.
+    Empty,
+    /// Streamed from the client: it can be sent once.
+    Client(ClientBody),
+}
+
+/// A client's body, counted and watched while it streams.
+#[derive(Debug)]
+pub struct ClientBody {
+    incoming: Incoming,
+    remaining: u64,
+    idle: IdleTimer,
+    upload: Arc<Upload>,
+}
+
+/// Why the client's body ended early. hyper keeps it as the source of its own error.
+#[derive(Debug)]
+pub struct RequestBodyError(UpstreamErrorKind);
+
+impl RequestBody {
+    /// The client's body, of at most `limit` bytes, with at most `idle` between two frames.
+    pub fn client(incoming: Incoming, limit: u64, idle: Duration) -> Self {
+        if incoming.is_end_stream() {
+            return RequestBody::Empty;
+        }
+        RequestBody::Client(ClientBody {
+            incoming,
+            remaining: limit,
+            idle: IdleTimer::new(idle),
+            upload: Arc::new(Upload::new()),
+        })
+    }
+
+    /// How far it has got; `None`: there is nothing to send.
+    pub(super) fn upload(&self) -> Option<Arc<Upload>> {
+        match self {
+            RequestBody::Empty => None,
+            RequestBody::Client(body) => Some(body.upload.clone()),
+        }
+    }
+}
+
+impl ClientBody {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, RequestBodyError>>> {
+        let frame = match Pin::new(&mut self.incoming).poll_frame(cx) {
+            Poll::Ready(frame) => frame,
+            Poll::Pending => {
+                self.upload.waits_for_client();
+                ready!(self.idle.poll_expired(cx));
+                return Poll::Ready(Some(Err(self.upload.failed(UpstreamErrorKind::RequestBodyTimeout))));
+            }
+        };
+        self.idle.stop();
+        let result = match frame {
+            None => None,
+            Some(Err(_)) => Some(Err(self.upload.failed(UpstreamErrorKind::RequestBody))),
+            Some(Ok(frame)) => {
+                let length = frame.data_ref().map_or(0, |data| data.len() as u64);
+                match self.remaining.checked_sub(length) {
+                    Some(remaining) => {
+                        self.remaining = remaining;
+                        Some(Ok(frame))
+                    }
+                    None => Some(Err(self.upload.failed(UpstreamErrorKind::RequestTooLarge))),
+                }
+            }
+        };
+        self.upload.advanced(result.is_none() || self.incoming.is_end_stream());
+        Poll::Ready(result)
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = RequestBodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, RequestBodyError>>> {
+        match &mut *self {
+            RequestBody::Empty => Poll::Ready(None),
+            RequestBody::Client(body) => body.poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            RequestBody::Empty => true,
+            RequestBody::Client(body) => body.incoming.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            RequestBody::Empty => SizeHint::with_exact(0),
+            RequestBody::Client(body) => body.incoming.size_hint(),
+        }
+    }
+}
+
+/// How far the sending of a body has got: written by the body inside hyper's connection task, read by the exchange
+/// that waits for the response.
+#[derive(Debug)]
+pub(super) struct Upload(Mutex<UploadState>);
+
+#[derive(Debug)]
+struct UploadState {
+    last_progress: Instant,
+    waits_for_client: bool,
+    complete: bool,
+    failure: Option<UpstreamErrorKind>,
+}
+
+impl Upload {
+    fn new() -> Self {
+        Upload(Mutex::new(UploadState {
+            last_progress: Instant::now(),
+            waits_for_client: false,
+            complete: false,
+            failure: None,
+        }))
+    }
+
+    fn waits_for_client(&self) {
+        self.0.lock().waits_for_client = true;
+    }
+
+    fn advanced(&self, complete: bool) {
+        let mut state = self.0.lock();
+        state.last_progress = Instant::now();
+        state.waits_for_client = false;
+        state.complete |= complete && state.failure.is_none();
+    }
+
+    fn failed(&self, kind: UpstreamErrorKind) -> RequestBodyError {
+        self.0.lock().failure.get_or_insert(kind);
+        RequestBodyError(kind)
+    }
+
+    /// From when on the server is to blame for silence: the last progress, or now while the client is waited for
+    /// (its pauses have their own deadline).
+    pub(super) fn waiting_since(&self) -> Instant {
+        let state = self.0.lock();
+        if state.waits_for_client { Instant::now() } else { state.last_progress }
+    }
+
+    /// Whether hyper has taken all of it.
+    pub(super) fn is_complete(&self) -> bool {
+        self.0.lock().complete
+    }
+
+    /// Why it ended early, when it did.
+    pub(super) fn failure(&self) -> Option<UpstreamErrorKind> {
+        self.0.lock().failure
+    }
+}
+
+impl fmt::Display for RequestBodyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.word())
+    }
+}
+
+impl std::error::Error for RequestBodyError {}

@@ -1,0 +1,131 @@
+//! The body of a response on its way from an upstream's server: it holds the connection until it has ended.
+
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+
+use super::error::{UpstreamError, UpstreamErrorKind};
+use super::framing::Framing;
+use super::idle_timer::IdleTimer;
+use super::lease::Lease;
+use super::request_body::Upload;
+
+/// The body of an upstream's response. Its clean end gives the connection back to the pool; an error, or dropping it
+/// early, closes the connection. A body cut short ends in an error.
+pub struct UpstreamBody {
+    incoming: Incoming,
+    idle: IdleTimer,
+    /// Until the end.
+    lease: Option<Lease>,
+    framing: Framing,
+    upload: Option<Arc<Upload>>,
+}
+
+impl UpstreamBody {
+    pub(super) fn new(
+        incoming: Incoming,
+        idle: Duration,
+        lease: Lease,
+        framing: Framing,
+        upload: Option<Arc<Upload>>,
+    ) -> Self {
+        let mut body = UpstreamBody { incoming, idle: IdleTimer::new(idle), lease: Some(lease), framing, upload };
+        if body.incoming.is_end_stream() {
+            body.ended();
+        }
+        body
+    }
+
+    /// The body of a response whose connection has become a tunnel.
+    pub(super) fn of_upgrade(incoming: Incoming, lease: Lease, framing: Framing) -> Self {
+        lease.hand_over();
+        UpstreamBody { incoming, idle: IdleTimer::new(Duration::ZERO), lease: None, framing, upload: None }
+    }
+
+    /// Whether only the end of the connection ends this body, so that a cut in cleartext can't be told from the end
+    /// (RFC 9112 §6.3).
+    pub fn close_delimited(&self) -> bool {
+        self.framing.close_delimited
+    }
+
+    /// Nothing more comes, and all that was announced has come.
+    fn ended(&mut self) {
+        if let Some(lease) = self.lease.take()
+            && self.framing.reusable
+        {
+            lease.give_back();
+        }
+    }
+
+    fn failed(&mut self, error: UpstreamError) -> UpstreamError {
+        match self.lease.take() {
+            Some(lease) => lease.server().failed(error),
+            None => error,
+        }
+    }
+}
+
+impl Body for UpstreamBody {
+    type Data = Bytes;
+    type Error = UpstreamError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, UpstreamError>>> {
+        let this = &mut *self;
+        let frame = match Pin::new(&mut this.incoming).poll_frame(cx) {
+            Poll::Ready(frame) => frame,
+            Poll::Pending if this.idle.poll_expired(cx).is_ready() => {
+                let error = UpstreamError::new(UpstreamErrorKind::IdleTimeout);
+                return Poll::Ready(Some(Err(this.failed(error))));
+            }
+            Poll::Pending => return Poll::Pending,
+        };
+        this.idle.stop();
+        Poll::Ready(match frame {
+            Some(Ok(frame)) => {
+                if this.incoming.is_end_stream() {
+                    this.ended();
+                }
+                Some(Ok(frame))
+            }
+            Some(Err(error)) => {
+                let error = match this.upload.as_ref().and_then(|upload| upload.failure()) {
+                    Some(kind) => UpstreamError::because(kind, error),
+                    None => UpstreamError::from_hyper(error),
+                };
+                Some(Err(this.failed(error)))
+            }
+            // An HTTP/2 stream reset without an error ends the body for hyper, however little has come.
+            None if this.lease.is_some() && this.incoming.size_hint().lower() > 0 => {
+                let error = UpstreamError::because(UpstreamErrorKind::Reset, "the body is shorter than announced");
+                Some(Err(this.failed(error)))
+            }
+            None => {
+                this.ended();
+                None
+            }
+        })
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.incoming.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.incoming.size_hint()
+    }
+}
+
+impl fmt::Debug for UpstreamBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("UpstreamBody")
+            .field("incoming", &self.incoming)
+            .field("framing", &self.framing)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,83 @@
+//! Counters of one server's connections: atomics that the exchanges move and a scrape reads.
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+
+use super::error::UpstreamErrorKind;
+
+/// Figures of one upstream at the moment of asking.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PoolStats {
+    /// One a server, in the order of the settings.
+    pub servers: Vec<ServerStats>,
+}
+
+/// Figures of one server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerStats {
+    /// `host:port` of the server, a default port left out.
+    pub server: String,
+    /// Open connections: in use, idle and tunnelled.
+    pub open: usize,
+    /// Open connections that no exchange uses.
+    pub idle: usize,
+    /// Requests that wait for a connection to become free.
+    pub waiting: usize,
+    /// Connections opened since the start.
+    pub connects: u64,
+    /// Exchanges that began on a connection used before.
+    pub reuses: u64,
+    /// Requests sent a second time because a reused connection had been closed.
+    pub retries: u64,
+    /// Failures by kind, those that have occurred only.
+    pub errors: Vec<(UpstreamErrorKind, u64)>,
+}
+
+/// The live counters behind [`ServerStats`].
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    pub(super) open: AtomicUsize,
+    pub(super) waiting: AtomicUsize,
+    pub(super) connects: AtomicU64,
+    pub(super) reuses: AtomicU64,
+    pub(super) retries: AtomicU64,
+    errors: [AtomicU64; UpstreamErrorKind::ALL.len()],
+}
+
+impl Counters {
+    /// Counts a failure.
+    pub(super) fn failed(&self, kind: UpstreamErrorKind) {
+        self.errors[kind as usize].fetch_add(1, Relaxed);
+    }
+
+    /// Reads them all.
+    pub(super) fn read(&self, server: String, idle: usize) -> ServerStats {
+        let errors = UpstreamErrorKind::ALL.into_iter().map(|kind| (kind, self.errors[kind as usize].load(Relaxed)));
+        ServerStats {
+            server,
+            open: self.open.load(Relaxed),
+            idle,
+            waiting: self.waiting.load(Relaxed),
+            connects: self.connects.load(Relaxed),
+            reuses: self.reuses.load(Relaxed),
+            retries: self.retries.load(Relaxed),
+            errors: errors.filter(|(_, count)| *count > 0).collect(),
+        }
+    }
+}
+
+/// One more of something for as long as it lives.
+#[derive(Debug)]
+pub(super) struct Held<'a>(&'a AtomicUsize);
+
+impl<'a> Held<'a> {
+    pub(super) fn of(gauge: &'a AtomicUsize) -> Self {
+        gauge.fetch_add(1, Relaxed);
+        Held(gauge)
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
+    }
+}

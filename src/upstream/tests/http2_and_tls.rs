@@ -1,0 +1,166 @@
+//! https servers with a certificate authority of their own, and HTTP/2 with prior knowledge and by ALPN.
+
+use std::io::Write;
+
+use bytes::Bytes;
+use http_body::Frame;
+use http_body_util::StreamBody;
+use hyper_util::rt::TokioExecutor;
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rustls::pki_types::PrivateKeyDer;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_rustls::TlsAcceptor;
+
+use super::*;
+
+/// A certificate authority, in a file as `ca_file` names one.
+pub(super) struct Authority {
+    issuer: CertifiedIssuer<'static, KeyPair>,
+    pub(super) file: tempfile::NamedTempFile,
+}
+
+impl Authority {
+    pub(super) fn new() -> Self {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(issuer.pem().as_bytes()).unwrap();
+        Authority { issuer, file }
+    }
+
+    /// A TLS server for `localhost`.
+    fn acceptor(&self, alpn: &str) -> TlsAcceptor {
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let mut config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate.der().clone()], PrivateKeyDer::try_from(key.serialize_der()).unwrap())
+            .unwrap();
+        config.alpn_protocols = vec![alpn.as_bytes().to_vec()];
+        TlsAcceptor::from(Arc::new(config))
+    }
+}
+
+fn https(server: &Scripted, host: &str) -> UpstreamServer {
+    UpstreamServer { tls: true, host: host.into(), ..server.address() }
+}
+
+#[tokio::test]
+async fn https_server_is_verified_against_ca_file() {
+    let authority = Authority::new();
+    let server = Scripted::listen().await;
+    let ca_file = Some(authority.file.path().to_owned());
+    let pool = pool(Upstream { ca_file, ..settings(vec![https(&server, "localhost")]) });
+    let acceptor = authority.acceptor("http/1.1");
+    let script = async {
+        let mut tls = within(acceptor.accept(server.accept().await.0)).await.unwrap();
+        assert_eq!(tls.get_ref().1.server_name(), Some("localhost"));
+        let mut head = [0; 1024];
+        for _ in 0..2 {
+            within(tls.read(&mut head)).await.unwrap();
+            tls.write_all(OK.as_bytes()).await.unwrap();
+        }
+        tls
+    };
+    let (_tls, ()) = tokio::join!(script, async {
+        for _ in 0..2 {
+            assert_eq!(get_text(&pool).await.unwrap(), "ok");
+        }
+    });
+    assert_eq!(server_stats(&pool).reuses, 1);
+}
+
+#[tokio::test]
+async fn https_server_that_cannot_be_verified_is_a_tls_error() {
+    let (authority, other) = (Authority::new(), Authority::new());
+    for (trusted, host) in [(&other, "localhost"), (&authority, "127.0.0.1")] {
+        let server = Scripted::listen().await;
+        let ca_file = Some(trusted.file.path().to_owned());
+        let pool = pool(Upstream { ca_file, ..settings(vec![https(&server, host)]) });
+        let acceptor = authority.acceptor("http/1.1");
+        let (answer, handshake) =
+            tokio::join!(get(&pool), async { within(acceptor.accept(server.accept().await.0)).await });
+        assert_eq!(kind(answer), UpstreamErrorKind::Tls);
+        assert!(handshake.is_err());
+    }
+}
+
+#[test]
+fn unusable_ca_file_is_a_clear_error() {
+    let empty = tempfile::NamedTempFile::new().unwrap();
+    let server = UpstreamServer { tls: true, host: "localhost".into(), port: 1 };
+    for file in ["/nowhere/ca.pem".into(), empty.path().to_owned()] {
+        let settings = Upstream { ca_file: Some(file.clone()), ..settings(vec![server.clone()]) };
+        let error = Pool::new(Arc::new(settings)).unwrap_err().to_string();
+        assert!(error.starts_with(&format!("upstream app: ca_file {}: ", file.display())), "{error}");
+    }
+}
+
+/// Answers each request by its target and a trailer, over HTTP/2.
+async fn serve_http2(io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
+    let service = hyper::service::service_fn(|request: Request<Incoming>| async move {
+        assert!(!request.headers().contains_key("host"));
+        let uri = request.uri().to_string();
+        let mut body = vec![Ok::<_, std::convert::Infallible>(Frame::data(Bytes::from(uri)))];
+        if let Ok(sent) = request.into_body().collect().await
+            && let sent = sent.to_bytes()
+            && !sent.is_empty()
+        {
+            body.push(Ok(Frame::data(sent)));
+        }
+        let trailers = HeaderMap::from_iter([("grpc-status".parse().unwrap(), "0".parse().unwrap())]);
+        body.push(Ok(Frame::trailers(trailers)));
+        Ok::<_, std::convert::Infallible>(Response::new(StreamBody::new(futures_util::stream::iter(body))))
+    });
+    let _ended = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+        .serve_connection(TokioIo::new(io), service)
+        .await;
+}
+
+#[tokio::test]
+async fn http2_with_prior_knowledge_shares_one_connection_and_passes_trailers() {
+    let server = Scripted::listen().await;
+    let pool = pool(Upstream { protocol: UpstreamProtocol::Http2, ..server.settings() });
+    let accept = tokio::spawn(async move { serve_http2(server.accept().await.0).await });
+    let (body, _client) = client_body("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\n\r\nabc", 10, LONG).await;
+    let (one, two) = tokio::join!(get(&pool), send(&pool, Method::POST, body));
+    for (answer, expected) in [(one, "http://shop.example/page?x=1"), (two, "http://shop.example/page?x=1abc")] {
+        let collected = within(answer.unwrap().into_body().collect()).await.unwrap();
+        assert_eq!(collected.trailers().unwrap()["grpc-status"], "0");
+        assert_eq!(collected.to_bytes(), expected);
+    }
+    let stats = server_stats(&pool);
+    assert_eq!((stats.open, stats.connects, stats.reuses, stats.idle), (1, 1, 1, 1));
+    drop(pool);
+    within(accept).await.unwrap();
+}
+
+#[tokio::test]
+async fn http2_over_tls_is_agreed_by_alpn() {
+    let authority = Authority::new();
+    let server = Scripted::listen().await;
+    let settings = Upstream {
+        protocol: UpstreamProtocol::Http2,
+        ca_file: Some(authority.file.path().to_owned()),
+        ..settings(vec![https(&server, "localhost")])
+    };
+    let acceptor = authority.acceptor("h2");
+    tokio::spawn(async move { serve_http2(acceptor.accept(server.accept().await.0).await.unwrap()).await });
+    assert_eq!(get_text(&pool(settings)).await.unwrap(), "https://shop.example/page?x=1");
+}
+
+#[tokio::test]
+async fn http2_idle_connection_is_closed_after_idle_timeout() {
+    let server = Scripted::listen().await;
+    let protocol = UpstreamProtocol::Http2;
+    let pool = pool(Upstream { protocol, idle_timeout: SHORT, ..server.settings() });
+    let served = tokio::spawn(async move { serve_http2(server.accept().await.0).await });
+    get_text(&pool).await.unwrap();
+    within(served).await.unwrap();
+    eventually(|| server_stats(&pool).open == 0).await;
+}
