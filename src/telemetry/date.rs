@@ -1,0 +1,96 @@
+//! Timestamps as logs write them, in UTC. Written by hand because the libraries at hand format a `SystemTime` and
+//! panic on years they do not know; a log line must come out whatever the clock says.
+
+use std::io::{self, Write};
+
+use crate::policy::time::Timestamp;
+
+const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+
+/// Writes `2026-11-21T02:58:53.042Z` (RFC 3339).
+pub(super) fn write_rfc3339(to: &mut impl Write, at: Timestamp) -> io::Result<()> {
+    let Civil { year, month, day, hour, minute, second } = civil(at);
+    let millis = at.as_millis().rem_euclid(1000);
+    write!(to, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z")
+}
+
+/// Writes `21/Nov/2026:02:58:53 +0000`, as the Common Log Format has it.
+pub(super) fn write_clf(to: &mut impl Write, at: Timestamp) -> io::Result<()> {
+    let Civil { year, month, day, hour, minute, second } = civil(at);
+    let month = MONTHS[month as usize - 1];
+    write!(to, "{day:02}/{month}/{year:04}:{hour:02}:{minute:02}:{second:02} +0000")
+}
+
+struct Civil {
+    year: i64,
+    /// 1..=12.
+    month: u8,
+    day: u8,
+    hour: u8,
+    minute: u8,
+    second: u8,
+}
+
+/// Date and time of day in the proleptic Gregorian calendar. Days are counted from 0000-03-01, so that the leap day
+/// is the last of its year and months follow the 153-days-in-five rhythm.
+fn civil(at: Timestamp) -> Civil {
+    let (days, time) = (at.as_secs().div_euclid(86_400), at.as_secs().rem_euclid(86_400));
+    let days = days + 719_468;
+    let (era, day_of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let from_march = (5 * day_of_year + 2) / 153;
+    let month = if from_march < 10 { from_march + 3 } else { from_march - 9 };
+    Civil {
+        year: year_of_era + era * 400 + i64::from(month <= 2),
+        month: month as u8,
+        day: (day_of_year - (153 * from_march + 2) / 5 + 1) as u8,
+        hour: (time / 3600) as u8,
+        minute: (time / 60 % 60) as u8,
+        second: (time % 60) as u8,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, UNIX_EPOCH};
+
+    use super::*;
+
+    fn rfc3339(at: Timestamp) -> String {
+        let mut out = Vec::new();
+        write_rfc3339(&mut out, at).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn date_agrees_with_humantime() {
+        // A prime step over 200 years meets all months, leap days and centuries.
+        for secs in (0..6_311_433_600_i64).step_by(1_299_709) {
+            let expected = humantime::format_rfc3339_millis(UNIX_EPOCH + Duration::from_secs(secs as u64)).to_string();
+            assert_eq!(rfc3339(Timestamp::from_secs(secs)), expected);
+        }
+    }
+
+    #[test]
+    fn date_survives_any_timestamp() {
+        let table = [
+            (-1, "1969-12-31T23:59:59.999Z"),
+            (951_782_400_000, "2000-02-29T00:00:00.000Z"),
+            (253_402_300_800_000, "10000-01-01T00:00:00.000Z"),
+        ];
+        for (millis, expected) in table {
+            assert_eq!(rfc3339(Timestamp::from_millis(millis)), expected);
+        }
+        for millis in [i64::MIN, i64::MAX] {
+            assert!(rfc3339(Timestamp::from_millis(millis)).ends_with('Z'));
+        }
+    }
+
+    #[test]
+    fn clf_names_the_month() {
+        let mut out = Vec::new();
+        write_clf(&mut out, Timestamp::from_millis(1_795_229_933_042)).unwrap();
+        assert_eq!(String::from_utf8(out).unwrap(), "21/Nov/2026:02:58:53 +0000");
+    }
+}

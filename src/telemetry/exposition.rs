@@ -1,0 +1,194 @@
+//! Pulled figures as Prometheus metric families.
+
+use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
+use tikv_jemalloc_ctl::{epoch, stats};
+
+use super::figures::{CacheFigures, ConnectionFigures, ReloadFigures, Snapshot, UpstreamFigures};
+
+/// Label names and values of one sample.
+type Labels<'a> = &'a [(&'static str, &'a str)];
+
+/// All families that are made at the moment of a scrape.
+pub(super) fn families(snapshot: &Snapshot) -> Vec<MetricFamily> {
+    let mut families = Families(Vec::with_capacity(40));
+    cache(&mut families, &snapshot.cache);
+    upstreams(&mut families, &snapshot.upstreams);
+    connections(&mut families, &snapshot.connections);
+    reload(&mut families, &snapshot.reload);
+    allocator(&mut families);
+    build(&mut families);
+    families.0
+}
+
+fn cache(families: &mut Families, cache: &CacheFigures) {
+    families.gauge("larder_cache_bytes", "Bytes held in memory, fills in progress included.", cache.bytes);
+    families.gauge("larder_cache_entries", "Stored responses held in memory.", cache.entries);
+    families.gauge("larder_cache_budget_bytes", "Most bytes that may be held in memory.", cache.budget_bytes);
+    families.counter("larder_cache_evictions_total", "Stored responses evicted for room.", cache.evictions);
+    families.counter("larder_cache_purged_total", "Stored responses purged by an operator.", cache.purged);
+    families.gauge("larder_cache_fills_in_progress", "Responses being stored now.", cache.fills_in_progress);
+    families.counter(
+        "larder_collapsed_requests_total",
+        "Requests that followed another's fetch instead of making their own.",
+        cache.collapsed,
+    );
+}
+
+fn upstreams(families: &mut Families, servers: &[UpstreamFigures]) {
+    families.add(
+        "larder_upstream_connections",
+        "Open connections to an upstream's servers.",
+        MetricType::GAUGE,
+        servers.iter().flat_map(|server| {
+            [("active", server.active), ("idle", server.idle)].map(|(state, count)| {
+                let labels = [("upstream", &*server.upstream), ("server", &*server.server), ("state", state)];
+                sample(MetricType::GAUGE, &labels, count)
+            })
+        }),
+    );
+    families.add(
+        "larder_upstream_connects_total",
+        "Connections opened to an upstream's servers.",
+        MetricType::COUNTER,
+        servers.iter().map(|server| {
+            let labels = [("upstream", &*server.upstream), ("server", &*server.server)];
+            sample(MetricType::COUNTER, &labels, server.connects)
+        }),
+    );
+    families.add(
+        "larder_upstream_errors_total",
+        "Exchanges with an upstream's servers that failed, by kind of fault.",
+        MetricType::COUNTER,
+        servers.iter().flat_map(|server| {
+            server.errors.iter().map(|(kind, count)| {
+                let labels = [("upstream", &*server.upstream), ("server", &*server.server), ("kind", *kind)];
+                sample(MetricType::COUNTER, &labels, *count)
+            })
+        }),
+    );
+}
+
+fn connections(families: &mut Families, connections: &ConnectionFigures) {
+    families.gauge("larder_client_connections", "Open connections from clients.", connections.open);
+    families.counter("larder_client_connections_total", "Connections accepted from clients.", connections.total);
+    families.counter(
+        "larder_client_accept_errors_total",
+        "Connections that could not be accepted.",
+        connections.accept_errors,
+    );
+    families.counter("larder_client_tls_errors_total", "TLS handshakes that failed.", connections.tls_errors);
+    families.counter(
+        "larder_client_timeouts_total",
+        "Connections closed because the client was too slow.",
+        connections.timeouts,
+    );
+    families.add(
+        "larder_client_connections_refused_total",
+        "Connections closed for what the client sent or for a limit.",
+        MetricType::COUNTER,
+        connections.refused.iter().map(|(word, count)| sample(MetricType::COUNTER, &[("reason", word)], *count)),
+    );
+}
+
+fn reload(families: &mut Families, reload: &ReloadFigures) {
+    families.gauge(
+        "larder_config_last_reload_successful",
+        "Whether the last attempt to load the configuration succeeded.",
+        u64::from(reload.last_successful),
+    );
+    families.gauge(
+        "larder_config_last_reload_success_timestamp_seconds",
+        "When a configuration was last taken over, in seconds since the Unix epoch.",
+        u64::try_from(reload.last_success_seconds).unwrap_or_default(),
+    );
+    families.add(
+        "larder_config_reloads_total",
+        "Reloads of the configuration, by result.",
+        MetricType::COUNTER,
+        [("success", reload.succeeded), ("failure", reload.failed)]
+            .map(|(result, count)| sample(MetricType::COUNTER, &[("result", result)], count)),
+    );
+}
+
+/// jemalloc's own figures; none where it cannot tell them.
+fn allocator(families: &mut Families) {
+    // jemalloc serves figures from a snapshot that only this renews.
+    if epoch::advance().is_err() {
+        return;
+    }
+    let figures = [
+        ("larder_allocator_allocated_bytes", "Bytes the program has allocated.", stats::allocated::read()),
+        ("larder_allocator_active_bytes", "Bytes in pages with allocations in them.", stats::active::read()),
+        ("larder_allocator_resident_bytes", "Bytes of memory the allocator has resident.", stats::resident::read()),
+        ("larder_allocator_mapped_bytes", "Bytes of address space with allocations in them.", stats::mapped::read()),
+        ("larder_allocator_retained_bytes", "Bytes of address space kept for later.", stats::retained::read()),
+        ("larder_allocator_metadata_bytes", "Bytes the allocator needs for itself.", stats::metadata::read()),
+    ];
+    for (name, help, figure) in figures {
+        if let Ok(bytes) = figure {
+            families.gauge(name, help, bytes as u64);
+        }
+    }
+}
+
+fn build(families: &mut Families) {
+    let labels = [
+        ("version", env!("CARGO_PKG_VERSION")),
+        ("os", std::env::consts::OS),
+        ("arch", std::env::consts::ARCH),
+        ("profile", if cfg!(debug_assertions) { "debug" } else { "release" }),
+    ];
+    families.add(
+        "larder_build_info",
+        "What was built; always 1.",
+        MetricType::GAUGE,
+        [sample(MetricType::GAUGE, &labels, 1)],
+    );
+}
+
+struct Families(Vec<MetricFamily>);
+
+impl Families {
+    fn gauge(&mut self, name: &str, help: &str, value: u64) {
+        self.add(name, help, MetricType::GAUGE, [sample(MetricType::GAUGE, &[], value)]);
+    }
+
+    fn counter(&mut self, name: &str, help: &str, value: u64) {
+        self.add(name, help, MetricType::COUNTER, [sample(MetricType::COUNTER, &[], value)]);
+    }
+
+    /// A family without samples is left out: the text encoder takes it for an error.
+    fn add(&mut self, name: &str, help: &str, kind: MetricType, samples: impl IntoIterator<Item = Metric>) {
+        let samples: Vec<Metric> = samples.into_iter().collect();
+        if samples.is_empty() {
+            return;
+        }
+        let mut family = MetricFamily::default();
+        family.set_name(name.to_owned());
+        family.set_help(help.to_owned());
+        family.set_field_type(kind);
+        family.set_metric(samples);
+        self.0.push(family);
+    }
+}
+
+fn sample(kind: MetricType, labels: Labels<'_>, value: u64) -> Metric {
+    let mut metric = Metric::from_label(labels.iter().map(|(name, value)| label(name, value)).collect());
+    if kind == MetricType::COUNTER {
+        let mut counter = Counter::default();
+        counter.set_value(value as f64);
+        metric.set_counter(counter);
+    } else {
+        let mut gauge = Gauge::default();
+        gauge.set_value(value as f64);
+        metric.set_gauge(gauge);
+    }
+    metric
+}
+
+fn label(name: &str, value: &str) -> LabelPair {
+    let mut pair = LabelPair::default();
+    pair.set_name(name.to_owned());
+    pair.set_value(value.to_owned());
+    pair
+}

@@ -1,0 +1,85 @@
+//! Figures that other rooms own: read by the caller at the moment of a scrape and handed in as plain values.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+/// All figures that are pulled rather than recorded.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Snapshot {
+    /// The memory tier.
+    pub cache: CacheFigures,
+    /// One element a server of an upstream.
+    pub upstreams: Vec<UpstreamFigures>,
+    /// Clients' connections.
+    pub connections: ConnectionFigures,
+    /// Reloads of the configuration.
+    pub reload: ReloadFigures,
+}
+
+/// What the memory tier holds and did since the start.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct CacheFigures {
+    /// Bytes held: keys, fields, bodies and overhead, fills in progress included.
+    pub bytes: u64,
+    /// Stored responses held.
+    pub entries: u64,
+    /// Most bytes it may hold.
+    pub budget_bytes: u64,
+    /// Stored responses evicted for room.
+    pub evictions: u64,
+    /// Stored responses purged by an operator.
+    pub purged: u64,
+    /// Fills under way now.
+    pub fills_in_progress: u64,
+    /// Requests that followed another's fetch instead of making their own.
+    pub collapsed: u64,
+}
+
+/// Connections and faults of one server of an upstream.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct UpstreamFigures {
+    /// The upstream's name.
+    pub upstream: String,
+    /// The server, as `host:port`.
+    pub server: String,
+    /// Connections with an exchange under way.
+    pub active: u64,
+    /// Connections kept open for the next exchange.
+    pub idle: u64,
+    /// Connections opened since the start.
+    pub connects: u64,
+    /// Faults since the start, by kind.
+    pub errors: BTreeMap<&'static str, u64>,
+}
+
+/// Clients' connections and what went wrong with them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct ConnectionFigures {
+    /// Open now.
+    pub open: u64,
+    /// Accepted since the start.
+    pub total: u64,
+    /// `accept` calls that failed.
+    pub accept_errors: u64,
+    /// TLS handshakes that failed.
+    pub tls_errors: u64,
+    /// Connections closed because the client was too slow.
+    pub timeouts: u64,
+    /// Connections closed for what the client sent, or for a limit, by the word for it.
+    pub refused: BTreeMap<&'static str, u64>,
+}
+
+/// Reloads of the configuration.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct ReloadFigures {
+    /// Whether the last one (or the start) succeeded.
+    pub last_successful: bool,
+    /// When settings were last taken over, in seconds since the Unix epoch.
+    pub last_success_seconds: i64,
+    /// Reloads that succeeded.
+    pub succeeded: u64,
+    /// Reloads that were refused.
+    pub failed: u64,
+}
