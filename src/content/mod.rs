@@ -1,1 +1,5 @@
-//! stub
+//! What larder does to and knows about content: codings, static-file classes, entity tags, ranges. No I/O.
+
+pub mod accept;
+pub mod compressible;
+pub mod media_type;
