@@ -2,4 +2,6 @@
 
 pub mod accept;
 pub mod compressible;
+pub mod digest;
+pub mod etag;
 pub mod media_type;
