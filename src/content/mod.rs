@@ -7,3 +7,5 @@ pub mod digest;
 pub mod encode;
 pub mod etag;
 pub mod media_type;
+pub mod static_files;
+pub mod versioned;
