@@ -7,5 +7,6 @@ pub mod digest;
 pub mod encode;
 pub mod etag;
 pub mod media_type;
+pub mod ranges;
 pub mod static_files;
 pub mod versioned;
