@@ -26,6 +26,10 @@ pub struct StoredResponse {
     pub body: SharedBody,
     /// The same body in content codings that larder applied, made when first asked for.
     pub coded: Arc<CodedBodies>,
+    /// Whether larder may code it: what `content::compressible` said when it arrived.
+    pub compressible: bool,
+    /// Whether its entity tag is one that larder made: of no use in a request to the upstream.
+    pub own_tag: bool,
     /// How often it answered.
     pub hits: AtomicU32,
 }

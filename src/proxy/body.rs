@@ -1,33 +1,194 @@
-//! The body of a response to a client.
+//! The body of a response to a client: one concrete type, so that a hit needs no box.
 
-use std::convert::Infallible;
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http_body::{Frame, SizeHint};
+use http_body::{Body as _, Frame, SizeHint};
 
-/// The body of a response to a client: one concrete type, so that a hit needs no box.
+use super::finish::Finish;
+use crate::cache::body::{BodyReader, CutBody, Piece};
+use crate::content::coded_body::{CodedBody, CodedBodyError};
+use crate::upstream::{UpstreamBody, UpstreamError};
+
+/// The body of a response to a client. When it ends, or is dropped, its request is recorded.
 #[derive(Debug)]
-pub struct Body(Option<Bytes>);
+pub struct Body {
+    source: Source,
+    finish: Option<Box<Finish>>,
+}
+
+/// Where the bytes come from.
+#[derive(Debug)]
+pub enum Source {
+    /// Nowhere: there are none.
+    Empty,
+    /// A text of our own.
+    Text(Bytes),
+    /// A stored response, perhaps still growing; with its length, where that is known beforehand.
+    Stored(BodyReader, Option<u64>),
+    /// Several ranges of a stored response, with what stands between them.
+    Multipart(Multipart),
+    /// The upstream, passed on.
+    Upstream(Box<UpstreamBody>),
+    /// The upstream, coded on the way.
+    Coded(Box<CodedBody<UpstreamBody>>),
+}
+
+/// The parts of a multipart/byteranges body.
+#[derive(Debug)]
+pub struct Multipart {
+    /// What is still to be sent, in order.
+    pub parts: VecDeque<Part>,
+    /// Bytes of all of it.
+    pub left: u64,
+}
+
+/// One part's head, or its content.
+#[derive(Debug)]
+pub enum Part {
+    /// What stands between contents.
+    Text(Bytes),
+    /// Content.
+    Content(BodyReader),
+}
+
+/// Why a response was cut.
+#[derive(Debug, thiserror::Error)]
+pub enum BodyError {
+    /// The stored response's fill was cut.
+    #[error(transparent)]
+    Cut(#[from] CutBody),
+    /// The upstream failed.
+    #[error(transparent)]
+    Upstream(#[from] UpstreamError),
+    /// The upstream failed, or the coding did.
+    #[error(transparent)]
+    Coded(#[from] CodedBodyError<UpstreamError>),
+}
 
 impl Body {
+    /// A body whose request needs no record.
+    pub fn new(source: Source) -> Self {
+        Body { source, finish: None }
+    }
+
     /// No bytes.
     pub fn empty() -> Self {
-        Body(None)
+        Self::new(Source::Empty)
+    }
+
+    /// Has its request recorded when it ends.
+    pub fn recorded(mut self, mut finish: Box<Finish>) -> Self {
+        if self.source.is_end() {
+            finish.completed(); // hyper need not ask a body that has nothing
+        }
+        self.finish = Some(finish);
+        self
+    }
+}
+
+impl Source {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match self {
+            Source::Empty => Poll::Ready(None),
+            Source::Text(_) => match std::mem::replace(self, Source::Empty) {
+                Source::Text(bytes) if !bytes.is_empty() => Poll::Ready(Some(Ok(Frame::data(bytes)))),
+                _ => Poll::Ready(None),
+            },
+            Source::Stored(reader, _) => poll_stored(reader, cx),
+            Source::Multipart(multipart) => multipart.poll_frame(cx),
+            Source::Upstream(body) => Pin::new(body.as_mut()).poll_frame(cx).map_err(BodyError::from),
+            Source::Coded(body) => Pin::new(body.as_mut()).poll_frame(cx).map_err(BodyError::from),
+        }
+    }
+
+    fn is_end(&self) -> bool {
+        match self {
+            Source::Empty => true,
+            Source::Text(bytes) => bytes.is_empty(),
+            Source::Stored(reader, _) => reader.is_over(),
+            Source::Multipart(multipart) => multipart.parts.is_empty(),
+            Source::Upstream(body) => body.is_end_stream(),
+            Source::Coded(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Source::Empty => SizeHint::with_exact(0),
+            Source::Text(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Source::Stored(reader, known) => {
+                reader.remaining().or(*known).map_or_else(SizeHint::default, SizeHint::with_exact)
+            }
+            Source::Multipart(multipart) => SizeHint::with_exact(multipart.left),
+            Source::Upstream(body) => body.size_hint(),
+            Source::Coded(body) => body.size_hint(),
+        }
+    }
+}
+
+fn poll_stored(reader: &mut BodyReader, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    reader.poll_next(cx).map(|next| {
+        next.map(|piece| match piece {
+            Ok(Piece::Data(bytes)) => Ok(Frame::data(bytes)),
+            Ok(Piece::Trailers(trailers)) => Ok(Frame::trailers(trailers)),
+            Err(cut) => Err(BodyError::Cut(cut)),
+        })
+    })
+}
+
+impl Multipart {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        while let Some(part) = self.parts.front_mut() {
+            let frame = match part {
+                Part::Text(bytes) => Some(Ok(Frame::data(std::mem::take(bytes)))),
+                Part::Content(reader) => std::task::ready!(poll_stored(reader, cx)),
+            };
+            let ended = match (&part, &frame) {
+                (Part::Text(_), _) => true,
+                (Part::Content(_), frame) => frame.is_none(),
+            };
+            if ended {
+                self.parts.pop_front();
+            }
+            if let Some(frame) = frame {
+                if let Some(data) = frame.as_ref().ok().and_then(Frame::data_ref) {
+                    self.left = self.left.saturating_sub(data.len() as u64);
+                }
+                return Poll::Ready(Some(frame));
+            }
+        }
+        Poll::Ready(None)
     }
 }
 
 impl http_body::Body for Body {
     type Data = Bytes;
-    type Error = Infallible;
-    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        Poll::Ready(self.0.take().map(|bytes| Ok(Frame::data(bytes))))
+    type Error = BodyError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let frame = std::task::ready!(self.source.poll_frame(cx));
+        let over = frame.is_none() || self.source.is_end();
+        if let Some(finish) = &mut self.finish {
+            match &frame {
+                Some(Ok(frame)) => finish.sent(frame.data_ref().map_or(0, Bytes::len)),
+                Some(Err(_)) => finish.failed(),
+                None => {}
+            }
+            if over && !matches!(frame, Some(Err(_))) {
+                finish.completed();
+            }
+        }
+        Poll::Ready(frame)
     }
+
     fn is_end_stream(&self) -> bool {
-        self.0.is_none()
+        self.source.is_end()
     }
+
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.0.as_ref().map_or(0, |bytes| bytes.len() as u64))
+        self.source.size_hint()
     }
 }

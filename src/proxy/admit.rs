@@ -1,0 +1,277 @@
+//! Step 1: what must be refused before anything else looks at a request, and who asks for what.
+//!
+//! HTTP/1 heads were inspected byte by byte by the connection layer; what is checked here holds for every version.
+
+use std::net::IpAddr;
+
+use http::request::Parts;
+use http::uri::PathAndQuery;
+use http::{HeaderMap, Method, Version, header};
+use ipnet::IpNet;
+
+use super::client::Client;
+use super::refusal::Refusal;
+use crate::cache::key::TargetUri;
+use crate::config::settings::Settings;
+
+/// A request that may go on, as its client means it.
+#[derive(Clone, Debug)]
+pub struct Admitted {
+    /// `http` or `https`, as the client sees it.
+    pub scheme: &'static str,
+    /// The host asked for, lower case, with its port unless that is the scheme's default. The same value routes,
+    /// keys and is forwarded.
+    pub authority: String,
+    /// Path and query as received.
+    pub target: PathAndQuery,
+    /// The client's address; behind trusted proxies the one that they name.
+    pub client: IpAddr,
+    /// Whether the request came through a trusted proxy, so that its X-Forwarded-* fields are kept.
+    pub via_trusted_proxy: bool,
+    /// Whether the client may use what forces a forward.
+    pub trusted_client: bool,
+}
+
+impl Admitted {
+    /// What the cache key is made from.
+    pub fn uri(&self) -> TargetUri<'_> {
+        TargetUri {
+            scheme: self.scheme,
+            authority: &self.authority,
+            path: self.target.path(),
+            query: self.target.query(),
+        }
+    }
+
+    /// The host without its port.
+    pub fn host(&self) -> &str {
+        host_of(&self.authority)
+    }
+}
+
+/// Checks a request, and resolves who asks for what.
+///
+/// # Errors
+/// The first reason to refuse it.
+pub fn admit(settings: &Settings, client: &Client, request: &Parts) -> Result<Admitted, Refusal> {
+    if let Some(refusal) = client.refused.get().filter(|_| request.method.as_str() == Client::REFUSED_METHOD) {
+        return Err(*refusal);
+    }
+    if request.method == Method::CONNECT {
+        return Err(Refusal::Connect);
+    }
+    let target = request.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
+    check_limits(settings, &target, &request.headers)?;
+    check_expect(&request.headers)?;
+
+    let via_trusted_proxy = contains(&settings.trusted_proxies, client.peer.ip());
+    let scheme = scheme(client, &request.headers, via_trusted_proxy);
+    let authority = authority(client, request, scheme, via_trusted_proxy)?;
+    let address = match via_trusted_proxy {
+        true => forwarded_client(&request.headers, &settings.trusted_proxies).unwrap_or(client.peer.ip()),
+        false => client.peer.ip(),
+    };
+    Ok(Admitted {
+        scheme,
+        authority,
+        target,
+        client: address.to_canonical(),
+        via_trusted_proxy,
+        trusted_client: contains(&settings.trusted_clients, address),
+    })
+}
+
+fn check_limits(settings: &Settings, target: &PathAndQuery, headers: &HeaderMap) -> Result<(), Refusal> {
+    let limits = &settings.limits;
+    if target.as_str().len() > limits.uri {
+        return Err(Refusal::TargetTooLong);
+    }
+    if headers.len() > limits.fields {
+        return Err(Refusal::TooManyFields);
+    }
+    let sizes = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4);
+    let mut total = target.as_str().len();
+    for size in sizes {
+        total += size;
+        if size > limits.field || total > limits.head {
+            return Err(Refusal::HeadTooLarge);
+        }
+    }
+    // A control byte would mean something else to whoever reads the field next (RFC 9110 §5.5); HTTP/2 lets them by.
+    let is_control = |byte: &u8| (*byte < 0x20 && *byte != b'\t') || *byte == 0x7f;
+    if headers.values().any(|value| value.as_bytes().iter().any(is_control)) {
+        return Err(Refusal::ControlByte);
+    }
+    Ok(())
+}
+
+/// RFC 9110 §10.1.1: the only expectation there is.
+fn check_expect(headers: &HeaderMap) -> Result<(), Refusal> {
+    let unknown = |value: &http::HeaderValue| !value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"100-continue");
+    if headers.get_all(header::EXPECT).iter().any(unknown) { Err(Refusal::BadExpect) } else { Ok(()) }
+}
+
+fn scheme(client: &Client, headers: &HeaderMap, via_trusted_proxy: bool) -> &'static str {
+    let told = headers.get("x-forwarded-proto").filter(|_| via_trusted_proxy).map(|value| value.as_bytes());
+    match told {
+        Some(b"https") => "https",
+        Some(b"http") => "http",
+        _ if client.tls => "https",
+        _ => "http",
+    }
+}
+
+fn authority(
+    client: &Client,
+    request: &Parts,
+    scheme: &str,
+    via_trusted_proxy: bool,
+) -> Result<String, Refusal> {
+    let mut hosts = request.headers.get_all(header::HOST).iter();
+    let host = hosts.next();
+    if hosts.next().is_some() {
+        return Err(Refusal::BadHost);
+    }
+    let host = host.map(|value| value.to_str().map_err(|_| Refusal::BadHost)).transpose()?;
+    let in_target = request.uri.authority().map(|authority| authority.as_str());
+    let given = match (in_target, host) {
+        (Some(target), Some(host)) if !same_host(target, host, scheme) => return Err(Refusal::HostMismatch),
+        (Some(target), _) => target,
+        (None, Some(host)) => host,
+        // RFC 9112 §3.3: HTTP/1.0 may leave it out; then it is the address that was connected to.
+        (None, None) if request.version <= Version::HTTP_10 => return Ok(client.local.to_string()),
+        (None, None) => return Err(Refusal::BadHost),
+    };
+    let forwarded = request.headers.get("x-forwarded-host").filter(|_| via_trusted_proxy);
+    let given = forwarded.and_then(|value| value.to_str().ok()).map_or(given, str::trim);
+    normalised_authority(given, scheme).ok_or(Refusal::BadHost)
+}
+
+fn same_host(one: &str, other: &str, scheme: &str) -> bool {
+    normalised_authority(one, scheme) == normalised_authority(other, scheme)
+}
+
+/// `host[:port]` in lower case, without the scheme's default port and without a trailing dot. `None` when it is none
+/// (RFC 9110 §4.2, RFC 3986 §3.2.2); user information is refused as well.
+pub fn normalised_authority(given: &str, scheme: &str) -> Option<String> {
+    let host = host_of(given);
+    let port = given[host.len()..].strip_prefix(':').unwrap_or("");
+    if !given[host.len()..].is_empty() && !given[host.len()..].starts_with(':') {
+        return None;
+    }
+    let is_ip_literal = host.starts_with('[');
+    let valid = match host.strip_prefix('[') {
+        Some(literal) => literal.strip_suffix(']').is_some_and(|inner| inner.parse::<std::net::Ipv6Addr>().is_ok()),
+        None => !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte)),
+    };
+    if !valid || port.len() > 5 || !port.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let host = if is_ip_literal { host } else { host.strip_suffix('.').unwrap_or(host) };
+    let default = if scheme == "https" { "443" } else { "80" };
+    let mut authority = host.to_ascii_lowercase();
+    if authority.is_empty() {
+        return None;
+    }
+    if !port.is_empty() && port != default {
+        let number: u16 = port.parse().ok()?;
+        authority.push(':');
+        authority.push_str(&number.to_string());
+    }
+    Some(authority)
+}
+
+fn host_of(authority: &str) -> &str {
+    if authority.starts_with('[') {
+        return authority.find(']').map_or(authority, |end| &authority[..=end]);
+    }
+    authority.split(':').next().unwrap_or_default()
+}
+
+/// The nearest address of X-Forwarded-For that is no trusted proxy: further ones could be made up.
+fn forwarded_client(headers: &HeaderMap, trusted: &[IpNet]) -> Option<IpAddr> {
+    let lines: Vec<&str> =
+        headers.get_all("x-forwarded-for").iter().filter_map(|line| line.to_str().ok()).collect();
+    let mut nearest = None;
+    for element in lines.iter().rev().flat_map(|line| line.rsplit(',')) {
+        let Some(address) = address_of(element.trim()) else { break };
+        nearest = Some(address);
+        if !contains(trusted, address) {
+            break;
+        }
+    }
+    nearest
+}
+
+/// An address, perhaps with a port, as proxies write it.
+fn address_of(text: &str) -> Option<IpAddr> {
+    let bare = text.trim_start_matches('[').split(']').next().unwrap_or_default();
+    bare.parse()
+        .or_else(|_| text.parse::<std::net::SocketAddr>().map(|address| address.ip()))
+        .ok()
+}
+
+/// Whether an address is in one of the networks; an IPv4 address that arrived on an IPv6 socket counts as IPv4.
+pub fn contains(networks: &[IpNet], address: IpAddr) -> bool {
+    let address = address.to_canonical();
+    networks.iter().any(|network| network.contains(&address))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn authority_is_normalised_or_refused() {
+        for (given, scheme, expected) in [
+            ("A.test", "http", Some("a.test")),
+            ("a.test:80", "http", Some("a.test")),
+            ("a.test:443", "https", Some("a.test")),
+            ("a.test:443", "http", Some("a.test:443")),
+            ("a.test:", "http", Some("a.test")),
+            ("a.test.", "http", Some("a.test")),
+            ("a.test:0080", "http", Some("a.test:80")),
+            ("127.0.0.1:8080", "http", Some("127.0.0.1:8080")),
+            ("[::1]:8080", "http", Some("[::1]:8080")),
+            ("[::1]", "http", Some("[::1]")),
+            ("a_b.test", "http", Some("a_b.test")),
+            ("", "http", None),
+            (".", "http", None),
+            (":80", "http", None),
+            ("a.test:http", "http", None),
+            ("a.test:65536", "http", None),
+            ("u@a.test", "http", None),
+            ("a.test/x", "http", None),
+            ("a b", "http", None),
+            ("[::1", "http", None),
+            ("[zz]", "http", None),
+            ("[::1]x", "http", None),
+            ("a.test, b.test", "http", None),
+        ] {
+            assert_eq!(normalised_authority(given, scheme).as_deref(), expected, "{given}");
+        }
+    }
+
+    #[test]
+    fn forwarded_client_is_the_nearest_that_is_not_trusted() {
+        let trusted: Vec<IpNet> = vec!["10.0.0.0/8".parse().unwrap()];
+        for (lines, expected) in [
+            (&["1.1.1.1"][..], Some("1.1.1.1")),
+            (&["6.6.6.6, 1.1.1.1"], Some("1.1.1.1")),
+            (&["6.6.6.6, 1.1.1.1, 10.0.0.2"], Some("1.1.1.1")),
+            (&["6.6.6.6", "1.1.1.1"], Some("1.1.1.1")),
+            (&["10.0.0.2"], Some("10.0.0.2")),
+            (&["1.1.1.1, junk"], None),
+            (&["[2001:db8::1]:5000"], Some("2001:db8::1")),
+            (&["1.1.1.1:5000"], Some("1.1.1.1")),
+            (&[], None),
+        ] {
+            let mut headers = HeaderMap::new();
+            for line in lines {
+                headers.append("x-forwarded-for", line.parse().unwrap());
+            }
+            let found = forwarded_client(&headers, &trusted);
+            assert_eq!(found, expected.map(|address| address.parse().unwrap()), "{lines:?}");
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! Step 9: a body streams into the cache while clients read it.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, header};
+use http_body::{Body as _, Frame};
+
+use super::Proxy;
+use crate::cache::body::Filler;
+use crate::cache::collapse::Lead;
+use crate::cache::entry::StoredResponse;
+use crate::cache::fields::StoredFields;
+use crate::cache::key::CacheKey;
+use crate::content::etag;
+use crate::upstream::{UpstreamBody, UpstreamError};
+
+/// A fill under way.
+#[derive(Debug)]
+pub struct Fill {
+    /// Where it is stored.
+    pub proxy: Arc<Proxy>,
+    /// Under which key.
+    pub key: CacheKey,
+    /// What is filled.
+    pub response: Arc<StoredResponse>,
+    /// The hand that fills its body.
+    pub filler: Filler,
+    /// Beyond this many bytes it is passed on and not stored.
+    pub max_object: u64,
+    /// Most variants kept for the key.
+    pub max_variants: usize,
+    /// For how long a key that proved too large is not collapsed.
+    pub uncacheable_memory: Duration,
+}
+
+/// Bytes of the budget taken at a time.
+const STEP: u64 = 64 * 1024;
+
+/// A share of the memory budget, given back when the fill is over.
+struct Reservation<'a> {
+    proxy: &'a Proxy,
+    bytes: u64,
+}
+
+impl Reservation<'_> {
+    /// Whether there is room for a body of `length` bytes.
+    fn covers(&mut self, length: u64) -> bool {
+        while self.bytes < length {
+            if !self.proxy.cache.memory.reserve(STEP) {
+                return false;
+            }
+            self.bytes += STEP;
+        }
+        true
+    }
+}
+
+impl Drop for Reservation<'_> {
+    fn drop(&mut self) {
+        self.proxy.cache.memory.release(self.bytes);
+    }
+}
+
+impl Fill {
+    /// Goes on by itself: whoever asked may leave.
+    pub fn begin(self, mut body: UpstreamBody, lead: Option<Lead>) {
+        if body.is_end_stream() {
+            // Nothing to wait for: stored before the answer is sent.
+            return self.store(None, etag::Hasher::new().digest(), lead);
+        }
+        tokio::spawn(async move {
+            self.run(&mut body, lead).await;
+        });
+    }
+
+    async fn run(mut self, body: &mut UpstreamBody, lead: Option<Lead>) {
+        let proxy = self.proxy.clone();
+        let mut reservation = Reservation { proxy: &proxy, bytes: 0 };
+        let mut hasher = etag::Hasher::new();
+        let mut trailers = None;
+        let mut length = 0;
+        let mut keeping = true;
+        loop {
+            if !poll_fn(|cx| self.filler.poll_room(cx)).await {
+                return; // nobody reads, nothing is kept
+            }
+            match next(body).await {
+                None => break,
+                Some(Err(error)) => {
+                    tracing::debug!(key = self.key.as_str(), %error, "fill cut short");
+                    return; // dropping the filler tells every reader
+                }
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) => {
+                        length += data.len() as u64;
+                        if keeping && (length > self.max_object || !reservation.covers(length)) {
+                            keeping = false;
+                            self.give_up_storing(lead.as_ref());
+                        }
+                        if keeping {
+                            hasher.update(&data);
+                        }
+                        self.filler.push(data);
+                    }
+                    Err(frame) => trailers = frame.into_trailers().ok(),
+                },
+            }
+        }
+        match keeping {
+            true => self.store(trailers, hasher.digest(), lead),
+            false => self.filler.finish(trailers),
+        }
+    }
+
+    /// It has grown too large: those who read it get it, others fetch for themselves, at once.
+    fn give_up_storing(&mut self, lead: Option<&Lead>) {
+        self.filler.stop_keeping();
+        if let Some(lead) = lead {
+            lead.let_go();
+        }
+        let until = self.proxy.clock.now() + self.uncacheable_memory;
+        self.proxy.cache.flights.remember_uncacheable(&self.key, until);
+    }
+
+    fn store(self, trailers: Option<HeaderMap>, digest: u128, lead: Option<Lead>) {
+        self.filler.finish(trailers);
+        let response = with_validator(self.response, digest);
+        let may_store = || lead.as_ref().is_none_or(|lead| lead.flight().may_store());
+        let memory = &self.proxy.cache.memory;
+        if may_store() {
+            memory.insert(&self.key, response.clone(), self.max_variants);
+            // A purge between the question and the insertion found nothing to remove.
+            if !may_store() {
+                memory.remove_variant(&self.key, &response);
+            }
+        }
+        drop(lead);
+    }
+}
+
+/// Gives a response without any validator an entity tag of its content, so that clients can validate it with us.
+fn with_validator(response: Arc<StoredResponse>, digest: u128) -> Arc<StoredResponse> {
+    let validated = [header::ETAG, header::LAST_MODIFIED].iter().any(|name| response.fields.get_bytes(name).is_some());
+    if validated || response.facts.status != http::StatusCode::OK {
+        return response;
+    }
+    let mut headers = response.fields.unpack(1);
+    headers.insert(header::ETAG, etag::generated(digest));
+    Arc::new(StoredResponse {
+        facts: response.facts.clone(),
+        selection: response.selection.clone(),
+        fields: StoredFields::pack(&headers),
+        body: response.body.clone(),
+        coded: response.coded.clone(),
+        compressible: response.compressible,
+        own_tag: true,
+        hits: AtomicU32::new(0),
+    })
+}
+
+async fn next(body: &mut UpstreamBody) -> Option<Result<Frame<Bytes>, UpstreamError>> {
+    poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)).await
+}

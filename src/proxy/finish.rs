@@ -1,0 +1,52 @@
+//! Step 11: metrics and log, when the body has ended.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::telemetry::Telemetry;
+use crate::telemetry::record::RequestRecord;
+use crate::telemetry::route_metrics::RouteMetrics;
+
+/// Holds what is known of a request until its response has ended, then records it: on drop, whatever happened.
+#[derive(Debug)]
+pub struct Finish {
+    telemetry: Arc<Telemetry>,
+    metrics: Arc<RouteMetrics>,
+    started: Instant,
+    record: Option<RequestRecord>,
+    completed: bool,
+}
+
+impl Finish {
+    /// For a request whose response is about to be sent. `record` lacks what only the end tells.
+    pub fn new(telemetry: Arc<Telemetry>, metrics: Arc<RouteMetrics>, started: Instant, record: RequestRecord) -> Self {
+        Finish { telemetry, metrics, started, record: Some(record), completed: false }
+    }
+
+    /// Bytes were handed to the connection.
+    pub(super) fn sent(&mut self, bytes: usize) {
+        if let Some(record) = &mut self.record {
+            record.bytes_out += bytes as u64;
+        }
+    }
+
+    /// The body failed.
+    pub(super) fn failed(&mut self) {
+        self.completed = false;
+    }
+
+    /// All was handed over.
+    pub(super) fn completed(&mut self) {
+        self.completed = true;
+    }
+}
+
+impl Drop for Finish {
+    fn drop(&mut self) {
+        if let Some(mut record) = self.record.take() {
+            record.duration = self.started.elapsed();
+            record.cut = !self.completed;
+            self.telemetry.record(&self.metrics, record);
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! Steps 3 to 5: identify what is asked for, look it up, decide what to do.
+
+use std::sync::Arc;
+
+use http::request::Parts;
+use http::{HeaderMap, Method, header};
+
+use super::Asked;
+use crate::cache::entry::{Entry, StoredResponse};
+use crate::cache::key::{CacheKey, cookies};
+use crate::content::{accept, static_files};
+use crate::policy::facts::RequestFacts;
+use crate::policy::preconditions;
+use crate::policy::reason::{ForwardReason, StaleReason};
+use crate::policy::reuse::{self, Reuse};
+use crate::policy::rules::CookieRule;
+
+/// What to do with a request.
+#[derive(Debug)]
+pub enum Plan {
+    /// Answer with a stored response; stale ones on purpose.
+    Serve { key: CacheKey, stored: Arc<StoredResponse>, stale: Option<StaleReason> },
+    /// Ask the upstream for something that may be stored, or whether `stored` is still good.
+    Fetch(Box<Wanted>),
+    /// Pass the request on as it is; what comes back is not stored.
+    Pass { why: ForwardReason, key: Option<CacheKey> },
+    /// Nothing usable is stored, and the client wants nothing else (RFC 9111 §5.2.1.7).
+    OnlyIfCached(ForwardReason),
+}
+
+/// What a fetch is for.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// Under which key the response will be stored.
+    pub key: CacheKey,
+    /// Why the cache could not answer.
+    pub why: ForwardReason,
+    /// What the request says about caching.
+    pub facts: RequestFacts,
+    /// What is stored under the key, in all variants.
+    pub entry: Entry,
+    /// The variant to validate.
+    pub stored: Option<Arc<StoredResponse>>,
+    /// Whether other requests may wait for the answer.
+    pub collapsible: bool,
+}
+
+/// Decides what to do with a request.
+pub fn plan(asked: &Asked) -> Plan {
+    let route = &asked.route.route;
+    let request = &asked.parts;
+    let matters = cookie_matters(&route.cache.cookies, &request.headers);
+    if let Some(why) = reason_to_pass(asked, matters) {
+        return Plan::Pass { why, key: None };
+    }
+    let key = CacheKey::new(&asked.admitted.uri(), &route.key, &request.headers);
+    let facts = RequestFacts::of(
+        &request.headers,
+        matters,
+        asked.admitted.trusted_client,
+        route.cache.request_directives,
+    );
+    let entry = asked.proxy.cache.memory.get(&key).unwrap_or_default();
+    let (decision, stored) = match select(&entry, &request.headers) {
+        Ok(stored) => (reuse::decide(&facts, stored, asked.now), Some(stored.clone())),
+        Err(why) => (reuse::decide_without(&facts, why), None),
+    };
+    match (decision, stored) {
+        (Reuse::Fresh, Some(stored)) => Plan::Serve { key, stored, stale: None },
+        (Reuse::Stale(why), Some(stored)) => Plan::Serve { key, stored, stale: Some(why) },
+        (Reuse::Validate(why), stored) => fetch(asked, key, why, facts, entry, stored),
+        (Reuse::Forward(why), _) => fetch(asked, key, why, facts, entry, None),
+        (Reuse::OnlyIfCached(why), _) => Plan::OnlyIfCached(why),
+        (Reuse::Fresh | Reuse::Stale(_), None) => fetch(asked, key, ForwardReason::UriMiss, facts, entry, None),
+    }
+}
+
+/// The stored response for a request, or why there is none.
+pub fn select<'a>(entry: &'a Entry, request: &HeaderMap) -> Result<&'a Arc<StoredResponse>, ForwardReason> {
+    let mut why = if entry.variants().is_empty() { ForwardReason::UriMiss } else { ForwardReason::VaryMiss };
+    for stored in entry.variants().iter().filter(|stored| stored.is_selected_by(request)) {
+        if is_acceptable(stored, request) {
+            return Ok(stored);
+        }
+        why = ForwardReason::CodingMiss;
+    }
+    Err(why)
+}
+
+/// Whether the client takes the coding that a stored response came in: an upstream that codes without saying so in
+/// Vary must not break other clients.
+fn is_acceptable(stored: &StoredResponse, request: &HeaderMap) -> bool {
+    match stored.fields.get_bytes(&header::CONTENT_ENCODING) {
+        None => true,
+        Some(coding) => std::str::from_utf8(coding).is_ok_and(|coding| accept::accepts(request, coding)),
+    }
+}
+
+/// Why a request is not the cache's business at all.
+fn reason_to_pass(asked: &Asked, cookie_matters: bool) -> Option<ForwardReason> {
+    let (settings, route, request) = (&asked.site.settings, &asked.route.route, &asked.parts);
+    if asked.upgrade {
+        return Some(ForwardReason::Upgrade);
+    }
+    if !matches!(request.method, Method::GET | Method::HEAD) || !route.cache_methods.contains(&request.method) {
+        return Some(ForwardReason::Method);
+    }
+    if !route.cache_enabled {
+        return Some(ForwardReason::CacheOff);
+    }
+    let by_field = settings.debug.bypass_header.as_ref().is_some_and(|name| request.headers.contains_key(name));
+    if settings.debug.bypass_all || (by_field && asked.admitted.trusted_client) {
+        return Some(ForwardReason::Debug);
+    }
+    if asked.has_body {
+        return Some(ForwardReason::RequestBody);
+    }
+    if preconditions::only_for_origin(&request.headers) {
+        return Some(ForwardReason::Precondition);
+    }
+    let bypasses = matches!(route.cache.cookies, CookieRule::Bypass | CookieRule::BypassNames(_));
+    (bypasses && cookie_matters).then_some(ForwardReason::CookieRequest)
+}
+
+fn cookie_matters(rule: &CookieRule, headers: &HeaderMap) -> bool {
+    match rule {
+        CookieRule::Ignore => false,
+        CookieRule::Protect | CookieRule::Bypass => headers.contains_key(header::COOKIE),
+        CookieRule::BypassNames(names) => cookies(headers).any(|(name, _)| names.iter().any(|listed| listed == name)),
+    }
+}
+
+fn fetch(
+    asked: &Asked,
+    key: CacheKey,
+    why: ForwardReason,
+    facts: RequestFacts,
+    entry: Entry,
+    stored: Option<Arc<StoredResponse>>,
+) -> Plan {
+    // Only a GET brings a body to store, and a part of one would be no use to others, unless it is the beginning.
+    let wants_part = stored.is_none() && wants_later_part(&asked.parts);
+    if asked.parts.method != Method::GET || wants_part {
+        return Plan::Pass { why, key: Some(key) };
+    }
+    let collapsible = may_collapse(asked, &key, &facts, stored.as_deref());
+    Plan::Fetch(Box::new(Wanted { key, why, facts, entry, stored, collapsible }))
+}
+
+/// Whether other requests may wait for this one's answer. Where it is likely to be for this client only, waiting
+/// would only cost the others time.
+fn may_collapse(asked: &Asked, key: &CacheKey, facts: &RequestFacts, stored: Option<&StoredResponse>) -> bool {
+    let shareable = || {
+        stored.is_some_and(|stored| stored.facts.allows_cookies)
+            || (asked.route.route.static_files
+                && static_files::is_candidate(&asked.site.settings.static_classes, asked.admitted.target.path()))
+    };
+    !facts.directives.no_store
+        && !facts.authorization
+        && (!facts.cookie || shareable())
+        && !asked.proxy.cache.flights.is_uncacheable(key, asked.now)
+}
+
+/// Whether a Range asks for something else than the beginning: then a client would wait for all that goes before.
+fn wants_later_part(request: &Parts) -> bool {
+    let Some(range) = request.headers.get(header::RANGE) else { return false };
+    let compact: Vec<u8> = range.as_bytes().iter().copied().filter(|byte| !byte.is_ascii_whitespace()).collect();
+    !compact.to_ascii_lowercase().starts_with(b"bytes=0-")
+}

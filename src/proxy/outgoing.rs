@@ -1,0 +1,142 @@
+//! The request as the upstream gets it: whose fields are believed, what ends here, what larder adds.
+
+use std::net::IpAddr;
+
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, header};
+
+use super::admit::Admitted;
+use crate::config::settings::{HeaderEdit, Route};
+use crate::content::etag;
+use crate::policy::fields;
+
+/// Fields by which a client could pretend to be a proxy, or make an app see another URL or method than larder does.
+const ONLY_FROM_PROXIES: [HeaderName; 13] = [
+    header::FORWARDED,
+    HeaderName::from_static("x-forwarded-for"),
+    HeaderName::from_static("x-forwarded-proto"),
+    HeaderName::from_static("x-forwarded-host"),
+    HeaderName::from_static("x-forwarded-port"),
+    HeaderName::from_static("x-forwarded-prefix"),
+    HeaderName::from_static("x-forwarded-server"),
+    HeaderName::from_static("x-real-ip"),
+    HeaderName::from_static("x-original-url"),
+    HeaderName::from_static("x-rewrite-url"),
+    HeaderName::from_static("x-http-method-override"),
+    HeaderName::from_static("x-http-method"),
+    HeaderName::from_static("x-method-override"),
+];
+
+const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+
+/// Makes the outgoing request of a received one. `peer` is who connected to us; `upgrade` keeps the fields that ask
+/// to switch protocols.
+pub fn request(received: &Parts, admitted: &Admitted, peer: IpAddr, route: &Route, upgrade: bool) -> Request<()> {
+    let mut headers = received.headers.clone();
+    let wants_trailers = fields::has_token(&headers, &header::TE, "trailers");
+    let protocol = headers.get(header::UPGRADE).cloned().filter(|_| upgrade);
+    fields::remove_hop_by_hop(&mut headers);
+    // hyper answers 100-continue when the body is first read, that is when the upstream's connection takes it.
+    headers.remove(header::EXPECT);
+    if wants_trailers {
+        headers.insert(header::TE, HeaderValue::from_static("trailers"));
+    }
+    if let Some(protocol) = protocol {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+        headers.insert(header::UPGRADE, protocol);
+    }
+    set_forwarded(&mut headers, admitted, peer);
+    append_via(&mut headers, received.version);
+    strip_coded_tags(&mut headers);
+    if let Ok(host) = HeaderValue::from_str(&admitted.authority) {
+        headers.insert(header::HOST, host);
+    }
+    edit(&mut headers, &route.request_headers);
+
+    let mut request = Request::new(());
+    *request.method_mut() = received.method.clone();
+    // RFC 9110 §7.6.2: OPTIONS for the server as a whole stays that.
+    *request.uri_mut() = match (&received.method, received.uri.path()) {
+        (&Method::OPTIONS, "*") => Uri::from_static("*"),
+        _ => Uri::from(admitted.target.clone()),
+    };
+    *request.headers_mut() = headers;
+    request
+}
+
+/// RFC 7239 and its older kin. Behind a trusted proxy what it said is kept and continued, else it begins with us.
+fn set_forwarded(headers: &mut HeaderMap, admitted: &Admitted, peer: IpAddr) {
+    if !admitted.via_trusted_proxy {
+        for name in &ONLY_FROM_PROXIES {
+            headers.remove(name);
+        }
+    }
+    let peer = peer.to_canonical();
+    let chain = fields::joined(headers, &FOR).and_then(|chain| chain.to_str().map(str::to_owned).ok());
+    let chain = chain.map_or_else(|| peer.to_string(), |chain| format!("{chain}, {peer}"));
+    insert(headers, FOR, &chain);
+    insert(headers, PROTO, admitted.scheme);
+    insert(headers, HOST, &admitted.authority);
+
+    let node = if peer.is_ipv6() { format!("\"[{peer}]\"") } else { peer.to_string() };
+    let ours = format!("for={node};host=\"{}\";proto={}", admitted.authority, admitted.scheme);
+    let chain = fields::joined(headers, &header::FORWARDED).and_then(|chain| chain.to_str().map(str::to_owned).ok());
+    insert(headers, header::FORWARDED, &chain.map_or_else(|| ours.clone(), |chain| format!("{chain}, {ours}")));
+}
+
+fn insert(headers: &mut HeaderMap, name: HeaderName, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        headers.insert(name, value);
+    }
+}
+
+/// RFC 9110 §7.6.3.
+pub fn append_via(headers: &mut HeaderMap, received: http::Version) {
+    let ours = match received {
+        http::Version::HTTP_2 => "2 larder",
+        http::Version::HTTP_10 => "1.0 larder",
+        _ => "1.1 larder",
+    };
+    let value = match headers.get(header::VIA).and_then(|_| fields::joined(headers, &header::VIA)) {
+        Some(chain) => HeaderValue::from_bytes(&[chain.as_bytes(), b", ", ours.as_bytes()].concat()).ok(),
+        None => Some(HeaderValue::from_static(ours)),
+    };
+    if let Some(value) = value {
+        headers.insert(header::VIA, value);
+    }
+}
+
+/// Conditions that name tags of our coded variants mean the upstream's own tags.
+fn strip_coded_tags(headers: &mut HeaderMap) {
+    for name in [header::IF_MATCH, header::IF_NONE_MATCH, header::IF_RANGE] {
+        let values: Vec<HeaderValue> = headers.get_all(&name).iter().cloned().collect();
+        if values.iter().any(|value| etag::strip_codings(value).is_some()) {
+            headers.remove(&name);
+            for value in values {
+                headers.append(name.clone(), etag::strip_codings(&value).unwrap_or(value));
+            }
+        }
+    }
+}
+
+/// Applies a route's edits in order.
+pub fn edit(headers: &mut HeaderMap, edits: &[HeaderEdit]) {
+    for edit in edits {
+        match edit {
+            HeaderEdit::Set(name, value) => {
+                headers.insert(name.clone(), value.clone());
+            }
+            HeaderEdit::Add(name, value) => {
+                headers.append(name.clone(), value.clone());
+            }
+            HeaderEdit::Default(name, value) => {
+                headers.entry(name.clone()).or_insert_with(|| value.clone());
+            }
+            HeaderEdit::Remove(name) => {
+                headers.remove(name);
+            }
+        }
+    }
+}

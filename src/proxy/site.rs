@@ -1,0 +1,98 @@
+//! What a request is answered by: the settings with everything that they name set up. Swapped whole by a reload.
+
+use std::sync::Arc;
+
+use crate::cache::key::{CacheKey, TargetUri};
+use crate::config::settings::{Route, Settings};
+use crate::policy::rules::KeyRules;
+use crate::telemetry::Telemetry;
+use crate::telemetry::route_metrics::RouteMetrics;
+use crate::upstream::{Pool, PoolError};
+
+/// A running set of settings. A request keeps the one it started with.
+#[derive(Debug)]
+pub struct Site {
+    /// The settings.
+    pub settings: Arc<Settings>,
+    /// The routes, in order.
+    pub routes: Vec<Arc<SiteRoute>>,
+    /// Figures of requests that match no route or were refused before.
+    pub unrouted: Arc<RouteMetrics>,
+    /// The different ways in which routes derive keys from URLs; a purge by URL has to try them all.
+    key_rules: Vec<KeyRules>,
+}
+
+/// A route with its upstream and its figures.
+#[derive(Debug)]
+pub struct SiteRoute {
+    /// The route as configured.
+    pub route: Arc<Route>,
+    /// The connections to its upstream.
+    pub pool: Arc<Pool>,
+    /// The upstream's name.
+    pub upstream: Arc<str>,
+    /// Its figures.
+    pub metrics: Arc<RouteMetrics>,
+}
+
+impl Site {
+    /// Sets up everything that the settings name. Upstreams that are the same as in `previous` keep their connections.
+    ///
+    /// # Errors
+    /// An upstream cannot be set up, e.g. its certificate authorities cannot be read.
+    pub fn new(settings: Arc<Settings>, previous: Option<&Site>, telemetry: &Telemetry) -> Result<Site, PoolError> {
+        let pools = settings
+            .upstreams
+            .iter()
+            .map(|upstream| match previous.and_then(|site| site.pool_of(upstream)) {
+                Some(pool) => Ok(pool),
+                None => Pool::new(upstream.clone()),
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        let routes: Vec<_> = settings
+            .routes
+            .iter()
+            .map(|route| {
+                let pool = pools[route.upstream].clone();
+                let upstream: Arc<str> = pool.settings().name.as_str().into();
+                let metrics = Arc::new(telemetry.metrics.route(&route.name, &upstream));
+                Arc::new(SiteRoute { route: route.clone(), pool, upstream, metrics })
+            })
+            .collect();
+        let mut key_rules: Vec<KeyRules> = Vec::new();
+        for route in &settings.routes {
+            if !key_rules.contains(&route.key) {
+                key_rules.push(route.key.clone());
+            }
+        }
+        let unrouted = Arc::new(telemetry.metrics.unrouted());
+        Ok(Site { settings, routes, unrouted, key_rules })
+    }
+
+    fn pool_of(&self, upstream: &crate::config::settings::Upstream) -> Option<Arc<Pool>> {
+        self.routes.iter().map(|route| &route.pool).find(|pool| pool.settings() == upstream).cloned()
+    }
+
+    /// The pools of all upstreams that routes use, each once.
+    pub fn pools(&self) -> Vec<Arc<Pool>> {
+        let mut pools: Vec<Arc<Pool>> = Vec::new();
+        for route in &self.routes {
+            if !pools.iter().any(|pool| Arc::ptr_eq(pool, &route.pool)) {
+                pools.push(route.pool.clone());
+            }
+        }
+        pools
+    }
+
+    /// The keys under which responses of a URL may be stored, whatever route it takes.
+    pub fn keys_of(&self, target: &TargetUri<'_>) -> Vec<CacheKey> {
+        let mut keys: Vec<CacheKey> = Vec::new();
+        for rules in &self.key_rules {
+            let key = CacheKey::of_url(target, rules);
+            if !keys.contains(&key) {
+                keys.push(key);
+            }
+        }
+        keys
+    }
+}
