@@ -78,8 +78,12 @@ pub type InterimCallback = Arc<dyn Fn(StatusCode, &HeaderMap) + Send + Sync>;
 impl Pool {
     /// A pool without connections yet. Reads `ca_file`.
     pub fn new(settings: Arc<Upstream>) -> Result<Arc<Self>, PoolError> {
+        Self::with_max_age(settings, MAX_AGE)
+    }
+
+    fn with_max_age(settings: Arc<Upstream>, max_age: Duration) -> Result<Arc<Self>, PoolError> {
         let connector = tls::connector(&settings)?;
-        let server = |address| Server::new(&settings, address, connector.as_ref());
+        let server = |address| Server::new(&settings, address, connector.as_ref(), max_age);
         let servers = settings.servers.iter().map(server).collect::<Result<_, _>>()?;
         Ok(Arc::new(Pool { settings, servers, turn: AtomicUsize::new(0) }))
     }
@@ -178,7 +182,7 @@ impl Pool {
 
         let unsent = failed.take_message();
         let error = failed.into_error();
-        let closed = lease.is_untouched() && !error::is_malformed(&error);
+        let closed = lease.is_untouched() && error::is_close(&error);
         // A connection used before may have been closed by the server at any time. That is no fault of this request,
         // which goes out once more if nothing of it was sent, or if sending it twice means the same as sending it
         // once (RFC 9110 §9.2.2). Never otherwise: a POST may have been acted on.
@@ -188,7 +192,7 @@ impl Pool {
         };
         if let Some(request) = again {
             let error = UpstreamError::from_hyper(error);
-            lease.give_up();
+            lease.give_up(closed);
             return Err(Failure { error, again: Some(Box::new(request)) });
         }
         let error = match upload.and_then(Upload::failure) {

@@ -72,6 +72,30 @@ async fn idle_connection_is_closed_after_idle_timeout() {
 }
 
 #[tokio::test]
+async fn connection_of_the_maximum_age_is_closed() {
+    let server = Scripted::listen().await;
+    for (max_age, kept) in [(SHORT, true), (Duration::ZERO, false)] {
+        let pool = Pool::with_max_age(Arc::new(server.settings()), max_age).unwrap();
+        let (answer, mut line) = tokio::join!(get_text(&pool), server.serve(OK));
+        answer.unwrap();
+        assert_eq!(server_stats(&pool).idle == 1, kept);
+        line.closed().await;
+        eventually(|| server_stats(&pool).open == 0).await;
+    }
+}
+
+#[tokio::test]
+async fn connections_are_not_kept_when_max_idle_is_zero() {
+    let server = Scripted::listen().await;
+    let pool = pool(Upstream { max_idle: 0, max_connections: 1, ..server.settings() });
+    for _ in 0..2 {
+        let (answer, mut line) = tokio::join!(get_text(&pool), server.serve(OK));
+        assert_eq!(answer.unwrap(), "ok");
+        line.closed().await;
+    }
+}
+
+#[tokio::test]
 async fn dropped_pool_closes_its_idle_connections() {
     let server = Scripted::listen().await;
     let pool = pool(server.settings());
