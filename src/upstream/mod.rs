@@ -107,6 +107,9 @@ impl Pool {
         mut request: Request<RequestBody>,
         exchange: Exchange,
     ) -> Result<Response<UpstreamBody>, UpstreamError> {
+        if request.body().is_too_large() {
+            return Err(UpstreamError::new(UpstreamErrorKind::RequestTooLarge));
+        }
         let upload = request.body().upload();
         let upgrade_asked = framing::asks_upgrade(&request);
         self.prepare(&mut request, exchange.on_interim);

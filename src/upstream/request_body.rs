@@ -51,6 +51,14 @@ impl RequestBody {
         })
     }
 
+    /// Whether its announced length is over the limit already.
+    pub(super) fn is_too_large(&self) -> bool {
+        match self {
+            RequestBody::Empty => false,
+            RequestBody::Client(body) => body.incoming.size_hint().lower() > body.remaining,
+        }
+    }
+
     /// How far it has got; `None`: there is nothing to send.
     pub(super) fn upload(&self) -> Option<Arc<Upload>> {
         match self {

@@ -147,6 +147,38 @@ async fn queued_request_opens_a_connection_when_the_one_before_was_closed() {
     eventually(|| server_stats(&pool).connects == 2).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn many_requests_at_once_share_the_connections_under_the_cap() {
+    let server = Scripted::listen().await;
+    let pool = pool(Upstream { max_connections: 3, ..server.settings() });
+    tokio::spawn(async move {
+        loop {
+            let mut line = server.accept().await;
+            tokio::spawn(async move {
+                loop {
+                    line.serve(OK).await;
+                }
+            });
+        }
+    });
+    let clients: Vec<_> = (0..30)
+        .map(|_| {
+            let pool = pool.clone();
+            tokio::spawn(async move {
+                for _ in 0..20 {
+                    assert_eq!(get_text(&pool).await.unwrap(), "ok");
+                }
+            })
+        })
+        .collect();
+    for client in clients {
+        within(client).await.unwrap();
+    }
+    let stats = server_stats(&pool);
+    assert!(stats.connects <= 3, "{stats:?}");
+    assert_eq!((stats.idle, stats.reuses), (stats.open, 600 - stats.connects));
+}
+
 #[tokio::test]
 async fn abandoned_request_closes_its_connection_and_frees_its_place() {
     let server = Scripted::listen().await;
