@@ -114,12 +114,14 @@ impl Pool {
         let upgrade_asked = framing::asks_upgrade(&request);
         self.prepare(&mut request, exchange.on_interim);
 
+        let first_byte = exchange.timeouts.first_byte;
         let lease = self.lease(&exchange.timeouts, false).await?;
-        let first = self.ask(lease, request, upload.as_deref(), exchange.timeouts.first_byte).await;
+        let may_repeat = lease.reused();
+        let first = self.ask(lease, request, upload.as_deref(), first_byte, may_repeat).await;
         let (lease, response) = match first {
             Err(Failure { again: Some(request), .. }) => {
                 let lease = self.lease(&exchange.timeouts, true).await?;
-                self.ask(lease, *request, upload.as_deref(), exchange.timeouts.first_byte).await
+                self.ask(lease, *request, upload.as_deref(), first_byte, false).await
             }
             outcome => outcome,
         }
@@ -160,16 +162,18 @@ impl Pool {
         }
     }
 
-    /// Sends the request on a connection and waits for the response's head.
+    /// Sends the request on a connection and waits for the response's head. When that fails and `may_repeat`, the
+    /// failure carries the request if it is safe to send again.
     async fn ask(
         &self,
         mut lease: Lease,
         mut request: Request<RequestBody>,
         upload: Option<&Upload>,
         first_byte: Duration,
+        may_repeat: bool,
     ) -> Result<(Lease, Response<Incoming>), Failure> {
         framing::address(&mut request, &self.settings.host, lease.server().address(), self.settings.protocol);
-        let copy = if lease.reused() { copy_of(&request) } else { None };
+        let copy = if may_repeat { copy_of(&request) } else { None };
         let answer = {
             let response = pin!(lease.send(request));
             before_deadline(response, upload, first_byte).await
@@ -190,7 +194,7 @@ impl Pool {
         // which goes out once more if nothing of it was sent, or if sending it twice means the same as sending it
         // once (RFC 9110 §9.2.2). Never otherwise: a POST may have been acted on.
         let again = match unsent {
-            Some(request) if lease.reused() => Some(request),
+            Some(request) if may_repeat => Some(request),
             _ => copy.filter(|copy| closed && copy.method().is_idempotent() || error::is_refused_stream(&error)),
         };
         if let Some(request) = again {

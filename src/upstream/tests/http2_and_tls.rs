@@ -198,6 +198,7 @@ async fn http2_exchange_reset_by_the_server_is_not_retried() {
         };
         let (seen, ()) = tokio::join!(script, client);
         assert_eq!(seen, attempts, "{reason:?}");
+        assert_eq!(server_stats(&pool).retries, u64::from(attempts > 1));
         eventually(|| server_stats(&pool).open == 0).await;
     }
 }

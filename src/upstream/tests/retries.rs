@@ -24,6 +24,7 @@ async fn connection_closed_while_idle_is_replaced_for_any_method() {
         eventually(|| server_stats(&pool).open == 0).await;
         let (answer, _line) = tokio::join!(send(&pool, method, RequestBody::Empty), server.serve(OK));
         assert_eq!(text(answer.unwrap()).await.unwrap(), "ok");
+        assert_eq!((server_stats(&pool).reuses, server_stats(&pool).retries), (0, 0));
     }
 }
 
