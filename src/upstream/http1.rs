@@ -114,6 +114,14 @@ impl IdleStack {
         }
     }
 
+    /// Closes the connection that has been idle longest, if any.
+    pub(super) fn close_oldest(&self) {
+        let mut stack = self.stack.lock();
+        if !stack.idle.is_empty() {
+            stack.idle.remove(0);
+        }
+    }
+
     /// Puts a connection back, or closes it.
     pub(super) fn put(&self, connection: Connection) -> Put {
         let now = Instant::now();

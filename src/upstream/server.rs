@@ -22,7 +22,7 @@ pub(super) struct Server {
     address: UpstreamServer,
     tls: Option<ServerTls>,
     /// One permit an exchange. An idle connection holds none, and a connection is opened only with a permit in hand
-    /// and none idle, so that there are never more connections than permits.
+    /// and none idle (or in the room of an idle one), so that there are never more connections than permits.
     places: Arc<Semaphore>,
     queue_timeout: Duration,
     max_age: Duration,
@@ -122,7 +122,10 @@ impl Server {
         connect_timeout: Duration,
         fresh: bool,
     ) -> Result<Lease, UpstreamError> {
-        if !fresh && let Some(connection) = idle.take().await {
+        if fresh {
+            // The new connection takes the room of an idle one, which the server has likely closed as well.
+            idle.close_oldest();
+        } else if let Some(connection) = idle.take().await {
             return Ok(Lease::http1(self.clone(), connection, place, true));
         }
         let stream = connect::open(&self.address, self.tls.as_ref(), Instant::now() + connect_timeout).await?;

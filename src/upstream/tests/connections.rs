@@ -26,7 +26,7 @@ async fn connection_is_reused_after_a_complete_response() {
 }
 
 /// Opens two connections; the first's response ends last, so that it is on top. Returns them in the order opened.
-async fn two_idle(server: &Scripted, pool: &Pool) -> (Line, Line) {
+pub(super) async fn two_idle(server: &Scripted, pool: &Pool) -> (Line, Line) {
     let head = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n";
     let (first, mut line1) = tokio::join!(get(pool), server.serve(head));
     let (second, mut line2) = tokio::join!(get(pool), server.serve(head));

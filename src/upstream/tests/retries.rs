@@ -122,6 +122,19 @@ async fn answer_begun_on_a_reused_connection_is_not_asked_for_again() {
 }
 
 #[tokio::test]
+async fn retry_takes_the_room_of_an_idle_connection() {
+    let server = Scripted::listen().await;
+    let pool = pool(Upstream { max_connections: 2, ..server.settings() });
+    let (latest, mut oldest) = super::connections::two_idle(&server, &pool).await;
+    let (answer, _line) = tokio::join!(get_text(&pool), async {
+        take_and_close(latest).await;
+        oldest.closed().await;
+        server.serve(OK).await
+    });
+    assert_eq!(answer.unwrap(), "ok");
+}
+
+#[tokio::test]
 async fn retry_finds_its_place_although_the_cap_is_one() {
     let server = Scripted::listen().await;
     let pool = pool(Upstream { max_connections: 1, queue_timeout: Duration::ZERO, ..server.settings() });
