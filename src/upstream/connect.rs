@@ -23,6 +23,9 @@ pub(super) async fn open(
     tcp.set_nodelay(true).map_err(|error| UpstreamError::because(UpstreamErrorKind::Connect, error))?;
     let Some(tls) = tls else { return Ok(Stream::Plain(tcp)) };
     match timeout_at(deadline, tls.connector.connect(tls.name.clone(), tcp)).await {
+        Ok(Ok(stream)) if tls.required.is_some() && stream.get_ref().1.alpn_protocol() != tls.required => {
+            Err(UpstreamError::because(UpstreamErrorKind::Tls, "the server does not offer HTTP/2"))
+        }
         Ok(Ok(stream)) => Ok(Stream::Tls(Box::new(stream))),
         Ok(Err(error)) => Err(UpstreamError::because(UpstreamErrorKind::Tls, error)),
         Err(_) => Err(UpstreamError::new(UpstreamErrorKind::ConnectTimeout)),

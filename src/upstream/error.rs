@@ -141,6 +141,12 @@ pub(super) fn is_malformed(error: &hyper::Error) -> bool {
     error.is_parse() || bad_chunk || bad_frame
 }
 
+/// Whether the whole connection went away, and not this one exchange.
+pub(super) fn is_close(error: &hyper::Error) -> bool {
+    let h2: Option<&h2::Error> = error.source().and_then(|source| source.downcast_ref());
+    !is_malformed(error) && h2.is_none_or(|h2| h2.is_go_away() || h2.is_io())
+}
+
 /// Whether the server said that it did not begin to process the request (RFC 9113 §8.7).
 pub(super) fn is_refused_stream(error: &hyper::Error) -> bool {
     let h2 = error.source().and_then(|source| source.downcast_ref::<h2::Error>());

@@ -9,11 +9,11 @@ use parking_lot::Mutex;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout};
 
+use super::MAX_RESPONSE_HEAD;
 use super::error::UpstreamError;
 use super::request_body::RequestBody;
 use super::socket::{Line, Socket, Stream};
 use super::stats::Counters;
-use super::{MAX_AGE, MAX_RESPONSE_HEAD};
 
 /// How long a connection just given back may take to finish its own book-keeping.
 const SETTLE: Duration = Duration::from_millis(50);
@@ -24,11 +24,16 @@ pub(super) struct Connection {
     pub(super) sender: SendRequest<RequestBody>,
     pub(super) line: Arc<Line>,
     pub(super) driver: AbortHandle,
-    opened: Instant,
+    /// No exchange begins on it from then on.
+    retires: Instant,
 }
 
-/// Starts HTTP/1.1 on a stream.
-pub(super) async fn start(stream: Stream, counters: Arc<Counters>) -> Result<Connection, UpstreamError> {
+/// Starts HTTP/1.1 on a stream, to be used until `retires`.
+pub(super) async fn start(
+    stream: Stream,
+    counters: Arc<Counters>,
+    retires: Instant,
+) -> Result<Connection, UpstreamError> {
     let (socket, line) = Socket::new(stream, counters);
     // hyper's own defaults are the strict ones: no HTTP/0.9, no folded or invalid field lines, 100 fields at most.
     let (sender, connection) = Builder::new()
@@ -42,7 +47,7 @@ pub(super) async fn start(stream: Stream, counters: Arc<Counters>) -> Result<Con
             tracing::debug!(%error, "upstream connection ended");
         }
     });
-    Ok(Connection { sender, line, driver: driver.abort_handle(), opened: Instant::now() })
+    Ok(Connection { sender, line, driver: driver.abort_handle(), retires })
 }
 
 impl Connection {
@@ -68,6 +73,15 @@ pub(super) struct IdleStack {
     stack: Mutex<Stack>,
     max: usize,
     timeout: Duration,
+}
+
+/// What became of a connection that was put back.
+#[derive(Debug)]
+pub(super) enum Put {
+    /// It waits for the next exchange. Not `swept`: the caller must see to it that [`IdleStack::sweep`] is called.
+    Kept { swept: bool },
+    /// It is too old, or none are to be kept.
+    Closed,
 }
 
 #[derive(Debug, Default)]
@@ -100,19 +114,26 @@ impl IdleStack {
         }
     }
 
-    /// Puts a connection back. True: the caller must see to it that [`Self::sweep`] is called.
-    #[must_use]
-    pub(super) fn put(&self, connection: Connection) -> bool {
+    /// Closes the connection that has been idle longest, if any.
+    pub(super) fn close_oldest(&self) {
+        let mut stack = self.stack.lock();
+        if !stack.idle.is_empty() {
+            stack.idle.remove(0);
+        }
+    }
+
+    /// Puts a connection back, or closes it.
+    pub(super) fn put(&self, connection: Connection) -> Put {
         let now = Instant::now();
-        if self.max == 0 || now >= connection.opened + MAX_AGE || connection.sender.is_closed() {
-            return false;
+        if self.max == 0 || now >= connection.retires || connection.sender.is_closed() {
+            return Put::Closed;
         }
         let mut stack = self.stack.lock();
         if stack.idle.len() >= self.max {
             stack.idle.remove(0);
         }
         stack.idle.push(Idle { connection, since: now });
-        !std::mem::replace(&mut stack.swept, true)
+        Put::Kept { swept: std::mem::replace(&mut stack.swept, true) }
     }
 
     /// Closes what has been idle for too long; when to sweep next, `None` when nothing is left.
@@ -133,6 +154,6 @@ impl IdleStack {
     }
 
     fn expiry(&self, connection: &Connection, since: Instant) -> Instant {
-        (since + self.timeout).min(connection.opened + MAX_AGE)
+        (since + self.timeout).min(connection.retires)
     }
 }

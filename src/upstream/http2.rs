@@ -12,11 +12,11 @@ use parking_lot::Mutex;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
+use super::MAX_RESPONSE_HEAD;
 use super::error::UpstreamError;
 use super::request_body::RequestBody;
 use super::socket::{Socket, Stream as ByteStream};
 use super::stats::Counters;
-use super::{MAX_AGE, MAX_RESPONSE_HEAD};
 
 /// Streams that larder opens on one connection, where the server allows as many.
 pub(super) const STREAMS: usize = 100;
@@ -34,7 +34,8 @@ pub(super) struct Connection {
     streams: AtomicUsize,
     /// Streams that the server allows at once, by its latest SETTINGS.
     allowed: Arc<AtomicUsize>,
-    opened: Instant,
+    /// No exchange begins on it from then on, unless there is no other connection.
+    retires: Instant,
     idle_since: Mutex<Instant>,
     retired: AtomicBool,
 }
@@ -48,8 +49,12 @@ pub(super) struct Stream {
     _place: OwnedSemaphorePermit,
 }
 
-/// Starts HTTP/2 on a stream.
-pub(super) async fn start(stream: ByteStream, counters: Arc<Counters>) -> Result<Arc<Connection>, UpstreamError> {
+/// Starts HTTP/2 on a stream, to be used until `retires`.
+pub(super) async fn start(
+    stream: ByteStream,
+    counters: Arc<Counters>,
+    retires: Instant,
+) -> Result<Arc<Connection>, UpstreamError> {
     let (socket, _) = Socket::new(stream, counters);
     let (sender, connection) = Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
@@ -63,13 +68,12 @@ pub(super) async fn start(stream: ByteStream, counters: Arc<Counters>) -> Result
         .map_err(UpstreamError::from_hyper)?;
     let allowed = Arc::new(AtomicUsize::new(connection.current_max_send_streams()));
     tokio::spawn(drive(connection, allowed.clone()));
-    let now = Instant::now();
     Ok(Arc::new(Connection {
         sender,
         streams: AtomicUsize::new(0),
         allowed,
-        opened: now,
-        idle_since: Mutex::new(now),
+        retires,
+        idle_since: Mutex::new(Instant::now()),
         retired: AtomicBool::new(false),
     }))
 }
@@ -97,9 +101,18 @@ impl Connection {
         self.streams.load(Relaxed) < self.allowed.load(Relaxed).min(STREAMS)
     }
 
-    /// Whether new exchanges may still begin on it. One that may not ends with its last exchange.
-    fn is_usable(&self, now: Instant) -> bool {
-        !self.sender.is_closed() && !self.retired.load(Relaxed) && now < self.opened + MAX_AGE
+    fn is_open(&self) -> bool {
+        !self.sender.is_closed() && !self.retired.load(Relaxed)
+    }
+
+    /// Whether new exchanges should still begin on it.
+    fn is_young(&self, now: Instant) -> bool {
+        now < self.retires
+    }
+
+    /// Whether it stays in the list: an old one for its last exchanges only.
+    fn is_kept(&self, now: Instant) -> bool {
+        self.is_open() && (self.is_young(now) || self.streams.load(Relaxed) > 0)
     }
 }
 
@@ -150,10 +163,13 @@ impl SharedConnections {
     pub(super) fn take(&self, place: OwnedSemaphorePermit) -> Result<Stream, OwnedSemaphorePermit> {
         let now = Instant::now();
         let mut list = self.list.lock();
-        list.connections.retain(|connection| connection.is_usable(now));
-        let with_room = list.connections.iter().find(|connection| connection.has_room());
-        let crowded = || list.connections.iter().min_by_key(|connection| connection.streams.load(Relaxed));
-        match with_room.or_else(|| if list.connections.len() < self.max { None } else { crowded() }) {
+        list.connections.retain(|connection| connection.is_kept(now));
+        let with_room = list.connections.iter().find(|connection| connection.is_young(now) && connection.has_room());
+        let least_loaded = || {
+            let load = |connection: &&Arc<Connection>| (!connection.is_young(now), connection.streams.load(Relaxed));
+            list.connections.iter().min_by_key(load)
+        };
+        match with_room.or_else(|| if list.connections.len() < self.max { None } else { least_loaded() }) {
             Some(connection) => Ok(connection.stream(place)),
             None => Err(place),
         }
@@ -175,7 +191,7 @@ impl SharedConnections {
             _ => now + self.timeout,
         };
         let mut list = self.list.lock();
-        list.connections.retain(|connection| connection.is_usable(now) && now < expiry(connection));
+        list.connections.retain(|connection| connection.is_kept(now) && now < expiry(connection));
         let next = list.connections.iter().map(|connection| expiry(connection)).min();
         list.swept = next.is_some();
         next

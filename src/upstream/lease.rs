@@ -74,9 +74,11 @@ impl Lease {
     pub(super) fn give_back(mut self) {
         if let Some(Connection::Http1(connection)) = self.connection.take() {
             let line = connection.line.clone();
-            // Into the stack first: whoever gets the place must find it there.
-            self.server.keep(connection);
-            line.vacate();
+            // Into the stack first: whoever gets the place must find it there. A connection not kept holds its place
+            // until it is closed.
+            if self.server.keep(connection) {
+                line.vacate();
+            }
         }
     }
 
@@ -85,13 +87,13 @@ impl Lease {
         self.connection.take();
     }
 
-    /// The server has closed the connection: the request goes to another, and this place is free at once.
-    pub(super) fn give_up(self) {
+    /// The request goes out once more, elsewhere if the server has closed this connection; this place is free at once.
+    pub(super) fn give_up(self, closed: bool) {
         self.server.counters().retries.fetch_add(1, Relaxed);
         match &self.connection {
             Some(Connection::Http1(connection)) => connection.line.vacate(),
-            Some(Connection::Http2(stream)) => stream.retire_connection(),
-            None => {}
+            Some(Connection::Http2(stream)) if closed => stream.retire_connection(),
+            _ => {}
         }
     }
 }

@@ -78,8 +78,12 @@ pub type InterimCallback = Arc<dyn Fn(StatusCode, &HeaderMap) + Send + Sync>;
 impl Pool {
     /// A pool without connections yet. Reads `ca_file`.
     pub fn new(settings: Arc<Upstream>) -> Result<Arc<Self>, PoolError> {
+        Self::with_max_age(settings, MAX_AGE)
+    }
+
+    fn with_max_age(settings: Arc<Upstream>, max_age: Duration) -> Result<Arc<Self>, PoolError> {
         let connector = tls::connector(&settings)?;
-        let server = |address| Server::new(&settings, address, connector.as_ref());
+        let server = |address| Server::new(&settings, address, connector.as_ref(), max_age);
         let servers = settings.servers.iter().map(server).collect::<Result<_, _>>()?;
         Ok(Arc::new(Pool { settings, servers, turn: AtomicUsize::new(0) }))
     }
@@ -103,16 +107,21 @@ impl Pool {
         mut request: Request<RequestBody>,
         exchange: Exchange,
     ) -> Result<Response<UpstreamBody>, UpstreamError> {
+        if request.body().is_too_large() {
+            return Err(UpstreamError::new(UpstreamErrorKind::RequestTooLarge));
+        }
         let upload = request.body().upload();
         let upgrade_asked = framing::asks_upgrade(&request);
         self.prepare(&mut request, exchange.on_interim);
 
+        let first_byte = exchange.timeouts.first_byte;
         let lease = self.lease(&exchange.timeouts, false).await?;
-        let first = self.ask(lease, request, upload.as_deref(), exchange.timeouts.first_byte).await;
+        let may_repeat = lease.reused();
+        let first = self.ask(lease, request, upload.as_deref(), first_byte, may_repeat).await;
         let (lease, response) = match first {
             Err(Failure { again: Some(request), .. }) => {
                 let lease = self.lease(&exchange.timeouts, true).await?;
-                self.ask(lease, *request, upload.as_deref(), exchange.timeouts.first_byte).await
+                self.ask(lease, *request, upload.as_deref(), first_byte, false).await
             }
             outcome => outcome,
         }
@@ -153,16 +162,18 @@ impl Pool {
         }
     }
 
-    /// Sends the request on a connection and waits for the response's head.
+    /// Sends the request on a connection and waits for the response's head. When that fails and `may_repeat`, the
+    /// failure carries the request if it is safe to send again.
     async fn ask(
         &self,
         mut lease: Lease,
         mut request: Request<RequestBody>,
         upload: Option<&Upload>,
         first_byte: Duration,
+        may_repeat: bool,
     ) -> Result<(Lease, Response<Incoming>), Failure> {
         framing::address(&mut request, &self.settings.host, lease.server().address(), self.settings.protocol);
-        let copy = if lease.reused() { copy_of(&request) } else { None };
+        let copy = if may_repeat { copy_of(&request) } else { None };
         let answer = {
             let response = pin!(lease.send(request));
             before_deadline(response, upload, first_byte).await
@@ -178,17 +189,17 @@ impl Pool {
 
         let unsent = failed.take_message();
         let error = failed.into_error();
-        let closed = lease.is_untouched() && !error::is_malformed(&error);
+        let closed = lease.is_untouched() && error::is_close(&error);
         // A connection used before may have been closed by the server at any time. That is no fault of this request,
         // which goes out once more if nothing of it was sent, or if sending it twice means the same as sending it
         // once (RFC 9110 §9.2.2). Never otherwise: a POST may have been acted on.
         let again = match unsent {
-            Some(request) if lease.reused() => Some(request),
+            Some(request) if may_repeat => Some(request),
             _ => copy.filter(|copy| closed && copy.method().is_idempotent() || error::is_refused_stream(&error)),
         };
         if let Some(request) = again {
             let error = UpstreamError::from_hyper(error);
-            lease.give_up();
+            lease.give_up(closed);
             return Err(Failure { error, again: Some(Box::new(request)) });
         }
         let error = match upload.and_then(Upload::failure) {

@@ -47,8 +47,16 @@ impl RequestBody {
             incoming,
             remaining: limit,
             idle: IdleTimer::new(idle),
-            upload: Arc::new(Upload::new()),
+            upload: Arc::new(Upload::new(idle)),
         })
+    }
+
+    /// Whether its announced length is over the limit already.
+    pub(super) fn is_too_large(&self) -> bool {
+        match self {
+            RequestBody::Empty => false,
+            RequestBody::Client(body) => body.incoming.size_hint().lower() > body.remaining,
+        }
     }
 
     /// How far it has got; `None`: there is nothing to send.
@@ -122,7 +130,10 @@ impl Body for RequestBody {
 /// How far the sending of a body has got: written by the body inside hyper's connection task, read by the exchange
 /// that waits for the response.
 #[derive(Debug)]
-pub(super) struct Upload(Mutex<UploadState>);
+pub(super) struct Upload {
+    client_idle: Duration,
+    state: Mutex<UploadState>,
+}
 
 #[derive(Debug)]
 struct UploadState {
@@ -133,46 +144,47 @@ struct UploadState {
 }
 
 impl Upload {
-    fn new() -> Self {
-        Upload(Mutex::new(UploadState {
-            last_progress: Instant::now(),
-            waits_for_client: false,
-            complete: false,
-            failure: None,
-        }))
+    fn new(client_idle: Duration) -> Self {
+        let state =
+            UploadState { last_progress: Instant::now(), waits_for_client: false, complete: false, failure: None };
+        Upload { client_idle, state: Mutex::new(state) }
     }
 
     fn waits_for_client(&self) {
-        self.0.lock().waits_for_client = true;
+        self.state.lock().waits_for_client = true;
     }
 
     fn advanced(&self, complete: bool) {
-        let mut state = self.0.lock();
+        let mut state = self.state.lock();
         state.last_progress = Instant::now();
         state.waits_for_client = false;
         state.complete |= complete && state.failure.is_none();
     }
 
     fn failed(&self, kind: UpstreamErrorKind) -> RequestBodyError {
-        self.0.lock().failure.get_or_insert(kind);
+        self.state.lock().failure.get_or_insert(kind);
         RequestBodyError(kind)
     }
 
-    /// From when on the server is to blame for silence: the last progress, or now while the client is waited for
-    /// (its pauses have their own deadline).
+    /// From when on the server is to blame for silence: the last progress, or, while the client is waited for, now,
+    /// up to the client's own deadline.
     pub(super) fn waiting_since(&self) -> Instant {
-        let state = self.0.lock();
-        if state.waits_for_client { Instant::now() } else { state.last_progress }
+        let state = self.state.lock();
+        if state.waits_for_client {
+            Instant::now().min(state.last_progress + self.client_idle)
+        } else {
+            state.last_progress
+        }
     }
 
     /// Whether hyper has taken all of it.
     pub(super) fn is_complete(&self) -> bool {
-        self.0.lock().complete
+        self.state.lock().complete
     }
 
     /// Why it ended early, when it did.
     pub(super) fn failure(&self) -> Option<UpstreamErrorKind> {
-        self.0.lock().failure
+        self.state.lock().failure
     }
 }
 

@@ -10,7 +10,7 @@ use tokio_rustls::TlsConnector;
 
 use super::connect;
 use super::error::{PoolError, UpstreamError, UpstreamErrorKind};
-use super::http1::{self, IdleStack};
+use super::http1::{self, IdleStack, Put};
 use super::http2::{self, SharedConnections};
 use super::lease::Lease;
 use super::stats::{Counters, Held, ServerStats};
@@ -22,9 +22,10 @@ pub(super) struct Server {
     address: UpstreamServer,
     tls: Option<ServerTls>,
     /// One permit an exchange. An idle connection holds none, and a connection is opened only with a permit in hand
-    /// and none idle, so that there are never more connections than permits.
+    /// and none idle (or in the room of an idle one), so that there are never more connections than permits.
     places: Arc<Semaphore>,
     queue_timeout: Duration,
+    max_age: Duration,
     connections: Connections,
     counters: Arc<Counters>,
 }
@@ -41,10 +42,13 @@ impl Server {
         settings: &Upstream,
         address: &UpstreamServer,
         connector: Option<&TlsConnector>,
+        max_age: Duration,
     ) -> Result<Arc<Self>, PoolError> {
         let tls = match connector {
             Some(connector) if address.tls => {
-                Some(ServerTls { connector: connector.clone(), name: tls::server_name(settings, address)? })
+                let name = tls::server_name(settings, address)?;
+                let required = (settings.protocol == UpstreamProtocol::Http2).then_some(b"h2".as_slice());
+                Some(ServerTls { connector: connector.clone(), name, required })
             }
             _ => None,
         };
@@ -63,6 +67,7 @@ impl Server {
             tls,
             places: Arc::new(Semaphore::new(places.min(Semaphore::MAX_PERMITS))),
             queue_timeout: settings.queue_timeout,
+            max_age,
             connections,
             counters: Arc::default(),
         }))
@@ -117,11 +122,14 @@ impl Server {
         connect_timeout: Duration,
         fresh: bool,
     ) -> Result<Lease, UpstreamError> {
-        if !fresh && let Some(connection) = idle.take().await {
+        if fresh {
+            // The new connection takes the room of an idle one, which the server has likely closed as well.
+            idle.close_oldest();
+        } else if let Some(connection) = idle.take().await {
             return Ok(Lease::http1(self.clone(), connection, place, true));
         }
         let stream = connect::open(&self.address, self.tls.as_ref(), Instant::now() + connect_timeout).await?;
-        let connection = http1::start(stream, self.counters.clone()).await?;
+        let connection = http1::start(stream, self.counters.clone(), Instant::now() + self.max_age).await?;
         Ok(Lease::http1(self.clone(), connection, place, false))
     }
 
@@ -143,7 +151,7 @@ impl Server {
             Err(place) => place,
         };
         let stream = connect::open(&self.address, self.tls.as_ref(), deadline).await?;
-        let start = http2::start(stream, self.counters.clone());
+        let start = http2::start(stream, self.counters.clone(), Instant::now() + self.max_age);
         let connection = timeout_at(deadline, start).await.map_err(too_late)??;
         let (stream, unswept) = shared.add(connection, place);
         if unswept {
@@ -152,11 +160,17 @@ impl Server {
         Ok(Lease::http2(self.clone(), stream, false))
     }
 
-    /// Keeps a connection for the next exchange.
-    pub(super) fn keep(self: &Arc<Self>, connection: http1::Connection) {
-        let Connections::Http1(idle) = &self.connections else { return };
-        if idle.put(connection) {
-            self.sweep_later();
+    /// Keeps a connection for the next exchange; false when it is closed instead.
+    pub(super) fn keep(self: &Arc<Self>, connection: http1::Connection) -> bool {
+        let Connections::Http1(idle) = &self.connections else { return false };
+        match idle.put(connection) {
+            Put::Closed => false,
+            Put::Kept { swept } => {
+                if !swept {
+                    self.sweep_later();
+                }
+                true
+            }
         }
     }
 

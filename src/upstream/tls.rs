@@ -16,6 +16,8 @@ use crate::config::settings::{Upstream, UpstreamProtocol, UpstreamServer};
 pub(super) struct ServerTls {
     pub(super) connector: TlsConnector,
     pub(super) name: ServerName<'static>,
+    /// The protocol that the server must agree to by ALPN; a server of HTTP/1.1 need not know ALPN.
+    pub(super) required: Option<&'static [u8]>,
 }
 
 /// The connector of an upstream; `None` when none of its servers is https.

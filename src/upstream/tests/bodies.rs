@@ -170,6 +170,15 @@ async fn request_body_over_its_cap_is_cut_off() {
 }
 
 #[tokio::test]
+async fn request_body_announced_over_its_cap_reaches_no_server() {
+    let server = Scripted::listen().await;
+    let pool = pool(server.settings());
+    let (body, _client) = client_body("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 6\r\n\r\n", 5, LONG).await;
+    assert_eq!(kind(send(&pool, Method::POST, body).await), UpstreamErrorKind::RequestTooLarge);
+    assert_eq!(server_stats(&pool).connects, 0);
+}
+
+#[tokio::test]
 async fn client_that_leaves_mid_body_fails_the_request() {
     let server = Scripted::listen().await;
     let pool = pool(server.settings());

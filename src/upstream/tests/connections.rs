@@ -26,7 +26,7 @@ async fn connection_is_reused_after_a_complete_response() {
 }
 
 /// Opens two connections; the first's response ends last, so that it is on top. Returns them in the order opened.
-async fn two_idle(server: &Scripted, pool: &Pool) -> (Line, Line) {
+pub(super) async fn two_idle(server: &Scripted, pool: &Pool) -> (Line, Line) {
     let head = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n";
     let (first, mut line1) = tokio::join!(get(pool), server.serve(head));
     let (second, mut line2) = tokio::join!(get(pool), server.serve(head));
@@ -69,6 +69,30 @@ async fn idle_connection_is_closed_after_idle_timeout() {
     let (answer, mut line) = tokio::join!(get_text(&pool), server.serve(OK));
     answer.unwrap();
     line.closed().await;
+}
+
+#[tokio::test]
+async fn connection_of_the_maximum_age_is_closed() {
+    let server = Scripted::listen().await;
+    for (max_age, kept) in [(SHORT, true), (Duration::ZERO, false)] {
+        let pool = Pool::with_max_age(Arc::new(server.settings()), max_age).unwrap();
+        let (answer, mut line) = tokio::join!(get_text(&pool), server.serve(OK));
+        answer.unwrap();
+        assert_eq!(server_stats(&pool).idle == 1, kept);
+        line.closed().await;
+        eventually(|| server_stats(&pool).open == 0).await;
+    }
+}
+
+#[tokio::test]
+async fn connections_are_not_kept_when_max_idle_is_zero() {
+    let server = Scripted::listen().await;
+    let pool = pool(Upstream { max_idle: 0, max_connections: 1, ..server.settings() });
+    for _ in 0..2 {
+        let (answer, mut line) = tokio::join!(get_text(&pool), server.serve(OK));
+        assert_eq!(answer.unwrap(), "ok");
+        line.closed().await;
+    }
 }
 
 #[tokio::test]
@@ -121,6 +145,38 @@ async fn queued_request_opens_a_connection_when_the_one_before_was_closed() {
     });
     assert_eq!(queued.unwrap(), "ok");
     eventually(|| server_stats(&pool).connects == 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn many_requests_at_once_share_the_connections_under_the_cap() {
+    let server = Scripted::listen().await;
+    let pool = pool(Upstream { max_connections: 3, ..server.settings() });
+    tokio::spawn(async move {
+        loop {
+            let mut line = server.accept().await;
+            tokio::spawn(async move {
+                loop {
+                    line.serve(OK).await;
+                }
+            });
+        }
+    });
+    let clients: Vec<_> = (0..30)
+        .map(|_| {
+            let pool = pool.clone();
+            tokio::spawn(async move {
+                for _ in 0..20 {
+                    assert_eq!(get_text(&pool).await.unwrap(), "ok");
+                }
+            })
+        })
+        .collect();
+    for client in clients {
+        within(client).await.unwrap();
+    }
+    let stats = server_stats(&pool);
+    assert!(stats.connects <= 3, "{stats:?}");
+    assert_eq!((stats.idle, stats.reuses), (stats.open, 600 - stats.connects));
 }
 
 #[tokio::test]

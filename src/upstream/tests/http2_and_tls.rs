@@ -30,7 +30,7 @@ impl Authority {
     }
 
     /// A TLS server for `localhost`.
-    fn acceptor(&self, alpn: &str) -> TlsAcceptor {
+    fn acceptor(&self, alpn: &[Vec<u8>]) -> TlsAcceptor {
         let key = KeyPair::generate().unwrap();
         let params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
@@ -41,7 +41,7 @@ impl Authority {
             .with_no_client_auth()
             .with_single_cert(vec![certificate.der().clone()], PrivateKeyDer::try_from(key.serialize_der()).unwrap())
             .unwrap();
-        config.alpn_protocols = vec![alpn.as_bytes().to_vec()];
+        config.alpn_protocols = alpn.to_vec();
         TlsAcceptor::from(Arc::new(config))
     }
 }
@@ -56,7 +56,7 @@ async fn https_server_is_verified_against_ca_file() {
     let server = Scripted::listen().await;
     let ca_file = Some(authority.file.path().to_owned());
     let pool = pool(Upstream { ca_file, ..settings(vec![https(&server, "localhost")]) });
-    let acceptor = authority.acceptor("http/1.1");
+    let acceptor = authority.acceptor(&[b"http/1.1".to_vec()]);
     let script = async {
         let mut tls = within(acceptor.accept(server.accept().await.0)).await.unwrap();
         assert_eq!(tls.get_ref().1.server_name(), Some("localhost"));
@@ -82,7 +82,7 @@ async fn https_server_that_cannot_be_verified_is_a_tls_error() {
         let server = Scripted::listen().await;
         let ca_file = Some(trusted.file.path().to_owned());
         let pool = pool(Upstream { ca_file, ..settings(vec![https(&server, host)]) });
-        let acceptor = authority.acceptor("http/1.1");
+        let acceptor = authority.acceptor(&[b"http/1.1".to_vec()]);
         let (answer, handshake) =
             tokio::join!(get(&pool), async { within(acceptor.accept(server.accept().await.0)).await });
         assert_eq!(kind(answer), UpstreamErrorKind::Tls);
@@ -149,9 +149,58 @@ async fn http2_over_tls_is_agreed_by_alpn() {
         ca_file: Some(authority.file.path().to_owned()),
         ..settings(vec![https(&server, "localhost")])
     };
-    let acceptor = authority.acceptor("h2");
+    let acceptor = authority.acceptor(&[b"h2".to_vec()]);
     tokio::spawn(async move { serve_http2(acceptor.accept(server.accept().await.0).await.unwrap()).await });
     assert_eq!(get_text(&pool(settings)).await.unwrap(), "https://shop.example/page?x=1");
+}
+
+#[tokio::test]
+async fn tls_server_without_http2_is_a_tls_error() {
+    let authority = Authority::new();
+    for alpn in [&[][..], &[b"http/1.1".to_vec()]] {
+        let server = Scripted::listen().await;
+        let pool = pool(Upstream {
+            protocol: UpstreamProtocol::Http2,
+            ca_file: Some(authority.file.path().to_owned()),
+            ..settings(vec![https(&server, "localhost")])
+        });
+        let acceptor = authority.acceptor(alpn);
+        let (answer, _) = tokio::join!(get(&pool), async { within(acceptor.accept(server.accept().await.0)).await });
+        assert_eq!(kind(answer), UpstreamErrorKind::Tls);
+    }
+}
+
+#[tokio::test]
+async fn http2_exchange_reset_by_the_server_is_not_retried() {
+    let server = Scripted::listen().await;
+    let pool = pool(Upstream { protocol: UpstreamProtocol::Http2, ..server.settings() });
+    for (reason, attempts) in [(h2::Reason::INTERNAL_ERROR, 1), (h2::Reason::REFUSED_STREAM, 2)] {
+        let (answered, mut stop) = oneshot::channel::<()>();
+        let script = async {
+            let mut connection = within(h2::server::handshake(server.accept().await.0)).await.unwrap();
+            let (_, mut first) = within(connection.accept()).await.unwrap().unwrap();
+            first.send_response(Response::new(()), true).unwrap();
+            let mut seen = 0;
+            loop {
+                tokio::select! {
+                    next = connection.accept() => {
+                        next.unwrap().unwrap().1.send_reset(reason);
+                        seen += 1;
+                    }
+                    _ = &mut stop => return seen,
+                }
+            }
+        };
+        let client = async {
+            get_text(&pool).await.unwrap();
+            assert_eq!(kind(get(&pool).await), UpstreamErrorKind::Reset);
+            drop(answered);
+        };
+        let (seen, ()) = tokio::join!(script, client);
+        assert_eq!(seen, attempts, "{reason:?}");
+        assert_eq!(server_stats(&pool).retries, u64::from(attempts > 1));
+        eventually(|| server_stats(&pool).open == 0).await;
+    }
 }
 
 #[tokio::test]

@@ -24,6 +24,7 @@ async fn connection_closed_while_idle_is_replaced_for_any_method() {
         eventually(|| server_stats(&pool).open == 0).await;
         let (answer, _line) = tokio::join!(send(&pool, method, RequestBody::Empty), server.serve(OK));
         assert_eq!(text(answer.unwrap()).await.unwrap(), "ok");
+        assert_eq!((server_stats(&pool).reuses, server_stats(&pool).retries), (0, 0));
     }
 }
 
@@ -80,6 +81,25 @@ async fn post_is_never_sent_twice() {
 }
 
 #[tokio::test]
+async fn request_that_was_never_written_is_sent_elsewhere_with_its_body() {
+    let server = Scripted::listen().await;
+    let (pool, line) = warm(&server).await;
+    let (body, _client) = client_body("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\n\r\nabc", 10, LONG).await;
+    // The close is there to be seen by the connection's task, which runs after the request was handed to it.
+    drop(line);
+    tokio::task::yield_now().await;
+    let (answer, _line) = tokio::join!(send(&pool, Method::POST, body), async {
+        let mut line = server.accept().await;
+        line.head().await;
+        assert_eq!(line.read(3).await, "abc");
+        line.send(OK).await;
+        line
+    });
+    assert_eq!(text(answer.unwrap()).await.unwrap(), "ok");
+    assert_eq!((server_stats(&pool).connects, server_stats(&pool).retries), (2, 1));
+}
+
+#[tokio::test]
 async fn request_with_a_body_is_never_sent_twice() {
     let server = Scripted::listen().await;
     let (pool, line) = warm(&server).await;
@@ -99,6 +119,19 @@ async fn answer_begun_on_a_reused_connection_is_not_asked_for_again() {
     });
     assert_eq!(kind(answer), UpstreamErrorKind::Reset);
     assert_eq!(server_stats(&pool).connects, 1);
+}
+
+#[tokio::test]
+async fn retry_takes_the_room_of_an_idle_connection() {
+    let server = Scripted::listen().await;
+    let pool = pool(Upstream { max_connections: 2, ..server.settings() });
+    let (latest, mut oldest) = super::connections::two_idle(&server, &pool).await;
+    let (answer, _line) = tokio::join!(get_text(&pool), async {
+        take_and_close(latest).await;
+        oldest.closed().await;
+        server.serve(OK).await
+    });
+    assert_eq!(answer.unwrap(), "ok");
 }
 
 #[tokio::test]
