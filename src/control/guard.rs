@@ -228,7 +228,14 @@ fn only<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h HeaderValue
 
 #[cfg(test)]
 mod tests {
+    use axum::routing::get;
+    use axum::{Router, middleware};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::{TcpListener, TcpStream};
+    use tokio_util::sync::CancellationToken;
+
     use super::*;
+    use crate::control::server;
     use crate::control::tests::TOKEN;
 
     const LOCAL: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 5));
@@ -350,6 +357,32 @@ mod tests {
         assert_eq!(check("GET", "/v1/stats", &[HOST]), Err(Denial::NoToken));
         let twice = [HOST, ("authorization", "Bearer wrong"), BEARER];
         assert_eq!(check("GET", "/v1/stats", &twice), Err(Denial::NoToken), "which of two counts is not ours to guess");
+    }
+
+    #[tokio::test]
+    async fn guard_turns_a_flood_of_wrong_tokens_away_but_not_the_right_one() {
+        let guard =
+            Guard { penalties: Semaphore::new(0), ..Guard::new(Token::new(TOKEN), Vec::new(), &Metrics::new(&[])) };
+        let router = Router::new()
+            .route("/", get(async || "admitted"))
+            .layer(middleware::from_fn_with_state(Arc::new(guard), admit));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let stop = CancellationToken::new();
+        let serving = tokio::spawn(server::serve(listener, router, stop.clone()));
+        for (token, status, field) in [("wrong", "429", "retry-after: 1\r\n"), (TOKEN, "200", "content-length: 8\r\n")]
+        {
+            let request = format!(
+                "GET / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\nauthorization: Bearer {token}\r\n\r\n"
+            );
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            stream.write_all(request.as_bytes()).await.unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await.unwrap();
+            assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")) && answer.contains(field), "{answer}");
+        }
+        stop.cancel();
+        serving.await.unwrap();
     }
 
     #[test]
