@@ -147,20 +147,26 @@ impl WriterThread {
     fn run(mut self) {
         while let Ok(first) = self.waiting.recv() {
             self.format(first);
-            while let Ok(next) = self.waiting.try_recv() {
-                self.format(next);
-                if self.batch.len() >= BATCH_BYTES {
-                    self.write();
-                }
-            }
-            self.write();
+            self.drain();
             if self.signals.close.load(Ordering::Acquire) {
-                return;
+                // What was taken in between the last look and the signal.
+                return self.drain();
             }
             if self.signals.reopen.swap(false, Ordering::AcqRel) {
                 self.reopen();
             }
         }
+    }
+
+    /// Writes everything that waits.
+    fn drain(&mut self) {
+        while let Ok(next) = self.waiting.try_recv() {
+            self.format(next);
+            if self.batch.len() >= BATCH_BYTES {
+                self.write();
+            }
+        }
+        self.write();
     }
 
     fn format(&mut self, record: Option<RequestRecord>) {
