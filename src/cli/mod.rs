@@ -1,1 +1,5 @@
-//! stub
+//! The command line: one file a command.
+
+pub mod control_client;
+pub mod purge;
+pub mod stats;

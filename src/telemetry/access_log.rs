@@ -147,20 +147,26 @@ impl WriterThread {
     fn run(mut self) {
         while let Ok(first) = self.waiting.recv() {
             self.format(first);
-            while let Ok(next) = self.waiting.try_recv() {
-                self.format(next);
-                if self.batch.len() >= BATCH_BYTES {
-                    self.write();
-                }
-            }
-            self.write();
+            self.drain();
             if self.signals.close.load(Ordering::Acquire) {
-                return;
+                // What was taken in between the last look and the signal.
+                return self.drain();
             }
             if self.signals.reopen.swap(false, Ordering::AcqRel) {
                 self.reopen();
             }
         }
+    }
+
+    /// Writes everything that waits.
+    fn drain(&mut self) {
+        while let Ok(next) = self.waiting.try_recv() {
+            self.format(next);
+            if self.batch.len() >= BATCH_BYTES {
+                self.write();
+            }
+        }
+        self.write();
     }
 
     fn format(&mut self, record: Option<RequestRecord>) {
@@ -290,13 +296,14 @@ mod tests {
         assert!(!log.close(Duration::from_millis(1)));
     }
 
-    /// Fails while told so.
-    struct Failing(Arc<AtomicBool>, Sender<Vec<u8>>);
+    /// Fails at its first write; tells what it was given.
+    struct FirstFails(bool, Sender<Vec<u8>>);
 
-    impl Write for Failing {
+    impl Write for FirstFails {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let fails = std::mem::replace(&mut self.0, false);
             let _ = self.1.send(bytes.to_vec());
-            if self.0.load(Ordering::Relaxed) { Err(io::ErrorKind::StorageFull.into()) } else { Ok(bytes.len()) }
+            if fails { Err(io::ErrorKind::StorageFull.into()) } else { Ok(bytes.len()) }
         }
         fn flush(&mut self) -> io::Result<()> {
             Ok(())
@@ -305,11 +312,10 @@ mod tests {
 
     #[test]
     fn a_failing_target_loses_lines_counted_and_recovers_on_a_new_line() {
-        let (full, (sent, written)) = (Arc::new(AtomicBool::new(true)), mpsc::channel());
-        let log = to_sink(Failing(full.clone(), sent), 8);
+        let (sent, written) = mpsc::channel();
+        let log = to_sink(FirstFails(true, sent), 8);
         log.write(sample());
         written.recv_timeout(PATIENCE).unwrap();
-        full.store(false, Ordering::Relaxed);
         log.write(sample());
         assert!(log.close(PATIENCE));
         assert_eq!(log.dropped.get(), 1);

@@ -1,0 +1,238 @@
+//! How commands talk to a running larder: HTTP/1.1 to its control API.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
+use std::time::Duration;
+
+use http::{HeaderValue, Method, Request, header};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Bytes;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use tokio::net::TcpStream;
+
+use crate::control::token::{self, TokenError};
+
+/// Longest wait for an answer; the API's own deadline is shorter.
+const DEADLINE: Duration = Duration::from_secs(35);
+/// Bytes of an answer.
+const MAX_ANSWER: usize = 16 * 1024 * 1024;
+
+/// Why a command did not do what it was asked to. Prints as one line.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CommandError {
+    /// The command line makes no sense.
+    #[error("{0}")]
+    Usage(String),
+    /// It was refused or went wrong.
+    #[error("{0}")]
+    Failed(String),
+}
+
+impl CommandError {
+    /// The process' exit code: 1 when something failed, 2 when the command line is wrong. (Success is 0.)
+    pub const fn exit_code(&self) -> u8 {
+        match self {
+            CommandError::Failed(_) => 1,
+            CommandError::Usage(_) => 2,
+        }
+    }
+}
+
+impl From<std::io::Error> for CommandError {
+    fn from(error: std::io::Error) -> Self {
+        CommandError::Failed(format!("cannot write the output: {error}"))
+    }
+}
+
+/// The token given, else the one in the control API's token file.
+///
+/// # Errors
+/// There is none.
+pub fn resolve_token(given: Option<String>, token_file: &Path) -> Result<String, CommandError> {
+    if let Some(token) = given {
+        return Ok(token);
+    }
+    token::read(token_file).map_err(|error| match error {
+        TokenError::Read { source, path } => CommandError::Failed(format!(
+            "no control token: LARDER_CONTROL_TOKEN is not set and {} cannot be read ({source})",
+            path.display()
+        )),
+        other => CommandError::Failed(other.to_string()),
+    })
+}
+
+/// A way to one control API.
+pub struct ControlClient {
+    address: String,
+    authorization: HeaderValue,
+}
+
+impl ControlClient {
+    /// For the API at `address` (`host:port`).
+    ///
+    /// # Errors
+    /// The token holds bytes that cannot be sent.
+    pub fn new(address: &str, token: &str) -> Result<Self, CommandError> {
+        let mut authorization = HeaderValue::from_str(&format!("Bearer {token}"))
+            .map_err(|_| CommandError::Usage("the control token holds control characters".to_owned()))?;
+        authorization.set_sensitive(true);
+        Ok(ControlClient { address: reachable(address), authorization })
+    }
+
+    /// Asks for a resource.
+    ///
+    /// # Errors
+    /// The API cannot be reached, or refuses.
+    pub async fn get(&self, path: &str) -> Result<Value, CommandError> {
+        self.ask(Method::GET, path, None).await
+    }
+
+    /// Has something done.
+    ///
+    /// # Errors
+    /// The API cannot be reached, or refuses.
+    pub async fn post(&self, path: &str, body: &Value) -> Result<Value, CommandError> {
+        self.ask(Method::POST, path, Some(body.to_string())).await
+    }
+
+    async fn ask(&self, method: Method, path: &str, body: Option<String>) -> Result<Value, CommandError> {
+        match tokio::time::timeout(DEADLINE, self.exchange(method, path, body)).await {
+            Ok(result) => result,
+            Err(_) => Err(self.failed("did not answer in time")),
+        }
+    }
+
+    async fn exchange(&self, method: Method, path: &str, body: Option<String>) -> Result<Value, CommandError> {
+        let stream = TcpStream::connect(&self.address)
+            .await
+            .map_err(|error| CommandError::Failed(format!("cannot reach larder at {}: {error}", self.address)))?;
+        let broken = |error: hyper::Error| self.failed(&format!("did not answer as expected: {error}"));
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
+        // Ends with the sender; its errors reach us through the response.
+        tokio::spawn(connection);
+
+        let mut request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(header::HOST, &self.address)
+            .header(header::AUTHORIZATION, &self.authorization);
+        if body.is_some() {
+            request = request.header(header::CONTENT_TYPE, "application/json");
+        }
+        let request = request
+            .body(Full::new(Bytes::from(body.unwrap_or_default())))
+            .map_err(|error| CommandError::Usage(format!("{}: {error}", self.address)))?;
+        let response = sender.send_request(request).await.map_err(broken)?;
+        let status = response.status();
+        let body = Limited::new(response.into_body(), MAX_ANSWER)
+            .collect()
+            .await
+            .map_err(|error| self.failed(&format!("broke off its answer: {error}")))?
+            .to_bytes();
+        let answer: Option<Value> = serde_json::from_slice(&body).ok();
+        match answer {
+            Some(answer) if status.is_success() => Ok(answer),
+            Some(problem) if problem["detail"].is_string() => {
+                let detail = problem["detail"].as_str().unwrap_or_default();
+                Err(CommandError::Failed(format!("larder refused: {detail}{}", partly(&problem))))
+            }
+            _ => Err(self.failed(&format!("answered {status}, which is no answer of a control API"))),
+        }
+    }
+
+    fn failed(&self, what: &str) -> CommandError {
+        CommandError::Failed(format!("larder at {} {what}", self.address))
+    }
+}
+
+/// What was done of a request that was refused for some of its targets.
+fn partly(problem: &Value) -> String {
+    let targets = problem["targets"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let purged: u64 = targets.iter().filter_map(|target| target["purged"].as_u64()).sum();
+    let failed = targets.iter().filter(|target| target["error"].is_string()).count();
+    match targets.len() {
+        0 | 1 => String::new(),
+        asked => format!(" ({failed} of {asked} targets failed; {purged} stored responses purged for the others)"),
+    }
+}
+
+/// An API that listens on every address is reached by loopback.
+fn reachable(address: &str) -> String {
+    match address.parse::<SocketAddr>() {
+        Ok(listening) if listening.ip().is_unspecified() => {
+            let loopback: IpAddr =
+                if listening.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() };
+            SocketAddr::new(loopback, listening.port()).to_string()
+        }
+        _ => address.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::control::tests::start;
+
+    #[test]
+    fn listening_everywhere_is_reached_by_loopback() {
+        let table = [
+            ("0.0.0.0:9091", "127.0.0.1:9091"),
+            ("[::]:9091", "[::1]:9091"),
+            ("127.0.0.1:9091", "127.0.0.1:9091"),
+            ("proxy.example:9091", "proxy.example:9091"),
+        ];
+        for (address, expected) in table {
+            assert_eq!(reachable(address), expected);
+        }
+    }
+
+    #[test]
+    fn token_given_wins_and_a_missing_one_is_explained() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("token");
+        assert_eq!(resolve_token(Some("given".to_owned()), &path).unwrap(), "given");
+        let error = resolve_token(None, &path).unwrap_err();
+        assert!(error.to_string().contains("LARDER_CONTROL_TOKEN is not set"), "{error}");
+        std::fs::write(&path, "from-file\n").unwrap();
+        assert_eq!(resolve_token(None, &path).unwrap(), "from-file");
+    }
+
+    #[tokio::test]
+    async fn failures_are_one_line_and_exit_code_1() {
+        let running = start().await;
+        let wrong = ControlClient::new(&running.control, "wrong").unwrap();
+        let refused = wrong.get("/v1/stats").await.unwrap_err();
+        assert_eq!(refused.to_string(), "larder refused: this is not the control token");
+
+        let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().to_string();
+        let unreachable = ControlClient::new(&closed, "any").unwrap().get("/v1/stats").await.unwrap_err();
+        assert!(unreachable.to_string().starts_with(&format!("cannot reach larder at {closed}: ")), "{unreachable}");
+
+        let other = ControlClient::new(&running.metrics, "any").unwrap().get("/healthz").await.unwrap_err();
+        assert!(other.to_string().contains("no answer of a control API"), "{other}");
+        for error in [refused, unreachable, other] {
+            assert_eq!((error.exit_code(), error.to_string().lines().count()), (1, 1));
+        }
+        let unsendable = ControlClient::new(&running.control, "a\nb").err().unwrap();
+        assert_eq!(unsendable.exit_code(), 2);
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_breaks_off_is_a_failure() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let serving = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let _ = stream.read(&mut [0; 1024]).await;
+            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n{}").await.unwrap();
+        });
+        let error = ControlClient::new(&address, "any").unwrap().get("/v1/stats").await.unwrap_err();
+        assert!(error.to_string().contains("broke off its answer"), "{error}");
+        serving.await.unwrap();
+    }
+}

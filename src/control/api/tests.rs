@@ -1,0 +1,242 @@
+//! The control API and the metrics listener over real sockets, in front of operations that note what they are asked.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
+
+use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use super::super::tests::{TOKEN, start};
+use super::*;
+
+struct Answer {
+    status: u16,
+    head: String,
+    body: String,
+}
+
+impl Answer {
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.body))
+    }
+    fn media_type(&self) -> &str {
+        self.field("content-type")
+    }
+    fn field(&self, name: &str) -> &str {
+        let line = self.head.lines().find_map(|line| line.strip_prefix(&format!("{name}: ")));
+        line.unwrap_or_else(|| panic!("no {name} in {}", self.head))
+    }
+}
+
+/// Sends a request as it stands and reads until the other end closes.
+async fn send_raw(address: &str, request: String) -> Answer {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no head in {answer:?}"));
+    let status = head[9..12].parse().unwrap();
+    Answer { status, head: head.to_owned(), body: body.to_owned() }
+}
+
+async fn send(address: &str, method: &str, path: &str, fields: &str, body: &str) -> Answer {
+    let length = if body.is_empty() { String::new() } else { format!("content-length: {}\r\n", body.len()) };
+    let head = format!("{method} {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n{length}{fields}\r\n");
+    send_raw(address, head + body).await
+}
+
+/// With the token and, where there is a body, its media type.
+async fn ask(address: &str, method: &str, path: &str, body: &str) -> Answer {
+    let media_type = if body.is_empty() { "" } else { "content-type: application/json\r\n" };
+    send(address, method, path, &format!("authorization: Bearer {TOKEN}\r\n{media_type}"), body).await
+}
+
+#[tokio::test]
+async fn purge_counts_each_target_and_all() {
+    let running = start().await;
+    let table = [
+        (json!({ "url": "http://a/x" }), json!({ "total": 2, "targets": [{ "target": "http://a/x", "purged": 2 }] })),
+        (
+            json!({ "urls": ["http://a/1", "http://a/absent"] }),
+            json!({
+                "total": 2,
+                "targets": [{ "target": "http://a/1", "purged": 2 }, { "target": "http://a/absent", "purged": 0 }],
+            }),
+        ),
+        (json!({ "all": true }), json!({ "total": 40, "targets": [{ "target": "*", "purged": 40 }] })),
+    ];
+    for (request, expected) in table {
+        let answer = ask(&running.control, "POST", "/v1/purge", &request.to_string()).await;
+        assert_eq!((answer.status, answer.json()), (200, expected), "{request}");
+    }
+    assert_eq!(*running.operations.purged.lock(), ["http://a/x", "http://a/1", "http://a/absent", "*"]);
+}
+
+#[tokio::test]
+async fn purge_of_some_bad_urls_says_what_became_of_each() {
+    let running = start().await;
+    let answer = ask(&running.control, "POST", "/v1/purge", r#"{"urls": ["http://a/x", "ftp://a/y"]}"#).await;
+    assert_eq!((answer.status, answer.media_type()), (422, "application/problem+json"));
+    let problem = answer.json();
+    assert_eq!(problem["detail"], "ftp://a/y: not an absolute http or https URL");
+    assert_eq!(problem["targets"][0], json!({ "target": "http://a/x", "purged": 2 }));
+    assert_eq!(problem["targets"][1]["error"], problem["detail"]);
+}
+
+#[tokio::test]
+async fn purge_refuses_what_it_does_not_understand() {
+    let running = start().await;
+    let too_many = json!({ "urls": vec!["http://a/"; MAX_URLS + 1] }).to_string();
+    let too_large = json!({ "url": "x".repeat(MAX_BODY) }).to_string();
+    let table = [
+        ("{", 400),
+        ("{}", 422),
+        ("[]", 422),
+        (r#"{"urls": []}"#, 422),
+        (r#"{"all": false}"#, 422),
+        (r#"{"all": "true"}"#, 422),
+        (r#"{"url": "http://a/", "all": true}"#, 422),
+        (r#"{"url": "http://a/", "soft": true}"#, 422),
+        (r#"{"url": "http://a/", "url": "http://b/"}"#, 422),
+        (&too_many, 422),
+        (&too_large, 413),
+    ];
+    for (body, status) in table {
+        let answer = ask(&running.control, "POST", "/v1/purge", body).await;
+        let shown = &body[..body.len().min(60)];
+        assert_eq!((answer.status, answer.media_type()), (status, "application/problem+json"), "{shown}");
+        assert_eq!(answer.json()["status"], status, "{shown}");
+    }
+    let bare = send(&running.control, "POST", "/v1/purge", &format!("authorization: Bearer {TOKEN}\r\n"), "{}").await;
+    assert_eq!(bare.status, 415, "no media type");
+    assert!(running.operations.purged.lock().is_empty());
+}
+
+#[tokio::test]
+async fn reload_tells_changes_or_the_error() {
+    let running = start().await;
+    let answer = ask(&running.control, "POST", "/v1/reload", "").await;
+    assert_eq!((answer.status, answer.json()), (200, json!({ "changes": ["routes: 1 added"] })));
+
+    running.operations.broken_config.store(true, Ordering::Relaxed);
+    let answer = ask(&running.control, "POST", "/v1/reload", "").await;
+    assert_eq!((answer.status, answer.media_type()), (422, "application/problem+json"));
+    assert_eq!(answer.json()["detail"], "proxy.toml:3:1: unknown key");
+}
+
+#[tokio::test]
+async fn nothing_is_told_or_done_without_the_token() {
+    let running = start().await;
+    let json = "content-type: application/json\r\n";
+    let body = r#"{"all": true}"#;
+    let table = [
+        (String::new(), 401, "no-token"),
+        (format!("authorization: Bearer {TOKEN}x\r\n"), 401, "wrong-token"),
+        (format!("authorization: Bearer {TOKEN}\r\norigin: http://evil.example\r\n"), 403, "cross-site"),
+        (format!("authorization: Bearer {TOKEN}\r\nsec-fetch-site: cross-site\r\n"), 403, "cross-site"),
+    ];
+    for (fields, status, word) in &table {
+        let answer = send(&running.control, "POST", "/v1/purge", &format!("{json}{fields}"), body).await;
+        assert_eq!((answer.status, answer.media_type()), (*status, "application/problem+json"), "{word}");
+        if *status == 401 {
+            assert!(answer.field("www-authenticate").starts_with("Bearer realm="));
+        }
+        assert!(!answer.body.contains(TOKEN));
+    }
+    let form = format!("authorization: Bearer {TOKEN}\r\ncontent-type: text/plain\r\n");
+    assert_eq!(send(&running.control, "POST", "/v1/purge", &form, body).await.status, 415);
+    let rebound = format!(
+        "GET /v1/stats HTTP/1.1\r\nhost: evil.example\r\nauthorization: Bearer {TOKEN}\r\nconnection: close\r\n\r\n"
+    );
+    assert_eq!(send_raw(&running.control, rebound).await.status, 403);
+    for path in ["/", "/v1/stats", "/v1/config", "/v1/openapi.json", "/v1/none"] {
+        assert_eq!(send(&running.control, "GET", path, "", "").await.status, 401, "{path}");
+    }
+    assert!(running.operations.purged.lock().is_empty());
+
+    let metrics = running.telemetry.metrics.render(&Default::default());
+    for (word, count) in [("wrong-token", 1), ("cross-site", 2), ("media-type", 1), ("host", 1), ("no-token", 6)] {
+        let line = format!("larder_control_denied_total{{reason=\"{word}\"}} {count}\n");
+        assert!(metrics.contains(&line), "no {line} in {metrics}");
+    }
+}
+
+/// The members of an answer are those its schema names, and none that the schema requires is missing.
+fn assert_conforms(document: &Value, schema: &Value, value: &Value) {
+    if let Some(name) = schema["$ref"].as_str() {
+        let definition = document.pointer(name.trim_start_matches('#'));
+        return assert_conforms(document, definition.unwrap_or_else(|| panic!("{name} is not defined")), value);
+    }
+    if let Some(items) = schema.get("items") {
+        for element in value.as_array().expect("an array") {
+            assert_conforms(document, items, element);
+        }
+    }
+    let Some(properties) = schema["properties"].as_object() else { return };
+    let members = value.as_object().expect("an object");
+    for (name, member) in members {
+        assert_conforms(document, properties.get(name).unwrap_or_else(|| panic!("{name} is undocumented")), member);
+    }
+    for name in schema["required"].as_array().into_iter().flatten() {
+        assert!(members.contains_key(name.as_str().unwrap()), "{name} is missing");
+    }
+}
+
+#[tokio::test]
+async fn openapi_document_tells_the_truth() {
+    let running = start().await;
+    let document = ask(&running.control, "GET", "/v1/openapi.json", "").await.json();
+    let paths = document["paths"].as_object().unwrap();
+
+    let routed: BTreeSet<_> =
+        endpoints().iter().map(|endpoint| (endpoint.path, endpoint.method.as_str().to_ascii_lowercase())).collect();
+    let documented: BTreeSet<_> = paths
+        .iter()
+        .flat_map(|(path, methods)| methods.as_object().unwrap().keys().map(|method| (path.as_str(), method.clone())))
+        .collect();
+    assert_eq!(routed, documented);
+
+    for (path, methods) in paths {
+        for method in ["GET", "POST", "PUT", "DELETE", "PATCH"] {
+            let operation = &methods[method.to_ascii_lowercase()];
+            let body = if operation["requestBody"].is_object() { r#"{"url": "http://a/"}"# } else { "" };
+            let answer = ask(&running.control, method, path, body).await;
+            if operation.is_null() {
+                assert_eq!(answer.status, 405, "{method} {path}");
+                let problem = &document["components"]["schemas"]["Problem"];
+                assert_conforms(&document, problem, &answer.json());
+            } else {
+                assert_eq!((answer.status, answer.media_type()), (200, "application/json"), "{method} {path}");
+                let schema = &operation["responses"]["200"]["content"]["application/json"]["schema"];
+                assert_conforms(&document, schema, &answer.json());
+            }
+        }
+    }
+    assert_eq!(document["openapi"], "3.1.0");
+    let stats = &document["components"]["schemas"]["Stats"]["properties"];
+    assert!(stats["cache"].is_object() && stats["requests"].is_object(), "{stats}");
+}
+
+#[tokio::test]
+async fn metrics_listener_answers_monitoring_only() {
+    let running = start().await;
+    let get = async |path| send(&running.metrics, "GET", path, "", "").await;
+
+    let metrics = get("/metrics").await;
+    assert_eq!((metrics.status, metrics.body.as_str()), (200, "larder_cache_entries 3\n"));
+    assert_eq!(metrics.media_type(), "text/plain; version=0.0.4; charset=utf-8");
+    assert_eq!(send(&running.metrics, "HEAD", "/metrics", "", "").await.body, "");
+
+    assert_eq!(get("/readyz").await.status, 200);
+    running.operations.draining.store(true, Ordering::Relaxed);
+    let ready = get("/readyz").await;
+    assert_eq!((ready.status, ready.body.as_str()), (503, "draining\n"));
+    assert_eq!(get("/healthz").await.status, 200, "alive all the same");
+
+    assert_eq!(get("/").await.status, 404);
+    assert_eq!(get("/v1/stats").await.status, 404);
+    for path in ["/metrics", "/healthz", "/readyz"] {
+        assert_eq!(send(&running.metrics, "POST", path, "", "").await.status, 405, "{path}");
+    }
+}

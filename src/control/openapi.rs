@@ -1,0 +1,81 @@
+//! The control API's own description, made from the same table as its router and from the types its handlers use.
+
+use axum::http::Method;
+use axum::routing::MethodRouter;
+use schemars::generate::{Contract, SchemaSettings};
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde_json::{Map, Value, json};
+use std::sync::Arc;
+
+use super::api::{self, Api};
+use super::problem::Problem;
+
+/// One method of one path.
+pub(super) struct Endpoint {
+    pub(super) method: Method,
+    pub(super) path: &'static str,
+    /// `operationId`.
+    pub(super) id: &'static str,
+    pub(super) summary: &'static str,
+    pub(super) request: Option<SchemaOf>,
+    pub(super) response: SchemaOf,
+    pub(super) handler: fn() -> MethodRouter<Arc<Api>>,
+}
+
+/// Names a type's schema and notes its definition.
+pub(super) type SchemaOf = fn(&mut SchemaGenerator) -> Schema;
+
+pub(super) fn schema_of<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
+    generator.subschema_for::<T>()
+}
+
+/// The document, in OpenAPI 3.1.
+pub(super) fn document() -> Value {
+    let (mut requests, mut responses) = (generator(Contract::Deserialize), generator(Contract::Serialize));
+    let problem = schema_of::<Problem>(&mut responses);
+    let mut paths = Map::new();
+    for endpoint in api::endpoints() {
+        let mut operation = json!({
+            "operationId": endpoint.id,
+            "summary": endpoint.summary,
+            "responses": {
+                "200": {
+                    "description": "Done.",
+                    "content": { "application/json": { "schema": (endpoint.response)(&mut responses) } },
+                },
+                "default": {
+                    "description": "Refused or failed.",
+                    "content": { "application/problem+json": { "schema": problem } },
+                },
+            },
+        });
+        if let Some(request) = endpoint.request {
+            let schema = request(&mut requests);
+            operation["requestBody"] =
+                json!({ "required": true, "content": { "application/json": { "schema": schema } } });
+        }
+        let methods = paths.entry(endpoint.path).or_insert_with(|| json!({}));
+        methods[endpoint.method.as_str().to_ascii_lowercase()] = operation;
+    }
+    let mut schemas = responses.take_definitions(true);
+    schemas.extend(requests.take_definitions(true));
+    json!({
+        "openapi": "3.1.0",
+        "info": { "title": "larder control API", "version": env!("CARGO_PKG_VERSION") },
+        "paths": paths,
+        "components": {
+            "schemas": schemas,
+            "securitySchemes": { "token": { "type": "http", "scheme": "bearer" } },
+        },
+        "security": [{ "token": [] }],
+    })
+}
+
+fn generator(contract: Contract) -> SchemaGenerator {
+    SchemaSettings::draft2020_12()
+        .with(|settings| {
+            settings.definitions_path = "/components/schemas".into();
+            settings.contract = contract;
+        })
+        .into_generator()
+}

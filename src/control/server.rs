@@ -1,0 +1,176 @@
+//! Serves a router on a listener: HTTP/1.1 with deadlines, a bound on connections, and an orderly end.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::{Extension, Router};
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::guard::Ends;
+
+/// Open connections of one listener; further ones wait in the kernel's backlog.
+const MAX_CONNECTIONS: usize = 64;
+/// From the first byte of a request head to its end.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// Bytes of a request head.
+const MAX_HEAD: usize = 32 * 1024;
+/// A connection may take further requests for this long.
+const CONNECTION_LIFETIME: Duration = Duration::from_secs(300);
+/// Exchanges under way at the end get this long.
+const GRACE: Duration = Duration::from_secs(5);
+/// Pause after an `accept` that failed, most likely for want of file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Why a listener could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// Another process (or another of our own listeners) has it.
+    #[error("cannot listen on {address} for the {purpose}: the port is in use")]
+    InUse {
+        /// What it is for.
+        purpose: &'static str,
+        /// Where.
+        address: SocketAddr,
+    },
+    /// Anything else.
+    #[error("cannot listen on {address} for the {purpose}: {source}")]
+    Other {
+        /// What it is for.
+        purpose: &'static str,
+        /// Where.
+        address: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// Opens a listening socket; port 0 picks a free one. `purpose` names it in the error, e.g. `control API`.
+///
+/// # Errors
+/// The address cannot be listened on.
+pub async fn bind(purpose: &'static str, address: SocketAddr) -> Result<TcpListener, BindError> {
+    TcpListener::bind(address).await.map_err(|source| match source.kind() {
+        io::ErrorKind::AddrInUse => BindError::InUse { purpose, address },
+        _ => BindError::Other { purpose, address, source },
+    })
+}
+
+/// Serves until `stop` is cancelled; then accepts no more, and returns when exchanges under way are done or their
+/// grace is over. Handlers find both ends of their connection as an [`Ends`] extension.
+pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) {
+    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let connections = TaskTracker::new();
+    loop {
+        let accepted = async {
+            let slot = slots.clone().acquire_owned().await.expect("the semaphore is never closed");
+            (listener.accept().await, slot)
+        };
+        let (accepted, slot) = tokio::select! {
+            accepted = accepted => accepted,
+            () = stop.cancelled() => break,
+        };
+        match accepted {
+            Ok((stream, peer)) => {
+                let (router, stop) = (router.clone(), stop.clone());
+                connections.spawn(async move {
+                    connection(stream, peer, router, stop).await;
+                    drop(slot);
+                });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a connection to the control or metrics listener could not be accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+    drop(listener);
+    connections.close();
+    connections.wait().await;
+}
+
+async fn connection(stream: TcpStream, peer: SocketAddr, router: Router, stop: CancellationToken) {
+    let Ok(local) = stream.local_addr() else { return };
+    let service = TowerToHyperService::new(router.layer(Extension(Ends { peer, local })));
+    let serving = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(MAX_HEAD)
+        .serve_connection(TokioIo::new(stream), service);
+    tokio::pin!(serving);
+    let result = tokio::select! {
+        result = serving.as_mut() => result,
+        () = ending(stop) => {
+            serving.as_mut().graceful_shutdown();
+            match tokio::time::timeout(GRACE, serving).await {
+                Ok(result) => result,
+                Err(_) => return,
+            }
+        }
+    };
+    if let Err(error) = result {
+        tracing::debug!(%peer, %error, "connection to the control or metrics listener");
+    }
+}
+
+/// Ends when the connection is to take no more requests.
+async fn ending(stop: CancellationToken) {
+    let _ = tokio::time::timeout(CONNECTION_LIFETIME, stop.cancelled()).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_port_in_use_is_one_clear_line() {
+        let first = bind("control API", ([127, 0, 0, 1], 0).into()).await.unwrap();
+        let address = first.local_addr().unwrap();
+        let error = bind("metrics endpoint", address).await.unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            format!("cannot listen on {address} for the metrics endpoint: the port is in use")
+        );
+        let elsewhere = bind("control API", ([192, 0, 2, 1], 0).into()).await.unwrap_err();
+        assert!(matches!(elsewhere, BindError::Other { .. }), "{elsewhere}");
+    }
+
+    #[tokio::test]
+    async fn stopping_finishes_what_is_under_way_and_closes_what_is_idle() {
+        let listener = bind("test", ([127, 0, 0, 1], 0).into()).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let stop = CancellationToken::new();
+        let (entered, mut enters) = tokio::sync::mpsc::channel::<()>(1);
+        let release = CancellationToken::new();
+        let released = release.clone();
+        let slow = async move || {
+            let _ = entered.send(()).await;
+            released.cancelled().await;
+            "done"
+        };
+        let router = Router::new().route("/slow", axum::routing::get(slow));
+        let serving = tokio::spawn(serve(listener, router, stop.clone()));
+
+        let mut idle = TcpStream::connect(address).await.unwrap();
+        let mut busy = TcpStream::connect(address).await.unwrap();
+        busy.write_all(b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+        enters.recv().await.unwrap();
+        stop.cancel();
+        assert_eq!(idle.read(&mut [0; 8]).await.unwrap(), 0, "the idle connection is closed");
+        release.cancel();
+        let mut answer = String::new();
+        busy.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 OK") && answer.ends_with("done"), "{answer}");
+        serving.await.unwrap();
+        assert!(TcpStream::connect(address).await.is_err(), "nobody listens any more");
+    }
+}
