@@ -16,23 +16,21 @@ pub enum Reuse {
     /// It may not answer this request at all: forward as if nothing were stored.
     Forward(ForwardReason),
     /// The client wants a stored response or none: 504 (RFC 9111 §5.2.1.7).
-    OnlyIfCached(ForwardReason),
+    OnlyIfCached,
 }
 
 /// Decides for the stored response that Vary selected.
 pub fn decide(request: &RequestFacts, stored: &Facts, now: Timestamp) -> Reuse {
     let decision = regardless_of_only_if_cached(request, stored, now);
     match decision {
-        Reuse::Validate(reason) | Reuse::Forward(reason) if request.directives.only_if_cached => {
-            Reuse::OnlyIfCached(reason)
-        }
+        Reuse::Validate(_) | Reuse::Forward(_) if request.directives.only_if_cached => Reuse::OnlyIfCached,
         decision => decision,
     }
 }
 
 /// Decides where nothing usable is stored, for `reason`.
 pub fn decide_without(request: &RequestFacts, reason: ForwardReason) -> Reuse {
-    if request.directives.only_if_cached { Reuse::OnlyIfCached(reason) } else { Reuse::Forward(reason) }
+    if request.directives.only_if_cached { Reuse::OnlyIfCached } else { Reuse::Forward(reason) }
 }
 
 fn regardless_of_only_if_cached(request: &RequestFacts, stored: &Facts, now: Timestamp) -> Reuse {
@@ -159,7 +157,7 @@ mod tests {
             ("max-age=60, stale-while-revalidate=30", "min-fresh=1", 61, Validate(Why::Stale)),
             // §5.2.1.7
             ("max-age=60", "only-if-cached", 1, Fresh),
-            ("max-age=60", "only-if-cached", 61, OnlyIfCached(Why::Stale)),
+            ("max-age=60", "only-if-cached", 61, OnlyIfCached),
             ("max-age=60", "only-if-cached, max-stale", 61, Stale(MaxStale)),
         ] {
             let now = Timestamp::from_secs(STORED_AT + after);

@@ -179,9 +179,12 @@ mod tests {
 
     #[test]
     fn selection_takes_the_language_that_the_client_prefers() {
-        let selection =
-            Selection::of(&headers(&[("vary", "accept-language")]), &headers(&[("accept-language", "de, en;q=0.5")]), None)
-                .unwrap();
+        let selection = Selection::of(
+            &headers(&[("vary", "accept-language")]),
+            &headers(&[("accept-language", "de, en;q=0.5")]),
+            None,
+        )
+        .unwrap();
         let asks = |value| selection.matches(&headers(&[("accept-language", value)]), Some(b"de"));
         assert!(asks("de"));
         assert!(asks("DE, fr;q=0.9"));

@@ -121,12 +121,7 @@ fn scheme(client: &Client, headers: &HeaderMap, via_trusted_proxy: bool) -> &'st
     }
 }
 
-fn authority(
-    client: &Client,
-    request: &Parts,
-    scheme: &str,
-    via_trusted_proxy: bool,
-) -> Result<String, Refusal> {
+fn authority(client: &Client, request: &Parts, scheme: &str, via_trusted_proxy: bool) -> Result<String, Refusal> {
     let mut hosts = request.headers.get_all(header::HOST).iter();
     let host = hosts.next();
     if hosts.next().is_some() {
@@ -190,8 +185,7 @@ fn host_of(authority: &str) -> &str {
 
 /// The nearest address of X-Forwarded-For that is no trusted proxy: further ones could be made up.
 fn forwarded_client(headers: &HeaderMap, trusted: &[IpNet]) -> Option<IpAddr> {
-    let lines: Vec<&str> =
-        headers.get_all("x-forwarded-for").iter().filter_map(|line| line.to_str().ok()).collect();
+    let lines: Vec<&str> = headers.get_all("x-forwarded-for").iter().filter_map(|line| line.to_str().ok()).collect();
     let mut nearest = None;
     for element in lines.iter().rev().flat_map(|line| line.rsplit(',')) {
         let Some(address) = address_of(element.trim()) else { break };
@@ -206,9 +200,7 @@ fn forwarded_client(headers: &HeaderMap, trusted: &[IpNet]) -> Option<IpAddr> {
 /// An address, perhaps with a port, as proxies write it.
 fn address_of(text: &str) -> Option<IpAddr> {
     let bare = text.trim_start_matches('[').split(']').next().unwrap_or_default();
-    bare.parse()
-        .or_else(|_| text.parse::<std::net::SocketAddr>().map(|address| address.ip()))
-        .ok()
+    bare.parse().or_else(|_| text.parse::<std::net::SocketAddr>().map(|address| address.ip())).ok()
 }
 
 /// Whether an address is in one of the networks; an IPv4 address that arrived on an IPv6 socket counts as IPv4.

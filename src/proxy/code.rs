@@ -15,7 +15,7 @@ use super::Proxy;
 const SLICE: usize = 64 * 1024;
 
 /// The body of a stored response in a coding. `None`: its plain body can't be read any more.
-pub fn coded_body(
+pub(super) fn coded_body(
     proxy: &Arc<Proxy>,
     key: &CacheKey,
     response: &Arc<StoredResponse>,

@@ -12,7 +12,7 @@ use super::fill::Fill;
 use super::lookup::Wanted;
 use super::site::{Site, SiteRoute};
 use super::{Asked, Proxy, outgoing};
-use crate::cache::body::SharedBody;
+use crate::cache::body::{BodyReader, SharedBody};
 use crate::cache::collapse::{FetchFailure, Lead, Progress, Ready};
 use crate::cache::entry::StoredResponse;
 use crate::cache::fields::StoredFields;
@@ -26,7 +26,7 @@ use crate::upstream::{Exchange, RequestBody, UpstreamBody, UpstreamError};
 
 /// A request to the upstream whose answer may be stored.
 #[derive(Debug)]
-pub struct Fetch {
+pub(super) struct Fetch {
     proxy: Arc<Proxy>,
     site: Arc<Site>,
     route: Arc<SiteRoute>,
@@ -40,7 +40,7 @@ pub struct Fetch {
 
 /// What a fetch brought.
 #[derive(Debug)]
-pub struct Fetched {
+pub(super) struct Fetched {
     /// How it ended.
     pub outcome: Outcome,
     /// From sending the request to the head of the answer.
@@ -49,9 +49,10 @@ pub struct Fetched {
 
 /// How a fetch ended.
 #[derive(Debug)]
-pub enum Outcome {
-    /// With something stored, or being filled, to answer from.
-    Ready(Ready),
+pub(super) enum Outcome {
+    /// With something stored, or being filled, to answer from. The reader keeps the beginning of a body from going
+    /// before the client that caused the fetch has begun to read.
+    Ready(Ready, Option<BodyReader>),
     /// With a response that is passed on and not stored.
     Passed(Box<Response<UpstreamBody>>, NoStoreReason),
     /// Without a response.
@@ -68,7 +69,7 @@ struct Arrived {
 
 impl Fetch {
     /// For a request that the cache could not answer.
-    pub fn new(asked: &Asked, wanted: Wanted) -> Self {
+    pub(super) fn new(asked: &Asked, wanted: Wanted) -> Self {
         let mut outgoing =
             outgoing::request(&asked.parts, &asked.admitted, asked.client.peer.ip(), &asked.route.route, false);
         // The cache wants the whole response in its plain form: conditions, ranges and codings are its own business.
@@ -94,7 +95,7 @@ impl Fetch {
 
     /// Asks the upstream and sees the answer through: to the client's hands, and into the cache where it may.
     /// `lead` is held until the body has ended.
-    pub async fn run(self, lead: Option<Lead>) -> Fetched {
+    pub(super) async fn run(self, lead: Option<Lead>) -> Fetched {
         let arrived = match self.ask().await {
             Ok(arrived) => arrived,
             Err(error) => {
@@ -168,8 +169,8 @@ impl Fetch {
         };
         let storable = store::judge(&arrival, &self.route.route.cache)?;
         let settled = self.route.route.compression.is_some().then_some(&header::ACCEPT_ENCODING);
-        let selection = Selection::of(arrived.response.headers(), &self.received.headers, settled)
-            .ok_or(NoStoreReason::VaryAny)?;
+        let selection =
+            Selection::of(arrived.response.headers(), &self.received.headers, settled).ok_or(NoStoreReason::VaryAny)?;
         Ok((storable, selection))
     }
 
@@ -201,7 +202,8 @@ impl Fetch {
         }
         let announced = announced_length(&head.headers);
         let compressible = self.route.route.compression.as_ref().is_some_and(|compression| {
-            compressible::judge(compression, head.status, &head.headers, announced) == compressible::CodingDecision::Code
+            compressible::judge(compression, head.status, &head.headers, announced)
+                == compressible::CodingDecision::Code
         });
         let (body, filler) = SharedBody::growing();
         let response = Arc::new(StoredResponse {
@@ -226,9 +228,9 @@ impl Fetch {
             max_variants: self.route.route.cache.max_variants,
             uncacheable_memory: self.site.settings.memory.uncacheable_memory,
         };
-        // The reader comes first: a fill that nobody reads and nobody may keep gives up.
+        let anchor = ready.response.body.reader();
         fill.begin(upstream_body, lead);
-        Outcome::Ready(ready)
+        Outcome::Ready(ready, anchor)
     }
 
     /// A 304: every variant that it confirms is freshened (RFC 9111 §4.3.4), and the selected one answers.
@@ -258,7 +260,7 @@ impl Fetch {
         let response = answer.unwrap_or(selected);
         let ready = Ready { response, forward_status: StatusCode::NOT_MODIFIED };
         publish(&lead, Progress::Ready(ready.clone()));
-        Outcome::Ready(ready)
+        Outcome::Ready(ready, None)
     }
 
     fn replace(&self, old: &Arc<StoredResponse>, new: &Arc<StoredResponse>, lead: Option<&Lead>) {
@@ -268,12 +270,18 @@ impl Fetch {
     }
 
     fn freshened(&self, stored: &Arc<StoredResponse>, arrived: &Arrived) -> Result<StoredResponse, NoStoreReason> {
-        freshened(stored, arrived.response.headers(), (arrived.request_time, arrived.response_time), &self.wanted, &self.route)
+        freshened(
+            stored,
+            arrived.response.headers(),
+            (arrived.request_time, arrived.response_time),
+            &self.wanted,
+            &self.route,
+        )
     }
 }
 
 /// A stored response with the fields of a 304, or of a HEAD's answer, taken over (RFC 9111 §3.2, §4.3.4, §4.3.5).
-pub fn freshened(
+pub(super) fn freshened(
     stored: &StoredResponse,
     fresh: &HeaderMap,
     (request_time, response_time): (Timestamp, Timestamp),
@@ -308,7 +316,7 @@ pub fn freshened(
 }
 
 /// What every response from an upstream goes through before anybody looks at it.
-pub fn prepare(headers: &mut HeaderMap, response_time: Timestamp) {
+pub(super) fn prepare(headers: &mut HeaderMap, response_time: Timestamp) {
     fields::remove_hop_by_hop(headers);
     // RFC 9110 §6.6.1: a recipient with a clock supplies the Date that is missing.
     if !headers.contains_key(header::DATE) {
@@ -319,7 +327,12 @@ pub fn prepare(headers: &mut HeaderMap, response_time: Timestamp) {
 /// Adds the Cache-Control of a static-file class where the upstream gave none. Whether the response is a static file.
 ///
 /// Only where nothing personal shows: no Set-Cookie, no Authorization, no word of the upstream against caching.
-pub fn apply_static_class<B>(site: &Site, route: &SiteRoute, request: &Parts, response: &mut Response<B>) -> bool {
+pub(super) fn apply_static_class<B>(
+    site: &Site,
+    route: &SiteRoute,
+    request: &Parts,
+    response: &mut Response<B>,
+) -> bool {
     let is_file = matches!(response.status(), StatusCode::OK | StatusCode::PARTIAL_CONTENT);
     if !route.route.static_files || !is_file {
         return false;
@@ -331,7 +344,8 @@ pub fn apply_static_class<B>(site: &Site, route: &SiteRoute, request: &Parts, re
     let class = static_files::classify(&site.settings.static_classes, path, query, content_type);
     let Some(class) = class.filter(|_| !personal) else { return false };
     let headers = response.headers_mut();
-    let silent = ![header::CACHE_CONTROL, header::EXPIRES, header::PRAGMA].iter().any(|name| headers.contains_key(name));
+    let silent =
+        ![header::CACHE_CONTROL, header::EXPIRES, header::PRAGMA].iter().any(|name| headers.contains_key(name));
     if silent || class.class.override_upstream {
         let cache_control = class.cache_control();
         headers.insert(header::CACHE_CONTROL, cache_control);
@@ -353,7 +367,7 @@ fn make_conditional(headers: &mut HeaderMap, stored: &StoredResponse, wanted: &W
 }
 
 /// Content-Length, which the pool has checked.
-pub fn announced_length(headers: &HeaderMap) -> Option<u64> {
+pub(super) fn announced_length(headers: &HeaderMap) -> Option<u64> {
     headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 

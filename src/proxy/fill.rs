@@ -21,7 +21,7 @@ use crate::upstream::{UpstreamBody, UpstreamError};
 
 /// A fill under way.
 #[derive(Debug)]
-pub struct Fill {
+pub(super) struct Fill {
     /// Where it is stored.
     pub proxy: Arc<Proxy>,
     /// Under which key.
@@ -68,7 +68,7 @@ impl Drop for Reservation<'_> {
 
 impl Fill {
     /// Goes on by itself: whoever asked may leave.
-    pub fn begin(self, mut body: UpstreamBody, lead: Option<Lead>) {
+    pub(super) fn begin(self, mut body: UpstreamBody, lead: Option<Lead>) {
         if body.is_end_stream() {
             // Nothing to wait for: stored before the answer is sent.
             return self.store(None, etag::Hasher::new().digest(), lead);

@@ -17,7 +17,7 @@ use crate::policy::rules::CookieRule;
 
 /// What to do with a request.
 #[derive(Debug)]
-pub enum Plan {
+pub(super) enum Plan {
     /// Answer with a stored response; stale ones on purpose.
     Serve { key: CacheKey, stored: Arc<StoredResponse>, stale: Option<StaleReason> },
     /// Ask the upstream for something that may be stored, or whether `stored` is still good.
@@ -25,12 +25,12 @@ pub enum Plan {
     /// Pass the request on as it is; what comes back is not stored.
     Pass { why: ForwardReason, key: Option<CacheKey> },
     /// Nothing usable is stored, and the client wants nothing else (RFC 9111 §5.2.1.7).
-    OnlyIfCached(ForwardReason),
+    OnlyIfCached,
 }
 
 /// What a fetch is for.
 #[derive(Clone, Debug)]
-pub struct Wanted {
+pub(super) struct Wanted {
     /// Under which key the response will be stored.
     pub key: CacheKey,
     /// Why the cache could not answer.
@@ -46,7 +46,7 @@ pub struct Wanted {
 }
 
 /// Decides what to do with a request.
-pub fn plan(asked: &Asked) -> Plan {
+pub(super) fn plan(asked: &Asked) -> Plan {
     let route = &asked.route.route;
     let request = &asked.parts;
     let matters = cookie_matters(&route.cache.cookies, &request.headers);
@@ -54,15 +54,11 @@ pub fn plan(asked: &Asked) -> Plan {
         return Plan::Pass { why, key: None };
     }
     let key = CacheKey::new(&asked.admitted.uri(), &route.key, &request.headers);
-    let facts = RequestFacts::of(
-        &request.headers,
-        matters,
-        asked.admitted.trusted_client,
-        route.cache.request_directives,
-    );
+    let facts =
+        RequestFacts::of(&request.headers, matters, asked.admitted.trusted_client, route.cache.request_directives);
     let entry = asked.proxy.cache.memory.get(&key).unwrap_or_default();
     let (decision, stored) = match select(&entry, &request.headers) {
-        Ok(stored) => (reuse::decide(&facts, stored, asked.now), Some(stored.clone())),
+        Ok(stored) => (reuse::decide(&facts, &stored.facts, asked.now), Some(stored.clone())),
         Err(why) => (reuse::decide_without(&facts, why), None),
     };
     match (decision, stored) {
@@ -70,13 +66,13 @@ pub fn plan(asked: &Asked) -> Plan {
         (Reuse::Stale(why), Some(stored)) => Plan::Serve { key, stored, stale: Some(why) },
         (Reuse::Validate(why), stored) => fetch(asked, key, why, facts, entry, stored),
         (Reuse::Forward(why), _) => fetch(asked, key, why, facts, entry, None),
-        (Reuse::OnlyIfCached(why), _) => Plan::OnlyIfCached(why),
+        (Reuse::OnlyIfCached, _) => Plan::OnlyIfCached,
         (Reuse::Fresh | Reuse::Stale(_), None) => fetch(asked, key, ForwardReason::UriMiss, facts, entry, None),
     }
 }
 
 /// The stored response for a request, or why there is none.
-pub fn select<'a>(entry: &'a Entry, request: &HeaderMap) -> Result<&'a Arc<StoredResponse>, ForwardReason> {
+pub(super) fn select<'a>(entry: &'a Entry, request: &HeaderMap) -> Result<&'a Arc<StoredResponse>, ForwardReason> {
     let mut why = if entry.variants().is_empty() { ForwardReason::UriMiss } else { ForwardReason::VaryMiss };
     for stored in entry.variants().iter().filter(|stored| stored.is_selected_by(request)) {
         if is_acceptable(stored, request) {

@@ -1,18 +1,56 @@
 //! The request path: one flat run of named steps, one file a step.
+//!
+//! [`Proxy::handle`] reads top to bottom: [`admit`], [`route`], [`lookup`] (identify, look up, decide), then one of
+//! serving what is stored ([`respond`]), fetching for the cache ([`fetch`], [`fill`], with collapsing) or passing
+//! through ([`pass`]), and at the end [`finish`] (record).
 
+pub mod admit;
 pub mod body;
 pub mod client;
+mod code;
+mod fetch;
+mod fill;
+pub mod finish;
+mod lookup;
+mod outgoing;
+mod pass;
 pub mod refusal;
+mod respond;
+pub mod route;
+pub mod site;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
-use http::{Request, Response};
+use arc_swap::ArcSwap;
+use bytes::{BufMut, BytesMut};
+use http::request::Parts;
+use http::{HeaderValue, Request, Response, StatusCode, Version, header};
 use hyper::body::Incoming;
 
+use crate::cache::Cache;
+use crate::cache::collapse::{Progress, Ready, Role};
+use crate::cache::entry::StoredResponse;
+use crate::cache::key::CacheKey;
 use crate::clock::Clock;
+use crate::config::settings::Settings;
+use crate::policy::cache_status::Verdict;
+use crate::policy::reason::{ForwardReason, NoStoreReason, StaleReason};
+use crate::policy::time::Timestamp;
+use crate::policy::{fields, reuse};
 use crate::telemetry::Telemetry;
+use crate::telemetry::record::{Reason, RequestRecord};
+use crate::telemetry::route_metrics::RouteMetrics;
+use crate::upstream::{Exchange, InterimCallback, PoolError, UpstreamError};
+use admit::Admitted;
 use body::Body;
 use client::Client;
+use fetch::{Fetch, Fetched, Outcome};
+use finish::Finish;
+use lookup::{Plan, Wanted};
+use refusal::Refusal;
+use site::{Site, SiteRoute};
 
 /// Everything the request path works with. One a process.
 #[derive(Debug)]
@@ -21,12 +59,499 @@ pub struct Proxy {
     pub clock: Clock,
     /// Metrics and logs.
     pub telemetry: Arc<Telemetry>,
+    /// What is stored, and the fetches under way.
+    pub cache: Cache,
+    site: ArcSwap<Site>,
+    boundaries: AtomicU64,
+}
+
+/// A request that was admitted and routed: what every further step works with.
+#[derive(Debug)]
+struct Asked {
+    proxy: Arc<Proxy>,
+    site: Arc<Site>,
+    route: Arc<SiteRoute>,
+    client: Arc<Client>,
+    parts: Parts,
+    admitted: Admitted,
+    now: Timestamp,
+    upgrade: bool,
+    has_body: bool,
+    /// Whether the client's conditions were kept from the upstream and are larder's to decide.
+    conditions_withheld: bool,
+}
+
+/// A response with all that was decided about it.
+struct Answer {
+    response: Response<Body>,
+    verdict: Verdict,
+    first_byte: Option<Duration>,
+    asked_upstream: bool,
 }
 
 impl Proxy {
+    /// A proxy with an empty cache.
+    ///
+    /// # Errors
+    /// An upstream cannot be set up.
+    pub fn new(settings: Arc<Settings>, clock: Clock, telemetry: Arc<Telemetry>) -> Result<Arc<Proxy>, PoolError> {
+        let cache = Cache::new(settings.memory.size);
+        let site = ArcSwap::from_pointee(Site::new(settings, None, &telemetry)?);
+        Ok(Arc::new(Proxy { clock, telemetry, cache, site, boundaries: AtomicU64::new(0) }))
+    }
+
+    /// The settings that new requests start with.
+    pub fn site(&self) -> Arc<Site> {
+        self.site.load_full()
+    }
+
+    /// Swaps the settings for requests to come. The cache and upstreams that did not change stay.
+    ///
+    /// # Errors
+    /// An upstream cannot be set up; the old settings stay.
+    pub fn reload(&self, settings: Arc<Settings>) -> Result<(), PoolError> {
+        let site = Site::new(settings, Some(&self.site.load()), &self.telemetry)?;
+        self.site.store(Arc::new(site));
+        Ok(())
+    }
+
     /// Answers one request.
     pub async fn handle(self: &Arc<Self>, client: &Arc<Client>, request: Request<Incoming>) -> Response<Body> {
-        let _ = (client, request);
-        Response::new(Body::empty())
+        let started = Instant::now();
+        let now = self.clock.now();
+        let site = self.site.load_full();
+        let (mut request, body) = split(request);
+        let client_upgrade = take_upgrade(&mut request);
+        let (parts, ()) = request.into_parts();
+
+        let admitted = match admit::admit(&site.settings, client, &parts) {
+            Ok(admitted) => admitted,
+            Err(refusal) => return self.refuse(&site, client, &parts, refusal, started, now),
+        };
+        let Some(route) = route::find(&site, &admitted, &parts).cloned() else {
+            return self.refuse(&site, client, &parts, Refusal::NoRoute, started, now);
+        };
+        if fetch::announced_length(&parts.headers).is_some_and(|length| length > route.route.max_request_body) {
+            return self.refuse(&site, client, &parts, Refusal::BodyTooLarge, started, now);
+        }
+        let has_body = !http_body::Body::is_end_stream(&body);
+        let mut asked = Asked {
+            proxy: self.clone(),
+            site,
+            route,
+            client: client.clone(),
+            parts,
+            admitted,
+            now,
+            upgrade: client_upgrade.is_some(),
+            has_body,
+            conditions_withheld: false,
+        };
+        let answer = match lookup::plan(&asked) {
+            Plan::Serve { key, stored, stale } => asked.serve(&key, &stored, stale).await,
+            Plan::Fetch(wanted) => asked.fetch(*wanted).await,
+            Plan::Pass { why, key } => asked.pass(why, key, body, client_upgrade).await,
+            Plan::OnlyIfCached => failed_answer(StatusCode::GATEWAY_TIMEOUT, "only-if-cached", None),
+        };
+        asked.finish(answer, started)
+    }
+
+    /// A number for the boundary of a multipart body that nobody can foresee.
+    fn boundary(&self) -> u128 {
+        let mut random = [0; 16];
+        let count = self.boundaries.fetch_add(1, Ordering::Relaxed);
+        match getrandom::fill(&mut random) {
+            Ok(()) => u128::from_ne_bytes(random),
+            Err(_) => u128::from(count) << 64 | self.clock.now().as_millis() as u128,
+        }
+    }
+
+    fn refuse(
+        self: &Arc<Self>,
+        site: &Site,
+        client: &Client,
+        parts: &Parts,
+        refusal: Refusal,
+        started: Instant,
+        now: Timestamp,
+    ) -> Response<Body> {
+        let mut response = respond::own(refusal.status());
+        let verdict = Verdict { refused: true, error: Some(refusal.word()), ..Verdict::default() };
+        response.headers_mut().append(CACHE_STATUS, verdict.render());
+        if refusal.closes() && parts.version < Version::HTTP_2 {
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        if refusal == Refusal::Connect {
+            response
+                .headers_mut()
+                .insert(header::ALLOW, HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"));
+        }
+        let stand_in = parts.method.as_str() == Client::REFUSED_METHOD;
+        let record = RequestRecord {
+            client: client.peer.ip().to_canonical(),
+            scheme: if client.tls { "https" } else { "http" },
+            host: parts.headers.get(header::HOST).cloned().filter(|_| !stand_in),
+            target: parts.uri.path_and_query().cloned().filter(|_| !stand_in),
+            ..record(parts, &verdict, response.status(), now, site.unrouted.name())
+        };
+        self.recorded(response, site.unrouted.clone(), started, record)
+    }
+
+    fn recorded(
+        &self,
+        response: Response<Body>,
+        metrics: Arc<RouteMetrics>,
+        started: Instant,
+        record: RequestRecord,
+    ) -> Response<Body> {
+        let finish = Box::new(Finish::new(self.telemetry.clone(), metrics, started, record));
+        response.map(|body| body.recorded(finish))
+    }
+}
+
+const CACHE_STATUS: header::HeaderName = header::HeaderName::from_static("cache-status");
+
+impl Asked {
+    /// From a stored response.
+    async fn serve(&mut self, key: &CacheKey, stored: &Arc<StoredResponse>, stale: Option<StaleReason>) -> Answer {
+        let Some(response) = respond::stored(self, key, stored) else {
+            return self.pass_uncollapsed(key, ForwardReason::UriMiss).await;
+        };
+        stored.count_hit();
+        if stale == Some(StaleReason::WhileRevalidate) {
+            self.revalidate_in_background(key, stored);
+        }
+        let verdict = Verdict { hit: true, stale, ttl: Some(stored.facts.ttl(self.now)), ..Verdict::default() };
+        Answer { response, verdict, first_byte: None, asked_upstream: false }
+    }
+
+    /// RFC 5861 §3: one validation, however many ask.
+    fn revalidate_in_background(&self, key: &CacheKey, stored: &Arc<StoredResponse>) {
+        let Role::Leader(lead) = self.proxy.cache.flights.join(key, variant(Some(stored))) else { return };
+        let wanted = Wanted {
+            key: key.clone(),
+            why: ForwardReason::Stale,
+            facts: Default::default(),
+            entry: self.proxy.cache.memory.get(key).unwrap_or_default(),
+            stored: Some(stored.clone()),
+            collapsible: true,
+        };
+        let fetch = Fetch::new(self, wanted);
+        tokio::spawn(async move { drop(fetch.run(Some(lead)).await) });
+    }
+
+    /// By a fetch for the cache: as its leader, as a follower, or alone where nobody else could use the answer.
+    async fn fetch(&mut self, wanted: Wanted) -> Answer {
+        if !wanted.collapsible {
+            return self.fetch_alone(wanted).await;
+        }
+        match self.proxy.cache.flights.join(&wanted.key, variant(wanted.stored.as_ref())) {
+            Role::Leader(lead) => {
+                let fetch = Fetch::new(self, wanted.clone());
+                self.conditions_withheld = true;
+                // Its own task: when this client leaves, followers lose nothing.
+                let fetched = tokio::spawn(fetch.run(Some(lead))).await;
+                match fetched {
+                    Ok(fetched) => self.take(wanted, fetched),
+                    Err(_) => failed_answer(StatusCode::INTERNAL_SERVER_ERROR, "internal", Some(wanted.why)),
+                }
+            }
+            Role::Follower(flight) => {
+                let limit = self.site.settings.memory.collapse_wait;
+                match flight.wait(limit).await {
+                    Some(Progress::Ready(ready)) if self.may_use(&ready.response, &wanted) => {
+                        match self.answer_from(&wanted, &ready, None, true) {
+                            Some(answer) => answer,
+                            // It grew too large to be kept, and its beginning is gone.
+                            None => self.fetch_alone(Wanted { why: ForwardReason::Uncacheable, ..wanted }).await,
+                        }
+                    }
+                    Some(Progress::Failed(failure)) => self.stand_in(&wanted).unwrap_or_else(|| {
+                        let mut answer = failed_answer(failure.status, failure.word, Some(wanted.why));
+                        answer.verdict.collapsed = true;
+                        answer
+                    }),
+                    Some(Progress::Ready(_)) => {
+                        self.fetch_alone(Wanted { why: ForwardReason::VaryMiss, ..wanted }).await
+                    }
+                    Some(Progress::Uncacheable(_) | Progress::Fetching) => {
+                        self.fetch_alone(Wanted { why: ForwardReason::Uncacheable, ..wanted }).await
+                    }
+                    None => self.fetch_alone(Wanted { why: ForwardReason::CollapseTimeout, ..wanted }).await,
+                }
+            }
+        }
+    }
+
+    async fn fetch_alone(&mut self, wanted: Wanted) -> Answer {
+        let wanted = Wanted { collapsible: false, ..wanted };
+        self.conditions_withheld = wanted.stored.is_some();
+        let fetched = Fetch::new(self, wanted.clone()).run(None).await;
+        self.take(wanted, fetched)
+    }
+
+    /// Whether what another's fetch brought may answer this request too.
+    fn may_use(&self, response: &StoredResponse, wanted: &Wanted) -> bool {
+        response.is_selected_by(&self.parts.headers)
+            && (!wanted.facts.cookie || response.facts.allows_cookies)
+            && (!wanted.facts.authorization || response.facts.allows_authorization)
+    }
+
+    /// Makes an answer of what a fetch brought.
+    fn take(&self, wanted: Wanted, fetched: Fetched) -> Answer {
+        let first_byte = fetched.first_byte;
+        match fetched.outcome {
+            Outcome::Ready(ready, _anchor) => self
+                .answer_from(&wanted, &ready, first_byte, false)
+                .unwrap_or_else(|| failed_answer(StatusCode::BAD_GATEWAY, "cut", Some(wanted.why))),
+            Outcome::Passed(response, no_store) => {
+                if reuse::is_failure(response.status())
+                    && let Some(answer) = self.stand_in(&wanted)
+                {
+                    return answer;
+                }
+                let verdict = Verdict { forward: Some(wanted.why), no_store: Some(no_store), ..Verdict::default() };
+                Answer { response: respond::passed(self, *response), verdict, first_byte, asked_upstream: true }
+            }
+            Outcome::Failed(error) => self.stand_in(&wanted).unwrap_or_else(|| self.failed(&error, wanted.why)),
+        }
+    }
+
+    /// From what a fetch brought; `None` when its body can't be joined any more.
+    fn answer_from(
+        &self,
+        wanted: &Wanted,
+        ready: &Ready,
+        first_byte: Option<Duration>,
+        collapsed: bool,
+    ) -> Option<Answer> {
+        let facts = &ready.response.facts;
+        let validated = ready.forward_status == StatusCode::NOT_MODIFIED;
+        let verdict = Verdict {
+            forward: Some(wanted.why),
+            forward_status: validated.then_some(ready.forward_status),
+            collapsed,
+            stored: true,
+            ttl: Some(facts.ttl(self.proxy.clock.now())),
+            ..Verdict::default()
+        };
+        let mut response = respond::stored(self, &wanted.key, &ready.response)?;
+        // What has just come is passed on as it came: an Age only where the upstream gave one.
+        if !validated && facts.initial_age == 0 {
+            response.headers_mut().remove(header::AGE);
+        }
+        Some(Answer { response, verdict, first_byte, asked_upstream: !collapsed })
+    }
+
+    /// RFC 5861 §4: a stored response in place of an upstream that failed.
+    fn stand_in(&self, wanted: &Wanted) -> Option<Answer> {
+        let stored = wanted.stored.as_ref()?;
+        let now = self.proxy.clock.now();
+        if !reuse::may_stand_in(&wanted.facts, &stored.facts, now) {
+            return None;
+        }
+        let response = respond::stored(self, &wanted.key, stored)?;
+        stored.count_hit();
+        let verdict = Verdict {
+            hit: true,
+            forward: Some(wanted.why),
+            stale: Some(StaleReason::IfError),
+            ttl: Some(stored.facts.ttl(now)),
+            ..Verdict::default()
+        };
+        Some(Answer { response, verdict, first_byte: None, asked_upstream: true })
+    }
+
+    async fn pass_uncollapsed(&mut self, key: &CacheKey, why: ForwardReason) -> Answer {
+        let wanted = Wanted {
+            key: key.clone(),
+            why,
+            facts: Default::default(),
+            entry: Default::default(),
+            stored: None,
+            collapsible: false,
+        };
+        self.fetch_alone(wanted).await
+    }
+
+    /// Straight through.
+    async fn pass(
+        &self,
+        why: ForwardReason,
+        key: Option<CacheKey>,
+        body: Incoming,
+        client_upgrade: Option<hyper::upgrade::OnUpgrade>,
+    ) -> Answer {
+        match pass::pass(self, body, client_upgrade, key.as_ref()).await {
+            Ok(passed) => {
+                let no_store = match (&key, passed.response.status()) {
+                    (_, StatusCode::SWITCHING_PROTOCOLS) => NoStoreReason::Upgrade,
+                    (None, _) => NoStoreReason::Bypass,
+                    (Some(_), StatusCode::PARTIAL_CONTENT) => NoStoreReason::Partial,
+                    (Some(_), _) => NoStoreReason::Method,
+                };
+                let verdict = Verdict { forward: Some(why), no_store: Some(no_store), ..Verdict::default() };
+                let response = match passed.response.status() {
+                    StatusCode::SWITCHING_PROTOCOLS => switching(passed.response),
+                    _ => respond::passed(self, passed.response),
+                };
+                Answer { response, verdict, first_byte: Some(passed.first_byte), asked_upstream: true }
+            }
+            Err(error) => self.failed(&error, why),
+        }
+    }
+
+    fn failed(&self, error: &UpstreamError, why: ForwardReason) -> Answer {
+        tracing::warn!(
+            upstream = &*self.route.upstream,
+            route = self.route.route.name,
+            target = self.admitted.target.as_str(),
+            %error,
+            "upstream failed"
+        );
+        failed_answer(error.status(), error.word(), Some(why))
+    }
+
+    /// What is the same for every answer: Via, the route's edits, Cache-Status, the record.
+    fn finish(&self, answer: Answer, started: Instant) -> Response<Body> {
+        let Answer { mut response, verdict, first_byte, asked_upstream } = answer;
+        let status = response.status();
+        let headers = response.headers_mut();
+        if verdict.error.is_none() && status != StatusCode::SWITCHING_PROTOCOLS {
+            outgoing::append_via(headers, Version::HTTP_11);
+        }
+        outgoing::edit(headers, &self.route.route.response_headers);
+        headers.append(CACHE_STATUS, verdict.render());
+        if self.parts.version < Version::HTTP_2
+            && matches!(status, StatusCode::PAYLOAD_TOO_LARGE | StatusCode::REQUEST_TIMEOUT)
+        {
+            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        let age = headers.get(header::AGE).and_then(|age| age.to_str().ok()?.parse().ok());
+        let record = RequestRecord {
+            client: self.admitted.client,
+            scheme: self.admitted.scheme,
+            host: HeaderValue::from_str(&self.admitted.authority).ok(),
+            target: Some(self.admitted.target.clone()),
+            upstream: asked_upstream.then(|| self.route.upstream.clone()),
+            upstream_first_byte: first_byte,
+            bytes_in: fetch::announced_length(&self.parts.headers).unwrap_or(0),
+            age,
+            ..record(&self.parts, &verdict, status, self.now, self.route.metrics.name())
+        };
+        self.proxy.recorded(response, self.route.metrics.clone(), started, record)
+    }
+
+    /// How an exchange with the upstream is to be run for this request.
+    fn exchange(&self) -> Exchange {
+        let timeouts = self.route.route.timeouts.unwrap_or(self.route.pool.settings().timeouts);
+        let on_interim = (self.parts.version == Version::HTTP_11).then(|| interim_to(self.client.clone()));
+        Exchange { timeouts, on_interim }
+    }
+}
+
+/// Hands interim responses (RFC 9110 §15.2) of the upstream to the client's connection. 100 is ours to send.
+fn interim_to(client: Arc<Client>) -> InterimCallback {
+    Arc::new(move |status, headers| {
+        if status == StatusCode::CONTINUE {
+            return;
+        }
+        let mut end_to_end = headers.clone();
+        fields::remove_hop_by_hop(&mut end_to_end);
+        let mut head = BytesMut::new();
+        head.put_slice(
+            format!("HTTP/1.1 {} {}\r\n", status.as_u16(), status.canonical_reason().unwrap_or("")).as_bytes(),
+        );
+        for (name, value) in &end_to_end {
+            for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
+                head.put_slice(part);
+            }
+        }
+        head.put_slice(b"\r\n");
+        client.queue_interim(head.freeze());
+    })
+}
+
+fn split(request: Request<Incoming>) -> (Request<()>, Incoming) {
+    let (parts, body) = request.into_parts();
+    (Request::from_parts(parts, ()), body)
+}
+
+/// The connection itself, where an HTTP/1.1 client asks to switch protocols (RFC 9110 §7.8).
+fn take_upgrade(request: &mut Request<()>) -> Option<hyper::upgrade::OnUpgrade> {
+    let asks = request.version() == Version::HTTP_11
+        && request.headers().contains_key(header::UPGRADE)
+        && fields::has_token(request.headers(), &header::CONNECTION, "upgrade")
+        // An upgrade to HTTP/2 is for the next hop, that is for us, and we offer it otherwise.
+        && !fields::has_token(request.headers(), &header::UPGRADE, "h2c");
+    asks.then(|| hyper::upgrade::on(request))
+}
+
+/// The 101 with the fields that make it one.
+fn switching(response: Response<crate::upstream::UpstreamBody>) -> Response<Body> {
+    let (mut head, _) = response.into_parts();
+    let protocol = head.headers.get(header::UPGRADE).cloned();
+    fields::remove_hop_by_hop(&mut head.headers);
+    head.headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    if let Some(protocol) = protocol {
+        head.headers.insert(header::UPGRADE, protocol);
+    }
+    Response::from_parts(head, Body::empty())
+}
+
+fn failed_answer(status: StatusCode, word: &'static str, why: Option<ForwardReason>) -> Answer {
+    let verdict = Verdict { forward: why, error: Some(word), ..Verdict::default() };
+    Answer { response: respond::own(status), verdict, first_byte: None, asked_upstream: why.is_some() }
+}
+
+/// Requests that select different variants, as far as is known, do not wait for each other.
+fn variant(stored: Option<&Arc<StoredResponse>>) -> u64 {
+    let Some(stored) = stored else { return 0 };
+    let mut hasher = xxhash_rust::xxh3::Xxh3::new();
+    for (name, value) in stored.selection.fields() {
+        hasher.update(name.as_str().as_bytes());
+        hasher.update(value.unwrap_or(b"\0"));
+        hasher.update(b"\n");
+    }
+    if stored.selection.is_empty() { 0 } else { hasher.digest() }
+}
+
+/// The part of a record that the request and the verdict tell.
+fn record(parts: &Parts, verdict: &Verdict, status: StatusCode, now: Timestamp, route: &Arc<str>) -> RequestRecord {
+    let field = |name: header::HeaderName| parts.headers.get(name).cloned();
+    RequestRecord {
+        started: now,
+        duration: Duration::ZERO,
+        client: std::net::IpAddr::from([0, 0, 0, 0]),
+        method: parts.method.clone(),
+        scheme: "http",
+        host: None,
+        target: None,
+        version: parts.version,
+        status,
+        outcome: verdict.outcome(),
+        reason: reason(verdict),
+        no_store: verdict.no_store,
+        ttl: verdict.ttl.filter(|_| verdict.hit),
+        age: None,
+        route: route.clone(),
+        upstream: None,
+        upstream_first_byte: None,
+        bytes_in: 0,
+        bytes_out: 0,
+        cut: false,
+        referer: field(header::REFERER),
+        user_agent: field(header::USER_AGENT),
+        request_id: field(header::HeaderName::from_static("x-request-id")),
+    }
+}
+
+fn reason(verdict: &Verdict) -> Option<Reason> {
+    match verdict {
+        Verdict { refused: true, error: Some(word), .. } => Some(Reason::Refused(word)),
+        Verdict { error: Some(word), .. } => Some(Reason::Failed(word)),
+        Verdict { stale: Some(why), .. } => Some(Reason::Stale(*why)),
+        Verdict { forward: Some(why), .. } => Some(Reason::Forward(*why)),
+        _ => None,
     }
 }

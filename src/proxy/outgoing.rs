@@ -33,7 +33,13 @@ const HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
 /// Makes the outgoing request of a received one. `peer` is who connected to us; `upgrade` keeps the fields that ask
 /// to switch protocols.
-pub fn request(received: &Parts, admitted: &Admitted, peer: IpAddr, route: &Route, upgrade: bool) -> Request<()> {
+pub(super) fn request(
+    received: &Parts,
+    admitted: &Admitted,
+    peer: IpAddr,
+    route: &Route,
+    upgrade: bool,
+) -> Request<()> {
     let mut headers = received.headers.clone();
     let wants_trailers = fields::has_token(&headers, &header::TE, "trailers");
     let protocol = headers.get(header::UPGRADE).cloned().filter(|_| upgrade);
@@ -93,7 +99,7 @@ fn insert(headers: &mut HeaderMap, name: HeaderName, value: &str) {
 }
 
 /// RFC 9110 §7.6.3.
-pub fn append_via(headers: &mut HeaderMap, received: http::Version) {
+pub(super) fn append_via(headers: &mut HeaderMap, received: http::Version) {
     let ours = match received {
         http::Version::HTTP_2 => "2 larder",
         http::Version::HTTP_10 => "1.0 larder",
@@ -122,7 +128,7 @@ fn strip_coded_tags(headers: &mut HeaderMap) {
 }
 
 /// Applies a route's edits in order.
-pub fn edit(headers: &mut HeaderMap, edits: &[HeaderEdit]) {
+pub(super) fn edit(headers: &mut HeaderMap, edits: &[HeaderEdit]) {
     for edit in edits {
         match edit {
             HeaderEdit::Set(name, value) => {

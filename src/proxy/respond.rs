@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 
+use super::Asked;
 use super::body::{Body, Multipart, Part, Source};
 use super::code;
 use super::fetch::announced_length;
-use super::Asked;
 use crate::cache::body::SharedBody;
 use crate::cache::entry::StoredResponse;
 use crate::cache::key::CacheKey;
@@ -32,7 +32,7 @@ const NOT_IN_304: [header::HeaderName; 5] = [
 ];
 
 /// Answers from a stored response. `None`: its body can't be joined any more.
-pub fn stored(asked: &Asked, key: &CacheKey, response: &Arc<StoredResponse>) -> Option<Response<Body>> {
+pub(super) fn stored(asked: &Asked, key: &CacheKey, response: &Arc<StoredResponse>) -> Option<Response<Body>> {
     let request = &asked.parts.headers;
     let mut headers = response.fields.unpack(6);
     // RFC 9111 §5.1: on every response that the cache did not just receive.
@@ -45,7 +45,9 @@ pub fn stored(asked: &Asked, key: &CacheKey, response: &Arc<StoredResponse>) -> 
     if let Some(coding) = coding {
         digest::apply_coding(&mut headers, coding.coding);
     }
-    if response.facts.status == StatusCode::OK && is_not_modified(&asked.parts.method, request, &headers, &response.facts) {
+    if response.facts.status == StatusCode::OK
+        && is_not_modified(&asked.parts.method, request, &headers, &response.facts)
+    {
         return Some(not_modified(headers));
     }
     let body = match coding {
@@ -77,7 +79,7 @@ pub fn stored(asked: &Asked, key: &CacheKey, response: &Arc<StoredResponse>) -> 
 }
 
 /// Passes on what the upstream sent, coded where that helps.
-pub fn passed(asked: &Asked, response: Response<UpstreamBody>) -> Response<Body> {
+pub(super) fn passed(asked: &Asked, response: Response<UpstreamBody>) -> Response<Body> {
     let (mut head, body) = response.into_parts();
     let compression = asked.route.route.compression.as_ref();
     let size = announced_length(&head.headers);
@@ -104,7 +106,7 @@ pub fn passed(asked: &Asked, response: Response<UpstreamBody>) -> Response<Body>
 }
 
 /// A response without content, or with a short text, that larder makes itself.
-pub fn own(status: StatusCode) -> Response<Body> {
+pub(super) fn own(status: StatusCode) -> Response<Body> {
     let text = format!("{} {}\n", status.as_u16(), status.canonical_reason().unwrap_or("Error"));
     let mut response = Response::new(Body::new(Source::Text(text.into())));
     *response.status_mut() = status;

@@ -21,7 +21,11 @@ fn matches(conditions: &RouteMatch, admitted: &Admitted, request: &Parts) -> boo
         && (hosts.is_empty() || hosts.iter().any(|pattern| host_matches(pattern, admitted.host())))
         && (paths.is_empty() || paths.iter().any(|pattern| path_matches(pattern, admitted.target.path())))
         && headers.iter().all(|condition| {
-            request.headers.get_all(&condition.name).iter().any(|value| value_matches(&condition.value, value.to_str().ok()))
+            request
+                .headers
+                .get_all(&condition.name)
+                .iter()
+                .any(|value| value_matches(&condition.value, value.to_str().ok()))
         })
         && query.iter().all(|condition| {
             parameters(admitted.target.query().unwrap_or_default(), &condition.name)
@@ -118,7 +122,11 @@ mod tests {
             (RouteMatch { query: vec![value("q", ValuePattern::Present)], ..any() }, "http://a.test/?p&q", true),
             (RouteMatch { query: vec![value("q", is_number())], ..any() }, "http://a.test/?q=1", true),
             (RouteMatch { query: vec![value("q", is_number())], ..any() }, "http://a.test/?q=x", false),
-            (RouteMatch { headers: vec![field("x-v", ValuePattern::Exact("7".into()))], ..any() }, "http://a.test/", true),
+            (
+                RouteMatch { headers: vec![field("x-v", ValuePattern::Exact("7".into()))], ..any() },
+                "http://a.test/",
+                true,
+            ),
             (RouteMatch { headers: vec![field("x-w", ValuePattern::Present)], ..any() }, "http://a.test/", false),
             (RouteMatch { cookies: vec!["a".into(), "b".into()], ..any() }, "http://a.test/", true),
             (RouteMatch { cookies: vec!["a".into(), "c".into()], ..any() }, "http://a.test/", false),

@@ -1,0 +1,117 @@
+//! Requests that pass through: unsafe methods, bypasses, HEAD, parts, protocol switches. Nothing of the answer is
+//! stored, but it may invalidate (RFC 9111 §4.4) or freshen (§4.3.5) what is.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use http::{Method, Request, Response, StatusCode, header};
+use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
+
+use super::fetch::{self, apply_static_class, prepare};
+use super::lookup::{self, Wanted};
+use super::{Asked, outgoing};
+use crate::cache::entry::StoredResponse;
+use crate::cache::key::{CacheKey, TargetUri};
+use crate::policy::facts::RequestFacts;
+use crate::policy::reason::ForwardReason;
+use crate::policy::time::Timestamp;
+use crate::policy::{invalidate, validate};
+use crate::upstream::{RequestBody, UpstreamBody, UpstreamError};
+
+/// A response that was passed on, and how long its head took.
+#[derive(Debug)]
+pub(super) struct Passed {
+    /// The response.
+    pub response: Response<UpstreamBody>,
+    /// From sending the request to the head of the answer.
+    pub first_byte: Duration,
+}
+
+/// Forwards a request with its body. `key` is given where what is stored may be freshened.
+pub(super) async fn pass(
+    asked: &Asked,
+    body: Incoming,
+    client_upgrade: Option<OnUpgrade>,
+    key: Option<&CacheKey>,
+) -> Result<Passed, UpstreamError> {
+    let route = &asked.route.route;
+    let request =
+        outgoing::request(&asked.parts, &asked.admitted, asked.client.peer.ip(), route, client_upgrade.is_some());
+    let idle = asked.site.settings.client_timeouts.idle;
+    let request = request.map(|()| RequestBody::client(body, route.max_request_body, idle));
+    let request: Request<RequestBody> = request;
+    let (request_time, sent) = (asked.proxy.clock.now(), Instant::now());
+    let mut response = asked.route.pool.send(request, asked.exchange()).await?;
+    let response_time = asked.proxy.clock.now();
+    let first_byte = sent.elapsed();
+
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        if let Some(client) = client_upgrade {
+            tunnel(asked, client, &mut response);
+        }
+        return Ok(Passed { response, first_byte });
+    }
+    prepare(response.headers_mut(), response_time);
+    apply_static_class(&asked.site, &asked.route, &asked.parts, &mut response);
+    if invalidate::applies(&asked.parts.method, response.status()) {
+        invalidate_targets(asked, &response);
+    }
+    if let Some(key) = key.filter(|_| asked.parts.method == Method::HEAD && response.status() == StatusCode::OK) {
+        freshen_by_head(asked, key, &response, (request_time, response_time));
+    }
+    Ok(Passed { response, first_byte })
+}
+
+/// RFC 9111 §4.4: the target itself, and what Location and Content-Location name of the same origin.
+fn invalidate_targets(asked: &Asked, response: &Response<UpstreamBody>) {
+    let uri = asked.admitted.uri();
+    let own = asked.admitted.target.as_str();
+    let named = invalidate::named_targets(uri.scheme, uri.authority, own, response.headers());
+    for target in std::iter::once(own.to_owned()).chain(named) {
+        let (path, query) = match target.split_once('?') {
+            Some((path, query)) => (path, Some(query)),
+            None => (&*target, None),
+        };
+        for key in asked.site.keys_of(&TargetUri { path, query, ..uri }) {
+            asked.proxy.cache.purge(&key);
+        }
+    }
+}
+
+/// RFC 9111 §4.3.5: the answer to a HEAD confirms what is stored for GET, or shows that it is outdated.
+fn freshen_by_head(asked: &Asked, key: &CacheKey, response: &Response<UpstreamBody>, times: (Timestamp, Timestamp)) {
+    let Some(entry) = asked.proxy.cache.memory.get(key) else { return };
+    let Ok(stored) = lookup::select(&entry, &asked.parts.headers) else { return };
+    if stored.facts.status != response.status() {
+        return;
+    }
+    let wanted = Wanted {
+        key: key.clone(),
+        why: ForwardReason::Method,
+        facts: RequestFacts::default(),
+        entry: entry.clone(),
+        stored: Some(stored.clone()),
+        collapsible: false,
+    };
+    let confirmed = validate::head_confirms(response.headers(), &stored.fields.unpack(0));
+    let fresh = confirmed.then(|| fetch::freshened(stored, response.headers(), times, &wanted, &asked.route).ok());
+    match fresh.flatten() {
+        Some(fresh) => asked.proxy.cache.memory.replace(key, stored, Arc::<StoredResponse>::new(fresh)),
+        None => asked.proxy.cache.memory.remove_variant(key, stored),
+    }
+}
+
+/// Joins the two connections, after the 101 has been sent, until either side ends.
+fn tunnel(asked: &Asked, client: OnUpgrade, response: &mut Response<UpstreamBody>) {
+    let protocol = response.headers().get(header::UPGRADE).cloned();
+    let upstream = hyper::upgrade::on(response);
+    tracing::debug!(?protocol, target = asked.admitted.target.as_str(), "switching protocols");
+    tokio::spawn(async move {
+        let (Ok(client), Ok(upstream)) = tokio::join!(client, upstream) else { return };
+        let (mut client, mut upstream) = (TokioIo::new(client), TokioIo::new(upstream));
+        // Either end may close its half first; an error on one closes both.
+        let _ = tokio::io::copy_bidirectional(&mut client, &mut upstream).await;
+    });
+}
