@@ -2,8 +2,10 @@
 
 use std::net::SocketAddr;
 use std::sync::OnceLock;
+use std::sync::atomic::AtomicU64;
 
 use bytes::Bytes;
+use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
 
 use super::refusal::Refusal;
@@ -24,6 +26,12 @@ pub struct Client {
     /// Interim (1xx) heads to be written ahead of the response to the current HTTP/1.1 request; taken by the
     /// connection layer at its next write. Always empty on HTTP/2.
     pub interim: Mutex<Vec<Bytes>>,
+    /// Wakes the connection's task, so that an interim head queued by another task is written at once.
+    pub interim_waker: AtomicWaker,
+    /// Bytes received from the client so far, TLS excluded.
+    pub bytes_in: AtomicU64,
+    /// Bytes sent to the client so far, TLS excluded.
+    pub bytes_out: AtomicU64,
 }
 
 impl Client {
@@ -32,6 +40,24 @@ impl Client {
 
     /// A connection without refusals.
     pub fn new(peer: SocketAddr, local: SocketAddr, tls: bool) -> Self {
-        Client { peer, local, tls, refused: OnceLock::new(), interim: Mutex::new(Vec::new()) }
+        Client {
+            peer,
+            local,
+            tls,
+            refused: OnceLock::new(),
+            interim: Mutex::new(Vec::new()),
+            interim_waker: AtomicWaker::new(),
+            bytes_in: AtomicU64::new(0),
+            bytes_out: AtomicU64::new(0),
+        }
+    }
+
+    /// Queues a complete interim (1xx) head, to be written before the response that the same request gets. Never
+    /// for HTTP/1.0 or HTTP/2 clients.
+    pub fn queue_interim(&self, head: Bytes) {
+        if !head.is_empty() {
+            self.interim.lock().push(head);
+            self.interim_waker.wake();
+        }
     }
 }
