@@ -125,7 +125,9 @@ pub(super) enum Expiry {
 #[derive(Debug)]
 pub(super) struct Idle {
     since: Instant,
+    /// Requests begun and ended by then.
     begun: u64,
+    ended: u64,
 }
 
 impl Wire {
@@ -229,9 +231,10 @@ impl Wire {
     ) -> Option<(Instant, Expiry)> {
         self.driver.register(waker);
         let begun = self.begun.load(Ordering::Acquire);
-        let in_flight = begun > self.ended.load(Ordering::Acquire);
-        if in_flight || begun != idle.begun {
-            *idle = Idle { since: Instant::now(), begun };
+        let ended = self.ended.load(Ordering::Acquire);
+        let in_flight = begun > ended;
+        if (begun, ended) != (idle.begun, idle.ended) {
+            *idle = Idle { since: Instant::now(), begun, ended };
         }
         let (sending, abandoned) = {
             let streams = self.streams.lock();
@@ -257,6 +260,6 @@ impl Wire {
 impl Idle {
     /// Idle from now on.
     pub(super) fn begin() -> Self {
-        Idle { since: Instant::now(), begun: 0 }
+        Idle { since: Instant::now(), begun: 0, ended: 0 }
     }
 }
