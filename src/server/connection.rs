@@ -1,0 +1,330 @@
+//! One client connection from accept to close: TLS, which protocol, hyper, deadlines.
+
+use std::convert::Infallible;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+
+use super::counters::{ServerCounters, add};
+use super::exchange;
+use super::head::HeadLimits;
+use super::http1_framing::Http1Framing;
+use super::inspect::Inspected;
+use super::slots::Slot;
+use super::wire::{BODY_EXPIRED, Expiry, HEAD_EXPIRED, Idle, Wire};
+use crate::config::settings::{ClientTimeouts, Limits};
+use crate::proxy::client::Client;
+
+/// What an HTTP/2 client sends first (RFC 9113 §3.4).
+const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// Fields that hyper parses without allocating for them.
+const HYPER_FIELDS: usize = 100;
+
+/// Bytes hyper buffers of a connection, a way.
+const BUFFER: usize = 128 * 1024;
+
+/// Unsent bytes the kernel holds for a client: bounds the memory of a slow reader, and shows us its progress.
+#[cfg(target_os = "linux")]
+const KERNEL_UNSENT: u32 = 128 * 1024;
+
+/// HTTP/2 flow control: bytes a client may send ahead on one stream and on all together.
+const STREAM_WINDOW: u32 = 256 * 1024;
+const CONNECTION_WINDOW: u32 = 1024 * 1024;
+
+/// Streams reset by the client before we took them up, and for its faults by us, until the connection is closed.
+const MAX_PENDING_RESETS: usize = 20;
+const MAX_ERROR_RESETS: usize = 100;
+
+/// What connections are held to. Swapped whole by a reload; a connection keeps what it began with.
+#[derive(Clone, Debug)]
+pub(super) struct Terms {
+    pub(super) limits: Limits,
+    pub(super) timeouts: ClientTimeouts,
+}
+
+/// An accepted connection and all it needs to be served.
+#[derive(Debug)]
+pub(super) struct Accepted {
+    pub(super) stream: TcpStream,
+    pub(super) tls: Option<Arc<rustls::ServerConfig>>,
+    pub(super) terms: Arc<Terms>,
+    pub(super) counters: Arc<ServerCounters>,
+    /// Answer what is under way, then close.
+    pub(super) stop: CancellationToken,
+    /// Close.
+    pub(super) kill: CancellationToken,
+    pub(super) slot: Slot,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Protocol {
+    Http1,
+    Http2,
+}
+
+/// Serves a connection to its end, or until it is upgraded.
+pub(super) async fn serve<H, F, B>(accepted: Accepted, handler: H)
+where
+    H: Fn(Arc<Client>, Request<Incoming>) -> F + Clone + Send + 'static,
+    F: Future<Output = Response<B>> + Send + 'static,
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let Accepted { stream, tls, terms, counters, stop, kill, slot } = accepted;
+    let (Ok(peer), Ok(local)) = (stream.peer_addr(), stream.local_addr()) else { return };
+    tune(&stream);
+    let client = Arc::new(Client::new(peer, local, tls.is_some()));
+    let wire = Wire::new(client, counters.clone(), kill.clone(), Some(slot));
+    let opening = async {
+        let Some(config) = tls else {
+            let mut stream = stream;
+            let deadline = timeout(terms.timeouts.header, sniff(&mut stream));
+            return match deadline.await {
+                Ok(Ok(Some((protocol, prefix)))) => Some(Opened::Plain(stream, protocol, prefix)),
+                Ok(_) => None,
+                Err(_) => {
+                    add(&counters.header_timeouts, 1);
+                    None
+                }
+            };
+        };
+        match timeout(terms.timeouts.header, TlsAcceptor::from(config).accept(stream)).await {
+            Ok(Ok(stream)) => {
+                let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+                Some(Opened::Tls(Box::new(stream), if http2 { Protocol::Http2 } else { Protocol::Http1 }))
+            }
+            Ok(Err(error)) => {
+                add(&counters.tls_errors, 1);
+                tracing::debug!(%peer, %error, "TLS handshake failed");
+                None
+            }
+            Err(_) => {
+                add(&counters.header_timeouts, 1);
+                None
+            }
+        }
+    };
+    let opened = tokio::select! {
+        opened = opening => opened,
+        // Nothing was asked yet, so there is nothing to finish.
+        () = stop.cancelled() => None,
+    };
+    match opened {
+        Some(Opened::Plain(stream, protocol, prefix)) => {
+            serve_stream(stream, protocol, prefix, &wire, &terms, &stop, handler).await;
+        }
+        Some(Opened::Tls(stream, protocol)) => {
+            serve_stream(*stream, protocol, BytesMut::new(), &wire, &terms, &stop, handler).await;
+        }
+        None => {}
+    }
+}
+
+enum Opened {
+    Plain(TcpStream, Protocol, BytesMut),
+    Tls(Box<tokio_rustls::server::TlsStream<TcpStream>>, Protocol),
+}
+
+fn tune(stream: &TcpStream) {
+    // Without these a connection is slower, not wrong.
+    let _ = stream.set_nodelay(true);
+    #[cfg(target_os = "linux")]
+    let _ = socket2::SockRef::from(stream).set_tcp_notsent_lowat(KERNEL_UNSENT);
+}
+
+/// Reads until it is clear whether the client speaks HTTP/2 with prior knowledge. `None`: it left before.
+async fn sniff<S: AsyncRead + Unpin>(stream: &mut S) -> io::Result<Option<(Protocol, BytesMut)>> {
+    let mut prefix = BytesMut::with_capacity(4096);
+    while stream.read_buf(&mut prefix).await? > 0 {
+        let common = prefix.len().min(HTTP2_PREFACE.len());
+        if prefix[..common] != HTTP2_PREFACE[..common] {
+            return Ok(Some((Protocol::Http1, prefix)));
+        }
+        if common == HTTP2_PREFACE.len() {
+            return Ok(Some((Protocol::Http2, prefix)));
+        }
+    }
+    Ok(None)
+}
+
+async fn serve_stream<S, H, F, B>(
+    stream: S,
+    protocol: Protocol,
+    prefix: BytesMut,
+    wire: &Arc<Wire>,
+    terms: &Terms,
+    stop: &CancellationToken,
+    handler: H,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    H: Fn(Arc<Client>, Request<Incoming>) -> F + Clone + Send + 'static,
+    F: Future<Output = Response<B>> + Send + 'static,
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let Terms { limits, timeouts } = terms;
+    match protocol {
+        Protocol::Http1 => {
+            let bounds = HeadLimits::new(limits.head, limits.field, limits.fields, limits.uri);
+            let stream = Inspected::new(stream, wire.clone(), Http1Framing::new(bounds), prefix);
+            let service = service_fn(|request| {
+                let exchange = exchange::over_http1(handler.clone(), wire.clone(), request);
+                async { Ok::<_, Infallible>(exchange.await) }
+            });
+            let connection = http1_builder(limits).serve_connection(TokioIo::new(stream), service).with_upgrades();
+            drive(connection, wire, timeouts, stop).await;
+        }
+        Protocol::Http2 => {
+            let stream = Inspected::new(stream, wire.clone(), Http1Framing::opaque(), prefix);
+            let service = service_fn(|request| {
+                let exchange = exchange::over_http2(handler.clone(), wire.clone(), request);
+                async { Ok::<_, Infallible>(exchange.await) }
+            });
+            let connection = http2_builder(limits, timeouts).serve_connection(TokioIo::new(stream), service);
+            drive(connection, wire, timeouts, stop).await;
+        }
+    }
+}
+
+/// hyper for HTTP/1. Its header deadline is off: inspection holds heads back, so that hyper never waits for the
+/// rest of one. Flushing of pipelined responses together is off, too: it would lift hyper's bound on what it buffers
+/// for a client that does not read.
+fn http1_builder(limits: &Limits) -> hyper::server::conn::http1::Builder {
+    let mut builder = hyper::server::conn::http1::Builder::new();
+    builder.half_close(false).keep_alive(true).header_read_timeout(None).max_buf_size(BUFFER.max(2 * limits.head));
+    if limits.fields > HYPER_FIELDS {
+        builder.max_headers(limits.fields);
+    }
+    builder
+}
+
+fn http2_builder(limits: &Limits, timeouts: &ClientTimeouts) -> hyper::server::conn::http2::Builder<TokioExecutor> {
+    let mut builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+    builder
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(limits.http2_streams)
+        .max_header_list_size(u32::try_from(limits.head).unwrap_or(u32::MAX))
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_send_buf_size(BUFFER)
+        .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
+        .max_local_error_reset_streams(MAX_ERROR_RESETS)
+        .keep_alive_interval(timeouts.idle.max(Duration::from_secs(1)))
+        .keep_alive_timeout(timeouts.header.max(Duration::from_secs(1)));
+    builder
+}
+
+/// A hyper connection that can be told to finish.
+trait Graceful: Future<Output = hyper::Result<()>> {
+    fn finish(self: Pin<&mut Self>);
+}
+
+impl<I, S, B> Graceful for hyper::server::conn::http1::UpgradeableConnection<I, S>
+where
+    S: hyper::service::HttpService<Incoming, ResBody = B>,
+    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    I: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
+    B: http_body::Body + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    fn finish(self: Pin<&mut Self>) {
+        self.graceful_shutdown();
+    }
+}
+
+impl<I, S, B> Graceful for hyper::server::conn::http2::Connection<I, S, TokioExecutor>
+where
+    S: hyper::service::HttpService<Incoming, ResBody = B>,
+    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    I: hyper::rt::Read + hyper::rt::Write + Unpin,
+    B: http_body::Body + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    TokioExecutor: hyper::rt::bounds::Http2ServerConnExec<S::Future, B>,
+{
+    fn finish(self: Pin<&mut Self>) {
+        self.graceful_shutdown();
+    }
+}
+
+/// Runs a hyper connection and enforces the deadlines that only show between its polls.
+async fn drive<C: Graceful>(connection: C, wire: &Arc<Wire>, timeouts: &ClientTimeouts, stop: &CancellationToken) {
+    let mut connection = pin!(connection);
+    let mut timer = pin!(tokio::time::sleep(timeouts.keep_alive));
+    let mut idle = Idle::begin();
+    let mut finishing = false;
+    loop {
+        let expiry = poll_fn(|cx| {
+            loop {
+                let Some((at, what)) = wire.next_expiry(&mut idle, timeouts, cx.waker()) else { return Poll::Pending };
+                if at <= Instant::now() {
+                    return Poll::Ready(what);
+                }
+                // A timer that is set too early is left alone: most deadlines are met long before, so that a busy
+                // connection hardly ever touches it.
+                if timer.deadline() > at || timer.is_elapsed() {
+                    timer.as_mut().reset(at);
+                }
+                std::task::ready!(timer.as_mut().poll(cx));
+            }
+        });
+        let what = tokio::select! {
+            // The connection first: what expires next depends on what it has done.
+            biased;
+            ended = connection.as_mut() => {
+                if let Err(error) = ended {
+                    tracing::debug!(peer = %wire.client.peer, %error, "connection ended");
+                }
+                return;
+            }
+            () = wire.kill.cancelled() => return,
+            () = stop.cancelled(), if !finishing => {
+                finishing = true;
+                connection.as_mut().finish();
+                continue;
+            }
+            what = expiry => what,
+        };
+        match what {
+            Expiry::Head => {
+                add(&wire.counters.header_timeouts, 1);
+                wire.stalls().head = None;
+                wire.signal(HEAD_EXPIRED);
+            }
+            Expiry::Body => {
+                add(&wire.counters.body_timeouts, 1);
+                wire.stalls().body.over();
+                wire.signal(BODY_EXPIRED);
+            }
+            Expiry::Send => {
+                add(&wire.counters.send_timeouts, 1);
+                return;
+            }
+            Expiry::KeepAlive if finishing => return,
+            Expiry::KeepAlive => {
+                add(&wire.counters.keep_alive_timeouts, 1);
+                finishing = true;
+                idle = Idle::begin();
+                connection.as_mut().finish();
+            }
+            Expiry::Abandoned => return,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,511 @@
+//! Whole connections over an in-memory pipe: hyper, a small service, and raw bytes on the client's side.
+
+use std::sync::atomic::Ordering;
+
+use futures_util::stream::{Iter, iter};
+use http::{StatusCode, header};
+use http_body::Frame;
+use http_body_util::{BodyExt, Full, StreamBody};
+use tokio::io::{AsyncWriteExt, DuplexStream, duplex};
+use tokio::task::JoinHandle;
+
+use super::*;
+use crate::proxy::refusal::Refusal;
+
+const GET: &str = "GET /plain HTTP/1.1\r\nHost: a\r\n\r\n";
+const GET_AND_CLOSE: &str = "GET /last HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+
+type Pieces = StreamBody<Iter<std::vec::IntoIter<Result<Frame<Bytes>, Infallible>>>>;
+
+/// A body in pieces of at most 64 KiB.
+fn pieces(body: String) -> Pieces {
+    let pieces: Vec<_> = body.as_bytes().chunks(64 * 1024).map(|piece| Ok(Frame::data(piece.to_vec().into()))).collect();
+    StreamBody::new(iter(pieces))
+}
+
+/// Answers by path, as the tests need it.
+async fn app(client: Arc<Client>, mut request: Request<Incoming>) -> Response<Pieces> {
+    let answer = |status: StatusCode, body: String| {
+        let length = header::HeaderValue::from(body.len());
+        let mut response = Response::new(pieces(body));
+        *response.status_mut() = status;
+        if status != StatusCode::SWITCHING_PROTOCOLS {
+            response.headers_mut().insert(header::CONTENT_LENGTH, length);
+        }
+        response
+    };
+    if request.method().as_str() == Client::REFUSED_METHOD
+        && let Some(refusal) = client.refused.get()
+    {
+        return answer(refusal.status(), refusal.word().to_owned());
+    }
+    match request.uri().path() {
+        "/echo" => match request.into_body().collect().await {
+            Ok(body) => answer(StatusCode::OK, String::from_utf8_lossy(&body.to_bytes()).into_owned()),
+            Err(_) => answer(StatusCode::BAD_REQUEST, client.refused.get().map_or("cut", |r| r.word()).to_owned()),
+        },
+        "/interim" => {
+            client.queue_interim(Bytes::from_static(b"HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n"));
+            client.queue_interim(Bytes::from_static(b"HTTP/1.1 103 Early Hints\r\nlink: </b>\r\n\r\n"));
+            answer(StatusCode::OK, "after".to_owned())
+        }
+        "/hint-then-hang" => {
+            let client = client.clone();
+            tokio::spawn(async move {
+                tokio::task::yield_now().await;
+                client.queue_interim(Bytes::from_static(b"HTTP/1.1 103 Early Hints\r\n\r\n"));
+            });
+            std::future::pending().await
+        }
+        "/hang" => std::future::pending().await,
+        "/slow" => {
+            tokio::time::sleep(Duration::from_secs(100)).await;
+            answer(StatusCode::OK, "slow".to_owned())
+        }
+        "/big" => answer(StatusCode::OK, "x".repeat(4 << 20)),
+        "/upgrade" => {
+            let upgrade = hyper::upgrade::on(&mut request);
+            tokio::spawn(async move {
+                let mut stream = TokioIo::new(upgrade.await?);
+                let mut bytes = [0; 64];
+                while let Ok(len @ 1..) = stream.read(&mut bytes).await {
+                    let _ = stream.write_all(&bytes[..len]).await;
+                }
+                Ok::<_, hyper::Error>(())
+            });
+            let mut response = answer(StatusCode::SWITCHING_PROTOCOLS, String::new());
+            response.headers_mut().insert(header::UPGRADE, header::HeaderValue::from_static("echo"));
+            response
+        }
+        path => answer(StatusCode::OK, path.to_owned()),
+    }
+}
+
+fn terms() -> Terms {
+    Terms {
+        limits: Limits {
+            head: 4096,
+            field: 1024,
+            fields: 50,
+            uri: 1024,
+            connections: 10,
+            http2_streams: 100,
+            ranges: 8,
+        },
+        timeouts: ClientTimeouts {
+            header: Duration::from_secs(10),
+            idle: Duration::from_secs(30),
+            keep_alive: Duration::from_secs(60),
+        },
+    }
+}
+
+/// The client's end of a served connection.
+struct Peer {
+    stream: DuplexStream,
+    wire: Arc<Wire>,
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+fn connect(protocol: Protocol) -> Peer {
+    let (stream, ours) = duplex(64 * 1024);
+    let address = "127.0.0.1:1".parse().unwrap();
+    let client = Arc::new(Client::new(address, address, false));
+    let wire = Wire::new(client, Arc::default(), CancellationToken::new(), None);
+    let stop = CancellationToken::new();
+    let task = tokio::spawn({
+        let (wire, stop) = (wire.clone(), stop.clone());
+        async move { serve_stream(ours, protocol, BytesMut::new(), &wire, &terms(), &stop, app).await }
+    });
+    Peer { stream, wire, stop, task }
+}
+
+impl Peer {
+    async fn send(&mut self, bytes: &str) {
+        self.stream.write_all(bytes.as_bytes()).await.unwrap();
+    }
+
+    /// All until the connection is closed.
+    async fn rest(&mut self) -> String {
+        let mut bytes = Vec::new();
+        self.stream.read_to_end(&mut bytes).await.unwrap();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    /// All until `end` has come.
+    async fn until(&mut self, end: &str) -> String {
+        let mut bytes = Vec::new();
+        while !bytes.ends_with(end.as_bytes()) {
+            assert!(self.stream.read_buf(&mut bytes).await.unwrap() > 0, "closed after {}", bytes.escape_ascii());
+        }
+        String::from_utf8(bytes).unwrap()
+    }
+}
+
+/// Sends all, answers all that came back until the connection was closed.
+async fn exchange(bytes: &str) -> String {
+    let mut peer = connect(Protocol::Http1);
+    peer.send(bytes).await;
+    let answer = peer.rest().await;
+    peer.task.await.unwrap();
+    answer
+}
+
+fn statuses(answers: &str) -> Vec<&str> {
+    answers.match_indices("HTTP/1.").map(|(at, _)| &answers[at + 9..at + 12]).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn http1_pipelined_requests_are_answered_in_order() {
+    let answers = exchange(&format!("{GET}{GET}{GET_AND_CLOSE}")).await;
+    assert_eq!(statuses(&answers), ["200", "200", "200"]);
+    assert!(answers.ends_with("/last"), "{answers}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn http1_a_head_in_single_bytes_is_answered() {
+    let mut peer = connect(Protocol::Http1);
+    for byte in GET_AND_CLOSE.chars() {
+        peer.send(&byte.to_string()).await;
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(statuses(&peer.rest().await), ["200"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn http1_a_refused_head_takes_its_turn_and_ends_the_connection() {
+    let answers = exchange(&format!("{GET}GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n{GET}")).await;
+    assert_eq!(statuses(&answers), ["200", "400"]);
+    assert!(answers.ends_with("bad-host"), "{answers}");
+    assert!(answers.contains("connection: close"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn http1_refusals_are_answered_with_their_status() {
+    for (head, refusal) in [
+        ("GET / HTTP/3.0\r\n\r\n", Refusal::BadVersion),
+        ("CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n", Refusal::Connect),
+        ("GET http://b/ HTTP/1.1\r\nHost: a\r\n\r\n", Refusal::HostMismatch),
+        ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", Refusal::AmbiguousLength),
+    ] {
+        let mut peer = connect(Protocol::Http1);
+        peer.send(head).await;
+        // The client half-closes: the answer must come all the same.
+        peer.stream.shutdown().await.unwrap();
+        let answer = peer.rest().await;
+        assert_eq!(statuses(&answer), [refusal.status().as_str()], "{head}");
+        assert!(answer.ends_with(refusal.word()), "{answer}");
+        let counted: Vec<_> = peer.wire.counters.refused().filter(|(_, count)| *count > 0).collect();
+        assert_eq!(counted, [(refusal, 1)]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn http1_a_client_that_uses_our_word_is_no_refusal() {
+    let answer = exchange("LARDER-REFUSED /x HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await;
+    assert_eq!(statuses(&answer), ["200"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn http1_chunked_bodies_reach_the_service_without_their_framing() {
+    let answer = exchange(
+        "POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n\
+         3;x=y\r\nabc\r\n2\r\nde\r\n0\r\nX-Sum: 1\r\n\r\n",
+    )
+    .await;
+    assert!(answer.ends_with("\r\n\r\nabcde"), "{answer}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn http1_a_bad_chunk_fails_the_body_and_ends_the_connection() {
+    let head = "POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let answers = exchange(&format!("{head}3\r\nabc\r\n0x1\r\n{GET}")).await;
+    assert_eq!(statuses(&answers), ["400"]);
+    assert!(answers.ends_with("bad-chunk"), "{answers}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn http1_a_body_behind_an_early_answer_is_never_read_as_a_request() {
+    let body = "GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n";
+    let answers = exchange(&format!(
+        "POST /plain HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n{body}{GET_AND_CLOSE}",
+        body.len()
+    ))
+    .await;
+    assert!(!answers.contains("smuggled"), "{answers}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn http1_a_slow_head_is_refused_at_its_deadline() {
+    let mut peer = connect(Protocol::Http1);
+    let begun = Instant::now();
+    peer.send("GET / HT").await;
+    let feeding = async {
+        // A byte now and then does not help.
+        tokio::time::sleep(Duration::from_secs(6)).await;
+    };
+    feeding.await;
+    peer.send("T").await;
+    let answer = peer.rest().await;
+    assert_eq!(statuses(&answer), ["408"]);
+    assert!(answer.ends_with("head-timeout"));
+    let took = begun.elapsed();
+    assert!((10..13).contains(&took.as_secs()), "{took:?}");
+    assert_eq!(peer.wire.counters.header_timeouts.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn http1_an_idle_connection_is_closed_without_a_word() {
+    let mut peer = connect(Protocol::Http1);
+    for _ in 0..2 {
+        peer.send(GET).await;
+        peer.until("/plain").await;
+        tokio::time::sleep(Duration::from_secs(50)).await;
+    }
+    let begun = Instant::now();
+    assert_eq!(peer.rest().await, "");
+    assert!((9..12).contains(&begun.elapsed().as_secs()), "{:?}", begun.elapsed());
+    assert_eq!(peer.wire.counters.keep_alive_timeouts.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn http1_waiting_for_the_service_is_not_idleness() {
+    let mut peer = connect(Protocol::Http1);
+    peer.send("GET /slow HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    peer.until("slow").await;
+    let begun = Instant::now();
+    assert_eq!(peer.rest().await, "");
+    assert!((59..62).contains(&begun.elapsed().as_secs()), "a whole keep-alive time: {:?}", begun.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn http1_a_body_that_pauses_for_too_long_fails() {
+    let mut peer = connect(Protocol::Http1);
+    peer.send("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n").await;
+    let begun = Instant::now();
+    for _ in 0..2 {
+        tokio::time::sleep(Duration::from_secs(14)).await;
+        peer.send("x").await;
+    }
+    let answer = peer.rest().await;
+    assert!(answer.ends_with("cut"), "{answer}");
+    assert!((30..33).contains(&begun.elapsed().as_secs()), "{:?}", begun.elapsed());
+    assert_eq!(peer.wire.counters.body_timeouts.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn http1_a_client_that_takes_nothing_is_cut() {
+    let mut peer = connect(Protocol::Http1);
+    peer.send("GET /big HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    let begun = Instant::now();
+    peer.task.await.unwrap();
+    assert!((30..32).contains(&begun.elapsed().as_secs()), "{:?}", begun.elapsed());
+    assert_eq!(peer.wire.counters.send_timeouts.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn http1_a_client_that_takes_slowly_is_served() {
+    let mut peer = connect(Protocol::Http1);
+    peer.send("GET /big HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await;
+    let mut taken = 0;
+    let mut piece = vec![0; 256 * 1024];
+    loop {
+        tokio::time::sleep(Duration::from_secs(20)).await;
+        match peer.stream.read(&mut piece).await.unwrap() {
+            0 => break,
+            len => taken += len,
+        }
+    }
+    assert!(taken > 4 << 20, "{taken}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn interim_heads_come_before_their_response_and_behind_the_one_before() {
+    let answers =
+        exchange(&format!("{GET}GET /interim HTTP/1.1\r\nHost: a\r\n\r\nGET /interim HTTP/1.1\r\nHost: a\r\n\r\n{GET_AND_CLOSE}"))
+            .await;
+    assert_eq!(statuses(&answers), ["200", "103", "103", "200", "103", "103", "200", "200"]);
+    assert!(answers.find("</a>") < answers.find("</b>"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn interim_heads_from_another_task_are_written_at_once() {
+    let mut peer = connect(Protocol::Http1);
+    peer.send("GET /hint-then-hang HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    let begun = Instant::now();
+    peer.until("HTTP/1.1 103 Early Hints\r\n\r\n").await;
+    assert_eq!(begun.elapsed(), Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
+async fn interim_heads_wait_for_the_end_of_a_response_that_is_stuck() {
+    let mut peer = connect(Protocol::Http1);
+    peer.send("GET /big HTTP/1.1\r\nHost: a\r\n\r\nGET /interim HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let answers = peer.rest().await;
+    let body = "x".repeat(4 << 20);
+    assert!(answers.contains(&format!("\r\n\r\n{body}HTTP/1.1 103")), "{}", answers.len());
+    assert_eq!(statuses(&answers), ["200", "103", "103", "200"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn upgrade_lets_everything_through_after_101() {
+    let mut peer = connect(Protocol::Http1);
+    // The client speaks its protocol before it has the answer.
+    peer.send("GET /upgrade HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n\0early").await;
+    let answer = peer.until("\0early").await;
+    assert_eq!(statuses(&answer), ["101"]);
+    peer.send("\r\n\r\nGET \n\n").await;
+    assert_eq!(peer.until("GET \n\n").await, "\r\n\r\nGET \n\n");
+    // The connection's own deadlines are over; its end is not.
+    tokio::time::sleep(Duration::from_secs(1000)).await;
+    peer.send("still").await;
+    assert_eq!(peer.until("still").await, "still");
+    peer.wire.kill.cancel();
+    assert_eq!(peer.rest().await, "");
+}
+
+#[tokio::test(start_paused = true)]
+async fn upgrade_declined_inspects_what_follows() {
+    let upgrade = "GET /plain HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n";
+    let answers = exchange(&format!("{upgrade}{upgrade}GET /x HTTP/1.1\r\n\r\n")).await;
+    assert_eq!(statuses(&answers), ["200", "200", "400"]);
+    assert!(answers.ends_with("bad-host"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn drain_finishes_the_request_under_way_and_closes() {
+    let mut busy = connect(Protocol::Http1);
+    busy.send("GET /slow HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    let mut idle = connect(Protocol::Http1);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let begun = Instant::now();
+    busy.stop.cancel();
+    idle.stop.cancel();
+    assert_eq!(idle.rest().await, "");
+    assert_eq!(begun.elapsed(), Duration::ZERO);
+    assert!(busy.rest().await.ends_with("slow"));
+    busy.task.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn kill_ends_a_request_under_way() {
+    let mut peer = connect(Protocol::Http1);
+    peer.send("GET /hang HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    peer.wire.kill.cancel();
+    assert_eq!(peer.rest().await, "");
+}
+
+#[tokio::test(start_paused = true)]
+async fn http1_counts_bytes_both_ways() {
+    let mut peer = connect(Protocol::Http1);
+    peer.send(GET_AND_CLOSE).await;
+    let answer = peer.rest().await;
+    for (counter, expected) in [
+        (&peer.wire.client.bytes_in, GET_AND_CLOSE.len()),
+        (&peer.wire.counters.bytes_in, GET_AND_CLOSE.len()),
+        (&peer.wire.client.bytes_out, answer.len()),
+        (&peer.wire.counters.bytes_out, answer.len()),
+    ] {
+        assert_eq!(counter.load(Ordering::Relaxed), expected as u64);
+    }
+}
+
+/// A client's side of HTTP/2.
+async fn http2(peer: DuplexStream) -> hyper::client::conn::http2::SendRequest<Full<Bytes>> {
+    let (sender, connection) = hyper::client::conn::http2::Builder::new(TokioExecutor::new())
+        .initial_stream_window_size(65_535)
+        .handshake(TokioIo::new(peer))
+        .await
+        .unwrap();
+    tokio::spawn(connection);
+    sender
+}
+
+fn http2_get(path: &str) -> Request<Full<Bytes>> {
+    Request::builder().uri(format!("http://a{path}")).body(Full::default()).unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn http2_requests_are_answered() {
+    let peer = connect(Protocol::Http2);
+    let mut sender = http2(peer.stream).await;
+    let (first, second) =
+        (sender.send_request(http2_get("/one")), sender.clone().send_request(http2_get("/two")));
+    let (first, second) = tokio::join!(first, second);
+    let bodies = [first.unwrap().collect().await.unwrap(), second.unwrap().collect().await.unwrap()];
+    assert_eq!(bodies.map(|body| body.to_bytes()), ["/one", "/two"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn http2_a_stream_whose_window_stays_shut_ends_the_connection() {
+    let peer = connect(Protocol::Http2);
+    let mut sender = http2(peer.stream).await;
+    let response = sender.send_request(http2_get("/big")).await.unwrap();
+    let begun = Instant::now();
+    peer.task.await.unwrap();
+    assert!((30..=60).contains(&begun.elapsed().as_secs()), "{:?}", begun.elapsed());
+    assert_eq!(peer.wire.counters.send_timeouts.load(Ordering::Relaxed), 1);
+    drop(response);
+}
+
+#[tokio::test(start_paused = true)]
+async fn http2_a_client_that_abandons_request_after_request_is_cut() {
+    let peer = connect(Protocol::Http2);
+    let mut sender = http2(peer.stream).await;
+    let mut refused = false;
+    for _ in 0..200 {
+        if sender.ready().await.is_err() {
+            refused = true;
+            break;
+        }
+        let request = sender.send_request(http2_get("/hang"));
+        let _ = tokio::time::timeout(Duration::from_millis(1), request).await;
+    }
+    assert!(refused, "went on for ever");
+    peer.task.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn http2_an_idle_connection_is_closed() {
+    let peer = connect(Protocol::Http2);
+    let mut sender = http2(peer.stream).await;
+    sender.send_request(http2_get("/one")).await.unwrap().collect().await.unwrap();
+    let begun = Instant::now();
+    peer.task.await.unwrap();
+    assert!((59..=121).contains(&begun.elapsed().as_secs()), "{:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn sniff_tells_protocols_apart_however_bytes_arrive() {
+    for (bytes, expected) in [
+        ("GET / HTTP/1.1\r\n", Some(Protocol::Http1)),
+        ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\nrest", Some(Protocol::Http2)),
+        ("PRI * HTTP/2.0\r\n\r\nXX", Some(Protocol::Http1)),
+        ("PUT", Some(Protocol::Http1)),
+        ("PRI", None),
+        ("", None),
+    ] {
+        for size in [1, 7, 1000] {
+            let (mut client, mut server) = duplex(size);
+            let sending = async {
+                let _ = client.write_all(bytes.as_bytes()).await;
+                drop(client);
+            };
+            let (sniffed, ()) = tokio::join!(
+                async {
+                    let sniffed = sniff(&mut server).await.unwrap();
+                    drop(server);
+                    sniffed
+                },
+                sending
+            );
+            assert_eq!(sniffed.as_ref().map(|(protocol, _)| *protocol), expected, "{bytes:?} by {size}");
+            if let Some((_, prefix)) = sniffed {
+                assert!(bytes.as_bytes().starts_with(&prefix), "nothing is lost");
+            }
+        }
+    }
+}

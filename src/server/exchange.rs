@@ -1,0 +1,113 @@
+//! One request and its response on a connection: what is noted while the request path answers it.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode, Version, header};
+use http_body::{Frame, SizeHint};
+use hyper::body::Incoming;
+
+use super::wire::{NOT_SWITCHED, SWITCHED, Wire};
+use crate::proxy::client::Client;
+
+/// Runs `handler` for an HTTP/1 request.
+pub(super) async fn over_http1<H, F, B>(handler: H, wire: Arc<Wire>, request: Request<Incoming>) -> Response<Answer<B>>
+where
+    H: Fn(Arc<Client>, Request<Incoming>) -> F,
+    F: Future<Output = Response<B>>,
+    B: http_body::Body,
+{
+    // Inspection has counted it when its head was approved.
+    let exchange = Exchange { wire: wire.clone(), id: None, finished: true };
+    // The same condition as hyper's: the request may be answered by 101.
+    let asks_to_switch = request.version() == Version::HTTP_11 && request.headers().contains_key(header::UPGRADE);
+    let response = handler(wire.client.clone(), request).await;
+    interim_heads_sent(&wire.client).await;
+    if asks_to_switch {
+        let switched = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+        wire.signal(if switched { SWITCHED } else { NOT_SWITCHED });
+    }
+    response.map(|body| Answer { body, exchange })
+}
+
+/// Runs `handler` for an HTTP/2 request.
+pub(super) async fn over_http2<H, F, B>(handler: H, wire: Arc<Wire>, request: Request<Incoming>) -> Response<Answer<B>>
+where
+    H: Fn(Arc<Client>, Request<Incoming>) -> F,
+    F: Future<Output = Response<B>>,
+    B: http_body::Body,
+{
+    let id = wire.begin(1);
+    let mut exchange = Exchange { wire: wire.clone(), id: Some(id), finished: false };
+    let head_only = request.method() == Method::HEAD;
+    let response = handler(wire.client.clone(), request).await;
+    exchange.finished = head_only || response.body().is_end_stream();
+    response.map(|body| Answer { body, exchange })
+}
+
+/// Waits until the interim heads queued so far are written, so that the response comes after all of them.
+async fn interim_heads_sent(client: &Client) {
+    std::future::poll_fn(|cx| {
+        client.interim_waker.register(cx.waker());
+        if client.interim.lock().is_empty() { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+}
+
+/// Tells the wire when the response has ended, or was given up, whoever drops it.
+struct Exchange {
+    wire: Arc<Wire>,
+    /// On HTTP/2, where flow control is a stream's own.
+    id: Option<u64>,
+    /// The response has been handed over whole.
+    finished: bool,
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        if let Some(id) = self.id {
+            self.wire.taken(id);
+        }
+        if !self.finished {
+            self.wire.abandoned();
+        }
+        self.wire.end();
+    }
+}
+
+pin_project_lite::pin_project! {
+    /// The body of a response under way.
+    pub(super) struct Answer<B> {
+        #[pin]
+        body: B,
+        exchange: Exchange,
+    }
+}
+
+impl<B: http_body::Body<Data = Bytes>> http_body::Body for Answer<B> {
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        let mut this = self.project();
+        let exchange = this.exchange;
+        let Some(id) = exchange.id else { return this.body.poll_frame(cx) };
+        exchange.wire.taken(id);
+        let frame = std::task::ready!(this.body.as_mut().poll_frame(cx));
+        exchange.finished = !matches!(frame, Some(Ok(_))) || this.body.is_end_stream();
+        if frame.is_some() {
+            exchange.wire.sending(id);
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
