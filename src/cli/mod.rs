@@ -1,1 +1,3 @@
-//! stub
+//! One file a command.
+
+pub mod check;
