@@ -1,5 +1,12 @@
 //! The command line: one file a command.
 
+pub mod app;
+pub mod args;
+pub mod check;
 pub mod control_client;
+pub mod demo;
+pub mod demo_app;
+mod operations;
 pub mod purge;
+pub mod run;
 pub mod stats;

@@ -1,2 +1,143 @@
-//! stub
+//! Configuration: the TOML file as written, what is wrong with it, and the settings it resolves to.
+//!
+//! [`load`] runs, in this order: parse (`tree`), put the environment in (`interpolate`), hold the document against
+//! the JSON Schema (`check`), read it (`file`), put the command line over it (`overrides`), resolve (`resolve`).
+//! Every step reports all it finds; [`Diagnostics`] shows each with its place.
+
+mod check;
+mod defaults;
+mod diagnostics;
+mod file;
+mod interpolate;
+mod overrides;
+mod resolve;
+mod scalar;
+mod schema;
 pub mod settings;
+mod tree;
+mod values;
+mod view;
+pub mod watch;
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+pub use diagnostics::{Diagnostic, Diagnostics, Place};
+pub use interpolate::Env;
+pub use overrides::Overrides;
+pub use schema::schema;
+pub use view::{changes, masked};
+
+use diagnostics::Finding;
+use file::File;
+use resolve::{Problem, Surroundings, resolve};
+use settings::Settings;
+use tree::Node;
+
+/// Where a configuration comes from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Source {
+    /// No file: defaults and the command line.
+    #[default]
+    None,
+    /// A TOML file. Relative paths in it count from its directory.
+    File(PathBuf),
+    /// TOML text; `name` stands in messages. Relative paths in it count from the working directory.
+    Text {
+        /// What it is called in messages.
+        name: String,
+        /// The text.
+        text: String,
+    },
+}
+
+/// Reads, checks and resolves a configuration. `env` looks up what `${VAR}` stands for, and the directory for a
+/// generated control token; `overrides` go before the file.
+///
+/// # Errors
+/// Everything that is wrong, not only the first.
+pub fn load(source: &Source, env: &Env<'_>, overrides: &Overrides) -> Result<Settings, Diagnostics> {
+    load_with(source, env, overrides, machine_memory())
+}
+
+/// [`load`], with the bytes of memory that there are.
+fn load_with(source: &Source, env: &Env<'_>, overrides: &Overrides, memory: u64) -> Result<Settings, Diagnostics> {
+    let (name, text, base) = match source {
+        Source::None => (String::new(), String::new(), None),
+        Source::Text { name, text } => (name.clone(), text.clone(), None),
+        Source::File(path) => {
+            let name = path.display().to_string();
+            let text = std::fs::read_to_string(path).map_err(|error| {
+                Diagnostics::locate(&name, "", vec![Finding::nowhere(format!("cannot read {name}: {error}"))])
+            })?;
+            (name, text, path.parent())
+        }
+    };
+    let mut findings = Vec::new();
+    let settings = read(&text, env, overrides, base, memory, &mut findings);
+    match settings {
+        Some(settings) if findings.is_empty() => Ok(settings),
+        _ => Err(Diagnostics::locate(&name, &text, findings)),
+    }
+}
+
+/// `None` only together with findings.
+fn read(
+    text: &str,
+    env: &Env<'_>,
+    overrides: &Overrides,
+    base: Option<&Path>,
+    memory: u64,
+    findings: &mut Vec<Finding>,
+) -> Option<Settings> {
+    let mut document = tree::parse(text, findings)?;
+    document.interpolate(text, env, findings);
+    check::check(&schema::checked(), &mut document, findings);
+    let mut file = match File::deserialize(&document) {
+        Ok(file) => file,
+        // The check is the stricter of the two, so this can't be unless the check found something as well.
+        Err(error) => {
+            findings.push(Finding::nowhere(error.to_string()));
+            return None;
+        }
+    };
+    overrides.apply(&mut file, findings);
+    let surroundings =
+        Surroundings { base, state: state_directory(env), memory, overrides, sound: findings.is_empty() };
+    let (settings, problems) = resolve(file, &surroundings);
+    findings.extend(problems.into_iter().map(|problem| place(problem, &document)));
+    Some(settings)
+}
+
+fn place(problem: Problem, document: &Node) -> Finding {
+    let span = document.span_of(&problem.path);
+    Finding { message: problem.message, span, help: problem.help }
+}
+
+/// Where a service manager, else the user's environment, wants state to be kept.
+fn state_directory(env: &Env<'_>) -> PathBuf {
+    let variable = |name| env(name).filter(|value| !value.is_empty());
+    if let Some(directory) = variable("STATE_DIRECTORY") {
+        // systemd gives several, separated by colons; the first is ours.
+        return PathBuf::from(directory.split(':').next().unwrap_or_default());
+    }
+    if let Some(state) = variable("XDG_STATE_HOME") {
+        return PathBuf::from(state).join("larder");
+    }
+    match variable("HOME") {
+        Some(home) => PathBuf::from(home).join(".local/state/larder"),
+        None => PathBuf::from("/var/lib/larder"),
+    }
+}
+
+/// Bytes of memory: the machine's, or the cgroup's where that is less.
+fn machine_memory() -> u64 {
+    let mut system = sysinfo::System::new();
+    system.refresh_memory();
+    let machine = system.total_memory();
+    system.cgroup_limits().map_or(machine, |cgroup| cgroup.total_memory.min(machine))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,202 @@
+//! What holds where the file says nothing. `proxy.example.toml` shows each of these; a test keeps the two equal.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use super::scalar::Memory;
+use super::settings::{
+    AccessLog, ClientTimeouts, Coding, Compression, CompressionCoding, Limits, LogFormat, LogTarget, StaticClass,
+    UpstreamTimeouts,
+};
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// Where clients connect.
+pub(super) const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
+/// Where metrics are served.
+pub(super) const METRICS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9145);
+/// Where the control API is served.
+pub(super) const CONTROL: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9146);
+/// Name of the upstream that the command line defines.
+pub(super) const UPSTREAM: &str = "app";
+/// Name of the route when the file has none.
+pub(super) const ROUTE: &str = "default";
+/// Name of the file of a generated token, in the state directory.
+pub(super) const TOKEN_FILE: &str = "control-token";
+/// The memory tier's share.
+pub(super) const MEMORY: Memory = Memory::Percent(25);
+/// Longest wait for another request's fetch.
+pub(super) const COLLAPSE_WAIT: Duration = Duration::from_secs(5);
+/// How long an uncacheable answer is remembered as such.
+pub(super) const UNCACHEABLE_MEMORY: Duration = Duration::from_secs(60);
+/// Largest request body: room for the uploads that legacy apps take. It is streamed, so it costs no memory here;
+/// the bound protects the app's disk.
+pub(super) const MAX_REQUEST_BODY: u64 = 100 << 20;
+/// Most connections to one server: more than a legacy app serves at once, fewer than would exhaust it.
+pub(super) const MAX_CONNECTIONS: usize = 256;
+/// Most idle connections kept to one server.
+pub(super) const MAX_IDLE: usize = 64;
+/// Below the 5 s after which Node and Apache close an idle connection, so that they don't do so just as a request
+/// that can't be repeated is sent on it.
+pub(super) const IDLE_CONNECTION_TIMEOUT: Duration = Duration::from_secs(4);
+/// Longest wait for a connection.
+pub(super) const QUEUE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Time for requests in flight at the end.
+pub(super) const SHUTDOWN_GRACE: Duration = Duration::from_secs(30);
+/// The diagnostic log's filter.
+pub(super) const LOG_LEVEL: &str = "info";
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            head: 32 << 10,
+            field: 8 << 10,
+            fields: 100,
+            uri: 8 << 10,
+            connections: 10_000,
+            http2_streams: 100,
+            ranges: 8,
+        }
+    }
+}
+
+impl Default for ClientTimeouts {
+    fn default() -> Self {
+        ClientTimeouts {
+            header: Duration::from_secs(10),
+            idle: Duration::from_secs(30),
+            keep_alive: Duration::from_secs(60),
+        }
+    }
+}
+
+impl Default for UpstreamTimeouts {
+    fn default() -> Self {
+        UpstreamTimeouts {
+            connect: Duration::from_secs(3),
+            first_byte: Duration::from_secs(30),
+            idle: Duration::from_secs(30),
+        }
+    }
+}
+
+impl Default for AccessLog {
+    fn default() -> Self {
+        AccessLog { target: LogTarget::Stdout, format: LogFormat::Json }
+    }
+}
+
+impl Default for Compression {
+    /// Brotli first: the smallest for text at a level that is as quick as gzip's; a hit is not compressed again.
+    fn default() -> Self {
+        let types = [
+            "text/*",
+            "*+json",
+            "*+xml",
+            "application/json",
+            "application/javascript",
+            "application/manifest+json",
+            "application/vnd.ms-fontobject",
+            "application/wasm",
+            "application/x-javascript",
+            "application/xml",
+            "font/otf",
+            "font/ttf",
+            "image/bmp",
+            "image/svg+xml",
+            "image/vnd.microsoft.icon",
+            "image/x-icon",
+        ];
+        Compression {
+            codings: [Coding::Brotli, Coding::Zstd, Coding::Gzip].map(CompressionCoding::usual).to_vec(),
+            min_size: 1 << 10,
+            types: types.map(str::to_owned).to_vec(),
+        }
+    }
+}
+
+impl CompressionCoding {
+    /// A coding at the level that suits compressing while a client waits.
+    pub const fn usual(coding: Coding) -> Self {
+        let level = match coding {
+            Coding::Gzip => 6,
+            Coding::Brotli => 4,
+            Coding::Zstd => 3,
+        };
+        CompressionCoding { coding, level }
+    }
+}
+
+/// Networks of clients that are trusted: loopback.
+pub(super) fn trusted_clients() -> Vec<IpNet> {
+    let v4 = IpNet::new(IpAddr::V4(Ipv4Addr::new(127, 0, 0, 0)), 8);
+    let v6 = IpNet::new(IpAddr::V6(Ipv6Addr::LOCALHOST), 128);
+    [v4, v6].into_iter().flatten().collect()
+}
+
+/// The built-in classes of static files, in order.
+pub(super) fn static_classes() -> Vec<StaticClass> {
+    let class = |name: &str, days: u32, extensions: &[&str], types: &[&str]| StaticClass {
+        name: name.to_owned(),
+        extensions: extensions.iter().map(|&extension| extension.to_owned()).collect(),
+        types: types.iter().map(|&kind| kind.to_owned()).collect(),
+        max_age: days * DAY,
+        versioned_max_age: Some(365 * DAY),
+        override_upstream: false,
+    };
+    vec![
+        class(
+            "fonts",
+            365,
+            &["woff2", "woff", "ttf", "otf", "eot"],
+            &[
+                "font/*",
+                "application/font-woff",
+                "application/font-woff2",
+                "application/x-font-woff",
+                "application/x-font-ttf",
+                "application/x-font-otf",
+                "application/vnd.ms-fontobject",
+            ],
+        ),
+        class(
+            "images",
+            30,
+            &["png", "jpg", "jpeg", "gif", "webp", "avif", "svg", "ico", "bmp", "apng", "jxl"],
+            &["image/*"],
+        ),
+        class("styles", 7, &["css"], &["text/css"]),
+        class(
+            "scripts",
+            7,
+            &["js", "mjs", "wasm"],
+            &["text/javascript", "application/javascript", "application/x-javascript", "application/wasm"],
+        ),
+        class(
+            "media",
+            30,
+            &["mp4", "m4v", "webm", "ogv", "mov", "mp3", "m4a", "ogg", "oga", "opus", "wav", "flac"],
+            &["video/*", "audio/*", "application/ogg"],
+        ),
+        class(
+            "documents",
+            1,
+            &["pdf", "doc", "docx", "xls", "xlsx", "ppt", "pptx", "odt", "ods", "odp", "epub"],
+            &[
+                "application/pdf",
+                "application/msword",
+                "application/vnd.ms-excel",
+                "application/vnd.ms-powerpoint",
+                "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
+                "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+                "application/vnd.openxmlformats-officedocument.presentationml.presentation",
+                "application/vnd.oasis.opendocument.text",
+                "application/vnd.oasis.opendocument.spreadsheet",
+                "application/vnd.oasis.opendocument.presentation",
+                "application/epub+zip",
+            ],
+        ),
+    ]
+}

@@ -1,0 +1,643 @@
+//! The TOML file as it is written. What a comment here says is what editors show, by way of the JSON Schema.
+//!
+//! Nothing is required as far as these types go: what the file must have is in the schema (`required`), which the
+//! check reads, so that one missing key does not keep the rest from being looked at.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::marker::PhantomData;
+use std::net::SocketAddr;
+
+use http::{HeaderName, HeaderValue, Method, StatusCode};
+use ipnet::IpNet;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::Deserialize;
+use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
+
+use super::scalar::{Deadline, Memory, Scalar, Size, Span, Written};
+use super::settings::{HostPattern, LogTarget, PathPattern, UpstreamHost, UpstreamServer, ValuePattern};
+use super::values::{EditedField, Endpoint, Extension, LogFilter, MediaType, Name, ParameterName, Secret};
+
+/// Configuration of larder, a caching reverse proxy.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(rename = "larder")]
+pub(super) struct File {
+    /// Where clients connect. Default: one, on 127.0.0.1:8080.
+    pub(super) listeners: Vec<Listener>,
+    /// Where metrics and health are served.
+    pub(super) metrics: Metrics,
+    /// The control API.
+    pub(super) control: Control,
+    /// Groups of servers, by name.
+    pub(super) upstreams: Ordered<Name, Upstream>,
+    /// What happens to which requests; the first match wins. Default: one route named `default` that sends
+    /// everything to the only upstream.
+    pub(super) routes: Vec<Route>,
+    /// The memory tier, and rules for all routes.
+    pub(super) cache: Cache,
+    /// Classes of files that deserve long freshness, by name. Built in: fonts, images, styles, scripts, media,
+    /// documents; a key given here replaces that of the built-in class.
+    pub(super) static_files: Ordered<Name, StaticFiles>,
+    /// Content codings that larder applies.
+    pub(super) compression: Compression,
+    /// Bounds of what is accepted from clients.
+    pub(super) limits: Limits,
+    /// Deadlines of the client side.
+    pub(super) timeouts: Timeouts,
+    /// The process and whom it trusts.
+    pub(super) server: Server,
+    /// How caching is turned off for debugging.
+    pub(super) debug: Debug,
+    /// The log of requests.
+    pub(super) access_log: AccessLog,
+    /// The diagnostic log, on standard error.
+    pub(super) log: Log,
+}
+
+/// A listening socket for clients.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(extend("required" = ["address"]))]
+pub(super) struct Listener {
+    /// Address and port; port 0 picks a free one.
+    pub(super) address: Option<Written<SocketAddr>>,
+    /// Certificates; without them the listener speaks cleartext.
+    pub(super) tls: Option<Tls>,
+}
+
+/// Certificates of a listener.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(extend("required" = ["certificates"]))]
+pub(super) struct Tls {
+    /// Chosen by the name that a client asks for (SNI); the first serves clients that name no known host.
+    #[schemars(length(min = 1))]
+    pub(super) certificates: Vec<Certificate>,
+    /// Offer HTTP/2. Default: true.
+    pub(super) http2: Option<bool>,
+}
+
+/// PEM files of one certificate. Relative paths count from the directory of this file.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(extend("required" = ["cert", "key"]))]
+pub(super) struct Certificate {
+    /// Certificate chain, leaf first.
+    pub(super) cert: Option<String>,
+    /// Private key.
+    pub(super) key: Option<String>,
+}
+
+/// Where metrics and health are served.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Metrics {
+    /// Address of `/metrics`, `/healthz` and `/readyz`, or `off`. Default: 127.0.0.1:9145.
+    pub(super) address: Option<Written<Endpoint>>,
+}
+
+/// The control API.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Control {
+    /// Address of the control API, or `off`. Default: 127.0.0.1:9146.
+    pub(super) address: Option<Written<Endpoint>>,
+    /// Bearer token that clients of the control API present. Default: generated at the first start.
+    pub(super) token: Option<Written<Secret>>,
+    /// Where a generated token is kept. Default: `control-token` in the state directory of the service or user.
+    pub(super) token_file: Option<String>,
+    /// Host values accepted beside the address itself and localhost. Default: none.
+    pub(super) allowed_hosts: Option<Vec<String>>,
+}
+
+/// A group of servers that answer alike.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(extend("required" = ["servers"]))]
+pub(super) struct Upstream {
+    /// URLs of its servers: `http://host:port` or `https://host:port`. Tried in turn.
+    #[schemars(length(min = 1))]
+    pub(super) servers: Vec<Written<UpstreamServer>>,
+    /// Host that it receives: `client` (as the client sent it), `server` (its own) or a value. Default: client.
+    pub(super) host: Option<Written<UpstreamHost>>,
+    /// Protocol spoken to it. Default: http1.
+    pub(super) protocol: Option<Protocol>,
+    /// Longest time to connect, TLS included. Default: 3s.
+    pub(super) connect_timeout: Option<Written<Deadline>>,
+    /// Longest time from the end of the request head to the first byte of the response. Default: 30s.
+    pub(super) first_byte_timeout: Option<Written<Deadline>>,
+    /// Longest pause within a body, either way. Default: 30s.
+    pub(super) idle_timeout: Option<Written<Deadline>>,
+    /// Most connections to one server, idle ones included. Default: 256.
+    #[schemars(range(min = 1))]
+    pub(super) max_connections: Option<usize>,
+    /// Most idle connections kept to one server. Default: 64.
+    pub(super) max_idle: Option<usize>,
+    /// An idle connection is closed after this long. Default: 4s.
+    pub(super) idle_connection_timeout: Option<Written<Deadline>>,
+    /// Longest wait for a connection when `max_connections` are in use. Default: 5s.
+    pub(super) queue_timeout: Option<Written<Deadline>>,
+    /// PEM file of certificate authorities trusted beside the system's. Default: none.
+    pub(super) ca_file: Option<String>,
+}
+
+/// Protocol spoken to an upstream.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Protocol {
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2; what gRPC needs.
+    Http2,
+}
+
+/// What happens to which requests.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Route {
+    /// Name in metrics, logs and explanations. Default: `route1` for the first, and so on.
+    pub(super) name: Option<Written<Name>>,
+    /// What it matches; all given conditions must hold. Default: everything.
+    #[serde(rename = "match")]
+    pub(super) matches: Match,
+    /// Name of the upstream. Default: the only one.
+    pub(super) upstream: Option<Written<Name>>,
+    /// Cache rules; what is not given comes from `[cache.rules]`.
+    pub(super) cache: Rules,
+    /// Whether the classes of `[static_files]` apply. Default: true.
+    pub(super) static_files: Option<bool>,
+    /// Whether larder compresses. Default: as `[compression]` says.
+    pub(super) compression: Option<bool>,
+    /// Edits of request fields before forwarding.
+    pub(super) request_headers: Edits,
+    /// Edits of response fields before the client sees them.
+    pub(super) response_headers: Edits,
+    /// Deadlines instead of the upstream's.
+    pub(super) timeouts: RouteTimeouts,
+    /// Largest request body. Default: 100MiB.
+    pub(super) max_request_body: Option<Written<Size>>,
+}
+
+/// Conditions of a route.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Match {
+    /// Hosts without port, exact or `*.example.org`.
+    pub(super) host: Option<OneOrMany<HostPattern>>,
+    /// Paths: `/prefix/`, `= /exact`, a glob such as `/a/**/*.html`, or `~ regex`.
+    pub(super) path: Option<OneOrMany<PathPattern>>,
+    /// Methods.
+    pub(super) method: Option<OneOrMany<Method>>,
+    /// Request fields that must all match: name = value, `*` (present) or `~ regex`.
+    pub(super) header: Ordered<HeaderName, Written<ValuePattern>>,
+    /// Query parameters that must all match: name = value, `*` (present) or `~ regex`.
+    pub(super) query: Ordered<ParameterName, Written<ValuePattern>>,
+    /// Names of cookies that must all be present.
+    pub(super) cookie: Option<OneOrMany<ParameterName>>,
+}
+
+/// Edits of header fields, applied in this order: remove, set, default, add.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Edits {
+    /// Replace all fields of that name by this one.
+    pub(super) set: Ordered<EditedField, Written<HeaderValue>>,
+    /// Add a further field.
+    pub(super) add: Ordered<EditedField, Written<HeaderValue>>,
+    /// Add only when there is none of that name.
+    pub(super) default: Ordered<EditedField, Written<HeaderValue>>,
+    /// Remove all of that name.
+    pub(super) remove: Vec<Written<EditedField>>,
+}
+
+/// Deadlines instead of the upstream's.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RouteTimeouts {
+    /// Instead of the upstream's `connect_timeout`.
+    pub(super) connect: Option<Written<Deadline>>,
+    /// Instead of the upstream's `first_byte_timeout`.
+    pub(super) first_byte: Option<Written<Deadline>>,
+    /// Instead of the upstream's `idle_timeout`.
+    pub(super) idle: Option<Written<Deadline>>,
+}
+
+/// The memory tier, and rules for all routes.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Cache {
+    /// Memory for stored responses, overhead included: a size or a share of the machine's (or cgroup's) memory.
+    /// Default: 25%.
+    pub(super) memory: Option<Written<Memory>>,
+    /// Longest time a request waits for another's fetch of the same URL. Default: 5s.
+    pub(super) collapse_wait: Option<Written<Span>>,
+    /// How long it is remembered that a URL's answer can't be stored, so that requests do not queue for it.
+    /// Default: 1m.
+    pub(super) uncacheable_memory: Option<Written<Span>>,
+    /// Cache rules for all routes; a route's own `cache` goes before.
+    pub(super) rules: Rules,
+}
+
+/// Cache rules.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Rules {
+    /// Whether responses are cached at all. Default: true.
+    pub(super) enabled: Option<bool>,
+    /// How long responses are fresh; `upstream` says when this applies. Default: the upstream decides.
+    pub(super) ttl: Option<Written<Span>>,
+    /// `honour`: `ttl` only fills in where the upstream states no freshness. `override`: it always applies, even
+    /// against no-store and private. Default: honour.
+    pub(super) upstream: Option<UpstreamSays>,
+    /// Nothing is fresh for longer than this, whoever said so. Default: no bound.
+    pub(super) ttl_max: Option<Written<Span>>,
+    /// How long responses of a status are fresh when they state nothing, e.g. `{ "404" = "10s" }`. Default: none.
+    pub(super) status_ttl: Option<Ordered<StatusCode, Written<Span>>>,
+    /// Share of the time since Last-Modified taken as freshness, in percent; 0 turns that off. Default: 10.
+    #[schemars(range(min = 0, max = 100))]
+    pub(super) heuristic_percent: Option<u8>,
+    /// Longest freshness taken from Last-Modified. Default: 1d.
+    pub(super) heuristic_max: Option<Written<Span>>,
+    /// Requests with cookies. `protect`: shared only when the response is public, has s-maxage or is a static file;
+    /// `ignore`: cookies do not matter; `bypass`: never cached; names: only these cookies bypass. Default: protect.
+    pub(super) cookies: Option<Cookies>,
+    /// Responses with Set-Cookie. `never`: not stored; `strip`: stored without it; `store`: stored with it.
+    /// Default: never.
+    pub(super) set_cookie: Option<SetCookie>,
+    /// Cache-Control of requests. `trusted`: only trusted clients may force a fetch; `honour`: everybody may;
+    /// `ignore`: nobody. Default: trusted.
+    pub(super) request_directives: Option<RequestDirectives>,
+    /// How long a stale response is served while it is fetched anew, unless it says itself. Default: 0.
+    pub(super) stale_while_revalidate: Option<Written<Span>>,
+    /// How long a stale response stands in for an error, unless it says itself. Default: 0.
+    pub(super) stale_if_error: Option<Written<Span>>,
+    /// Bound of both, whoever said so. Default: 7d.
+    pub(super) stale_max: Option<Written<Span>>,
+    /// Largest body that is stored. Default: 64MiB.
+    pub(super) max_object: Option<Written<Size>>,
+    /// Most variants (by Vary) kept of one URL. Default: 32.
+    #[schemars(range(min = 1))]
+    pub(super) max_variants: Option<usize>,
+    /// Methods that are cached. Default: GET and HEAD.
+    #[schemars(length(min = 1))]
+    pub(super) methods: Option<Vec<CachedMethod>>,
+    /// What tells one stored response from another, beside scheme, host and path.
+    pub(super) key: Key,
+}
+
+/// What the upstream's word counts beside `ttl`.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum UpstreamSays {
+    /// `ttl` only fills in where the upstream states no freshness.
+    Honour,
+    /// `ttl` always applies.
+    Override,
+}
+
+/// What becomes of responses with Set-Cookie.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum SetCookie {
+    /// Not stored.
+    Never,
+    /// Stored without their cookies, which no client gets.
+    Strip,
+    /// Stored as received.
+    Store,
+}
+
+/// Whose Cache-Control in requests is obeyed.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum RequestDirectives {
+    /// That of trusted clients; of others only what forces no fetch.
+    Trusted,
+    /// Everybody's.
+    Honour,
+    /// Nobody's.
+    Ignore,
+}
+
+/// A method that can be cached.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "UPPERCASE")]
+pub(super) enum CachedMethod {
+    /// GET
+    Get,
+    /// HEAD
+    Head,
+}
+
+/// How requests with cookies are treated.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub(super) enum Cookies {
+    /// One of the general rules.
+    Rule(CookieRule),
+    /// Only these cookies bypass the cache.
+    Names(Vec<String>),
+}
+
+/// A general rule for requests with cookies.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum CookieRule {
+    /// Shared only when the response is public, has s-maxage or is a static file.
+    Protect,
+    /// Cookies do not matter.
+    Ignore,
+    /// Never cached.
+    Bypass,
+}
+
+/// What tells one stored response from another.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Key {
+    /// Query parameters that count: `all`, `none`, `{ only = [...] }` or `{ except = [...] }`. Default: all.
+    pub(super) query: Option<Query>,
+    /// Whether parameters are sorted, so that their order does not matter. Default: false.
+    pub(super) sort_query: Option<bool>,
+    /// Request fields whose values count. Default: none.
+    pub(super) headers: Option<Vec<Written<HeaderName>>>,
+    /// Cookies whose values count. Default: none.
+    pub(super) cookies: Option<Vec<String>>,
+}
+
+/// Query parameters that count.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub(super) enum Query {
+    /// All or none.
+    Rule(QueryRule),
+    /// Some, by name.
+    Names(QueryNames),
+}
+
+/// All query parameters, or none.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum QueryRule {
+    /// All of them.
+    All,
+    /// None: the query is ignored.
+    None,
+}
+
+/// Query parameters by name; one of the two. A name may end in `*`.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct QueryNames {
+    /// Only these count.
+    pub(super) only: Option<Vec<String>>,
+    /// All but these count.
+    pub(super) except: Option<Vec<String>>,
+}
+
+/// A class of files that deserve long freshness.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct StaticFiles {
+    /// Whether the class applies. Default: true.
+    pub(super) enabled: Option<bool>,
+    /// File extensions without dot.
+    #[schemars(length(min = 1))]
+    pub(super) extensions: Option<Vec<Written<Extension>>>,
+    /// Media types, e.g. `font/woff2` or `image/*`. Extension and type must both match.
+    #[schemars(length(min = 1))]
+    pub(super) types: Option<Vec<Written<MediaType>>>,
+    /// Freshness given to browsers and to the cache.
+    pub(super) max_age: Option<Written<Span>>,
+    /// Freshness of versioned URLs (a content hash in the name, `?v=`), sent with `immutable`; `0`: nothing special.
+    /// Default: 365d.
+    pub(super) versioned_max_age: Option<Written<Span>>,
+    /// Whether a Cache-Control that the upstream sent is replaced. Default: false.
+    #[serde(rename = "override")]
+    pub(super) overrides: Option<bool>,
+}
+
+/// Content codings that larder applies.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Compression {
+    /// Whether larder compresses, where a route does not say. Default: true.
+    pub(super) enabled: Option<bool>,
+    /// Codings offered, the most preferred first. Default: br, zstd, gzip.
+    #[schemars(length(min = 1))]
+    pub(super) codings: Option<Vec<Coding>>,
+    /// How hard each tries.
+    pub(super) levels: Levels,
+    /// Smaller bodies are left alone. Default: 1KiB.
+    pub(super) min_size: Option<Written<Size>>,
+    /// Media types that are compressed: `type/subtype`, `type/*` or `*+suffix`. text/event-stream never is.
+    pub(super) types: Option<Vec<Written<MediaType>>>,
+}
+
+/// A content coding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Coding {
+    /// Brotli.
+    Br,
+    /// Zstandard.
+    Zstd,
+    /// gzip.
+    Gzip,
+}
+
+/// Levels of the codings, each in its own scale.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Levels {
+    /// 0 to 11. Default: 4.
+    #[schemars(range(min = 0, max = 11))]
+    pub(super) br: Option<i32>,
+    /// 1 to 19. Default: 3.
+    #[schemars(range(min = 1, max = 19))]
+    pub(super) zstd: Option<i32>,
+    /// 1 to 9. Default: 6.
+    #[schemars(range(min = 1, max = 9))]
+    pub(super) gzip: Option<i32>,
+}
+
+/// Bounds of what is accepted from clients.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Limits {
+    /// Largest request head. Default: 32KiB.
+    pub(super) head: Option<Written<Size>>,
+    /// Largest field line. Default: 8KiB.
+    pub(super) field: Option<Written<Size>>,
+    /// Most fields of a request. Default: 100.
+    #[schemars(range(min = 1, max = 1000))]
+    pub(super) fields: Option<usize>,
+    /// Longest request target. Default: 8KiB.
+    pub(super) uri: Option<Written<Size>>,
+    /// Most open client connections. Default: 10000.
+    #[schemars(range(min = 1))]
+    pub(super) connections: Option<usize>,
+    /// Most HTTP/2 streams of a connection. Default: 100.
+    #[schemars(range(min = 1, max = 10000))]
+    pub(super) http2_streams: Option<u32>,
+    /// Most ranges of a Range field; with more it is ignored. Default: 8.
+    #[schemars(range(min = 1, max = 1000))]
+    pub(super) ranges: Option<usize>,
+}
+
+/// Deadlines of the client side.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Timeouts {
+    /// Longest time for a request head, and for the TLS handshake. Default: 10s.
+    pub(super) header: Option<Written<Deadline>>,
+    /// Longest pause within a request body, or while a client takes nothing of a response. Default: 30s.
+    pub(super) idle: Option<Written<Deadline>>,
+    /// An idle connection is closed after this long. Default: 1m.
+    pub(super) keep_alive: Option<Written<Deadline>>,
+}
+
+/// The process and whom it trusts.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Server {
+    /// Proxies in front whose X-Forwarded-* and Forwarded fields are believed: addresses and networks.
+    /// Default: none.
+    pub(super) trusted_proxies: Option<Vec<Written<IpNet>>>,
+    /// Clients that may force a fetch and use the debug field. Default: loopback.
+    pub(super) trusted_clients: Option<Vec<Written<IpNet>>>,
+    /// Worker threads; 0: one a core. Default: 0.
+    #[schemars(range(min = 0, max = 1024))]
+    pub(super) workers: Option<usize>,
+    /// Longest time that requests in flight get to finish when the process ends. Default: 30s.
+    pub(super) shutdown_grace: Option<Written<Span>>,
+}
+
+/// How caching is turned off for debugging.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Debug {
+    /// Turn the cache off for everybody. Default: false.
+    pub(super) bypass_all: Option<bool>,
+    /// A request with this field, from a trusted client, bypasses the cache. Default: none.
+    pub(super) bypass_header: Option<Written<HeaderName>>,
+}
+
+/// The log of requests.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct AccessLog {
+    /// `stdout`, `off` or the path of a file. Default: stdout.
+    pub(super) target: Option<Written<LogTarget>>,
+    /// One JSON object a line, or the combined format. Default: json.
+    pub(super) format: Option<LogFormat>,
+}
+
+/// Format of the log of requests.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum LogFormat {
+    /// One JSON object a line.
+    Json,
+    /// The combined format, with the cache's outcome appended.
+    Combined,
+}
+
+/// The diagnostic log.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Log {
+    /// `error`, `warn`, `info`, `debug`, `trace`, or a filter such as `info,larder::cache=debug`. Default: info.
+    pub(super) level: Option<Written<LogFilter>>,
+}
+
+/// A table with free keys, in the file's order.
+#[derive(Clone, Debug)]
+pub(super) struct Ordered<K, V>(pub(super) Vec<(K, V)>);
+
+impl<K, V> Default for Ordered<K, V> {
+    fn default() -> Self {
+        Ordered(Vec::new())
+    }
+}
+
+impl<'de, K: Scalar, V: Deserialize<'de>> Deserialize<'de> for Ordered<K, V> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Reader<K, V>(PhantomData<(K, V)>);
+        impl<'de, K: Scalar, V: Deserialize<'de>> Visitor<'de> for Reader<K, V> {
+            type Value = Vec<(K, V)>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a table")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut entries = Vec::new();
+                while let Some((Written(key), value)) = map.next_entry()? {
+                    entries.push((key, value));
+                }
+                Ok(entries)
+            }
+        }
+        deserializer.deserialize_map(Reader(PhantomData)).map(Ordered)
+    }
+}
+
+impl<K: Scalar, V: JsonSchema> JsonSchema for Ordered<K, V> {
+    fn schema_name() -> Cow<'static, str> {
+        format!("{}_to_{}", K::FORMAT, V::schema_name()).into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "object",
+            "propertyNames": Written::<K>::json_schema(generator),
+            "additionalProperties": generator.subschema_for::<V>(),
+        })
+    }
+}
+
+/// A value or a list of such.
+#[derive(Clone, Debug)]
+pub(super) struct OneOrMany<T>(pub(super) Vec<T>);
+
+impl<'de, T: Scalar> Deserialize<'de> for OneOrMany<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Reader<T>(PhantomData<T>);
+        impl<'de, T: Scalar> Visitor<'de> for Reader<T> {
+            type Value = Vec<T>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{} or a list of such", T::WHAT)
+            }
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Vec<T>, E> {
+                T::parse(text).map(|value| vec![value]).map_err(|invalid| E::custom(invalid.message))
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Vec<T>, A::Error> {
+                let mut values = Vec::new();
+                while let Some(Written(value)) = items.next_element()? {
+                    values.push(value);
+                }
+                Ok(values)
+            }
+        }
+        deserializer.deserialize_any(Reader(PhantomData)).map(OneOrMany)
+    }
+}
+
+impl<T: Scalar> JsonSchema for OneOrMany<T> {
+    fn schema_name() -> Cow<'static, str> {
+        format!("one_or_many_{}", T::FORMAT).into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let one = Written::<T>::json_schema(generator);
+        json_schema!({ "anyOf": [one, { "type": "array", "items": one, "minItems": 1 }] })
+    }
+}

@@ -1,0 +1,381 @@
+//! From the file as written to the settings as meant: defaults filled in, names looked up, contradictions found.
+
+mod routes;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::defaults;
+use super::diagnostics::nearest;
+use super::file::{self, File, Protocol};
+use super::overrides::Overrides;
+use super::scalar::{Deadline, Memory, Size, Span, Written, size_text};
+use super::settings::{
+    AccessLog, CertificateFiles, ClientTimeouts, Coding, Compression, CompressionCoding, Control, Debug, Limits,
+    Listener, ListenerTls, LogFormat, LogTarget, MemoryTier, Settings, StaticClass, Upstream, UpstreamProtocol,
+    UpstreamTimeouts,
+};
+use super::values::{Endpoint, Name};
+
+/// What the settings depend on beside the file.
+pub(super) struct Surroundings<'a> {
+    /// Directory that relative paths count from; the working directory where there is no file.
+    pub(super) base: Option<&'a Path>,
+    /// Where a generated token is kept by default.
+    pub(super) state: PathBuf,
+    /// Bytes of memory that the machine or cgroup has.
+    pub(super) memory: u64,
+    /// What the command line said; it is in the file already, but has no place there.
+    pub(super) overrides: &'a Overrides,
+    /// Nothing wrong was found in the document, so that what is missing is truly missing.
+    pub(super) sound: bool,
+}
+
+/// An error in what the file says as a whole, at a path such as `routes[2].upstream`; empty: nowhere in the file.
+pub(super) struct Problem {
+    pub(super) path: String,
+    pub(super) message: String,
+    pub(super) help: Option<String>,
+}
+
+/// Resolves a file. The settings are of use only when there are no problems.
+pub(super) fn resolve(file: File, surroundings: &Surroundings<'_>) -> (Settings, Vec<Problem>) {
+    let mut resolver = Resolver { surroundings, problems: Vec::new() };
+    let settings = resolver.settings(file);
+    (settings, resolver.problems)
+}
+
+struct Resolver<'a> {
+    surroundings: &'a Surroundings<'a>,
+    problems: Vec<Problem>,
+}
+
+impl Resolver<'_> {
+    fn settings(&mut self, file: File) -> Settings {
+        let listeners = self.listeners(file.listeners);
+        let metrics = endpoint(file.metrics.address, defaults::METRICS);
+        let control = self.control(file.control);
+        self.check_addresses(&listeners, metrics, control.as_ref().map(|control| control.address));
+        let upstreams = self.upstreams(file.upstreams);
+        let compression = compression(&file.compression);
+        let compression = (compression, file.compression.enabled.unwrap_or(true));
+        let routes = self.routes(file.routes, &upstreams, &file.cache.rules, compression);
+        let access_log = AccessLog::default();
+        Settings {
+            listeners,
+            metrics,
+            control,
+            upstreams,
+            routes,
+            static_classes: self.static_classes(file.static_files),
+            memory: self.memory(&file.cache),
+            limits: self.limits(&file.limits),
+            client_timeouts: client_timeouts(&file.timeouts),
+            trusted_proxies: plain_list(file.server.trusted_proxies).unwrap_or_default(),
+            trusted_clients: plain_list(file.server.trusted_clients).unwrap_or_else(defaults::trusted_clients),
+            debug: Debug {
+                bypass_all: file.debug.bypass_all.unwrap_or_default(),
+                bypass_header: file.debug.bypass_header.map(|Written(name)| name),
+            },
+            access_log: AccessLog {
+                target: match file.access_log.target {
+                    Some(Written(LogTarget::File(path))) => LogTarget::File(self.path(path)),
+                    Some(Written(target)) => target,
+                    None => access_log.target,
+                },
+                format: match file.access_log.format {
+                    Some(file::LogFormat::Json) => LogFormat::Json,
+                    Some(file::LogFormat::Combined) => LogFormat::Combined,
+                    None => access_log.format,
+                },
+            },
+            log_level: file.log.level.map_or_else(|| defaults::LOG_LEVEL.to_owned(), |Written(level)| level.0),
+            shutdown_grace: file.server.shutdown_grace.map_or(defaults::SHUTDOWN_GRACE, |Written(Span(span))| span),
+            workers: file.server.workers.unwrap_or_default(),
+        }
+    }
+
+    fn problem(&mut self, path: impl Into<String>, message: impl Into<String>, help: Option<String>) {
+        self.problems.push(Problem { path: path.into(), message: message.into(), help });
+    }
+
+    /// A path of the file, relative ones from the file's directory.
+    fn path(&self, path: impl AsRef<Path>) -> PathBuf {
+        self.surroundings.base.map_or_else(|| path.as_ref().to_owned(), |base| base.join(path.as_ref()))
+    }
+
+    fn listeners(&mut self, listeners: Vec<file::Listener>) -> Vec<Listener> {
+        if listeners.is_empty() {
+            return vec![Listener { address: defaults::LISTEN, tls: None }];
+        }
+        let mut resolved = Vec::new();
+        for listener in listeners {
+            // Missing keys were reported by the check.
+            let Some(Written(address)) = listener.address else { continue };
+            let tls = listener.tls.map(|tls| ListenerTls {
+                certificates: tls
+                    .certificates
+                    .into_iter()
+                    .filter_map(|files| {
+                        Some(CertificateFiles { cert: self.path(files.cert?), key: self.path(files.key?) })
+                    })
+                    .collect(),
+                http2: tls.http2.unwrap_or(true),
+            });
+            resolved.push(Listener { address, tls });
+        }
+        resolved
+    }
+
+    fn control(&mut self, control: file::Control) -> Option<Control> {
+        Some(Control {
+            address: endpoint(control.address, defaults::CONTROL)?,
+            // An empty token is none, so that `${TOKEN:-}` is a way to leave the choice to the environment.
+            token: control.token.map(|Written(token)| token.0).filter(|token| !token.is_empty()),
+            token_file: match control.token_file {
+                Some(path) => self.path(path),
+                None => self.surroundings.state.join(defaults::TOKEN_FILE),
+            },
+            allowed_hosts: control.allowed_hosts.unwrap_or_default(),
+        })
+    }
+
+    fn check_addresses(&mut self, listeners: &[Listener], metrics: Option<SocketAddr>, control: Option<SocketAddr>) {
+        let overrides = self.surroundings.overrides;
+        let place = |path: String, overridden: bool| if overridden { String::new() } else { path };
+        let mut used: Vec<(SocketAddr, String)> = Vec::new();
+        for (index, listener) in listeners.iter().enumerate() {
+            let path = format!("listeners[{index}].address");
+            used.push((listener.address, place(path, !overrides.listen.is_empty())));
+        }
+        used.extend(metrics.map(|it| (it, place("metrics.address".to_owned(), overrides.metrics.is_some()))));
+        used.extend(control.map(|it| (it, place("control.address".to_owned(), overrides.control.is_some()))));
+        for (index, (address, path)) in used.iter().enumerate() {
+            if address.port() != 0 && used[..index].iter().any(|(other, _)| other == address) {
+                self.problem(path.clone(), format!("address {address} is used twice"), None);
+            }
+        }
+    }
+
+    fn upstreams(&mut self, upstreams: file::Ordered<Name, file::Upstream>) -> Vec<Arc<Upstream>> {
+        if upstreams.0.is_empty() && self.surroundings.sound {
+            let help = "give `--upstream http://127.0.0.1:3000`, or in the file\n          \
+                        [upstreams.app]\n          servers = [\"http://127.0.0.1:3000\"]";
+            self.problem("", "no upstream is configured", Some(help.to_owned()));
+        }
+        let usual = UpstreamTimeouts::default();
+        let resolve = |(name, upstream): (Name, file::Upstream)| Upstream {
+            name: name.0,
+            servers: upstream.servers.into_iter().map(|Written(server)| server).collect(),
+            timeouts: UpstreamTimeouts {
+                connect: deadline(upstream.connect_timeout, usual.connect),
+                first_byte: deadline(upstream.first_byte_timeout, usual.first_byte),
+                idle: deadline(upstream.idle_timeout, usual.idle),
+            },
+            max_connections: upstream.max_connections.unwrap_or(defaults::MAX_CONNECTIONS),
+            max_idle: upstream.max_idle.unwrap_or(defaults::MAX_IDLE),
+            idle_timeout: deadline(upstream.idle_connection_timeout, defaults::IDLE_CONNECTION_TIMEOUT),
+            queue_timeout: deadline(upstream.queue_timeout, defaults::QUEUE_TIMEOUT),
+            host: upstream.host.map(|Written(host)| host).unwrap_or_default(),
+            protocol: match upstream.protocol {
+                Some(Protocol::Http2) => UpstreamProtocol::Http2,
+                Some(Protocol::Http1) | None => UpstreamProtocol::Http1,
+            },
+            ca_file: upstream.ca_file.map(|path| self.path(path)),
+        };
+        upstreams.0.into_iter().map(resolve).map(Arc::new).collect()
+    }
+
+    fn static_classes(&mut self, written: file::Ordered<Name, file::StaticFiles>) -> Vec<Arc<StaticClass>> {
+        let mut built_in = defaults::static_classes();
+        let mut own = Vec::new();
+        for (name, class) in written.0 {
+            let name = name.0;
+            let disabled = class.enabled == Some(false);
+            let Some(index) = built_in.iter().position(|known| known.name == name) else {
+                own.extend(self.own_class(&name, class).filter(|_| !disabled));
+                continue;
+            };
+            if disabled {
+                built_in.remove(index);
+            } else {
+                patch_class(&mut built_in[index], class);
+            }
+        }
+        // Own classes first: they are the narrower ones.
+        own.into_iter().chain(built_in).map(Arc::new).collect()
+    }
+
+    fn own_class(&mut self, name: &str, class: file::StaticFiles) -> Option<StaticClass> {
+        let missing = [
+            ("extensions", class.extensions.is_none()),
+            ("types", class.types.is_none()),
+            ("max_age", class.max_age.is_none()),
+        ];
+        let missing: Vec<_> =
+            missing.iter().filter(|(_, missing)| *missing).map(|(key, _)| format!("`{key}`")).collect();
+        if !missing.is_empty() {
+            if !self.surroundings.sound {
+                return None;
+            }
+            let names: Vec<String> = defaults::static_classes().into_iter().map(|class| class.name).collect();
+            let help = match nearest(name, names.iter().map(String::as_str)) {
+                Some(near) => format!("did you mean the built-in class `{near}`?"),
+                None => format!("only the built-in classes have defaults: {}", names.join(", ")),
+            };
+            let message = format!("the new class `{name}` needs {}", missing.join(", "));
+            self.problem(format!("static_files.{name}"), message, Some(help));
+            return None;
+        }
+        let mut resolved = StaticClass {
+            name: name.to_owned(),
+            extensions: Vec::new(),
+            types: Vec::new(),
+            max_age: Duration::ZERO,
+            versioned_max_age: defaults::static_classes().first().and_then(|class| class.versioned_max_age),
+            override_upstream: false,
+        };
+        patch_class(&mut resolved, class);
+        Some(resolved)
+    }
+
+    fn memory(&mut self, cache: &file::Cache) -> MemoryTier {
+        let size = match cache.memory.as_ref().map_or(defaults::MEMORY, |Written(memory)| *memory) {
+            Memory::Bytes(bytes) => bytes,
+            Memory::Percent(percent) => self.surroundings.memory / 100 * u64::from(percent),
+        };
+        if size > self.surroundings.memory {
+            let path = if self.surroundings.overrides.memory.is_some() { "" } else { "cache.memory" };
+            let there = size_text(self.surroundings.memory >> 20 << 20);
+            self.problem(
+                path,
+                format!("a memory budget of {} is more than the {there} there are", size_text(size)),
+                None,
+            );
+        }
+        MemoryTier {
+            size,
+            collapse_wait: span(cache.collapse_wait.as_ref(), defaults::COLLAPSE_WAIT),
+            uncacheable_memory: span(cache.uncacheable_memory.as_ref(), defaults::UNCACHEABLE_MEMORY),
+        }
+    }
+
+    fn limits(&mut self, limits: &file::Limits) -> Limits {
+        let usual = Limits::default();
+        let size = |written: &Option<Written<Size>>, usual: usize| {
+            written.as_ref().map_or(usual, |Written(Size(bytes))| usize::try_from(*bytes).unwrap_or(usize::MAX))
+        };
+        let resolved = Limits {
+            head: size(&limits.head, usual.head),
+            field: size(&limits.field, usual.field),
+            fields: limits.fields.unwrap_or(usual.fields),
+            uri: size(&limits.uri, usual.uri),
+            connections: limits.connections.unwrap_or(usual.connections),
+            http2_streams: limits.http2_streams.unwrap_or(usual.http2_streams),
+            ranges: limits.ranges.unwrap_or(usual.ranges),
+        };
+        for (key, bytes) in [("head", resolved.head), ("field", resolved.field), ("uri", resolved.uri)] {
+            let path = format!("limits.{key}");
+            if bytes < 256 {
+                self.problem(path, format!("a limit of {bytes} bytes would refuse everything"), None);
+            } else if bytes > resolved.head {
+                let help = "raise `head` with it, or lower this".to_owned();
+                self.problem(
+                    path,
+                    format!("`{key}` is more than the {} of `head`", size_text(resolved.head as u64)),
+                    Some(help),
+                );
+            } else if bytes > 16 << 20 {
+                self.problem(path, format!("{} is too large, the most is 16MiB", size_text(bytes as u64)), None);
+            }
+        }
+        resolved
+    }
+}
+
+fn patch_class(class: &mut StaticClass, written: file::StaticFiles) {
+    if let Some(extensions) = written.extensions {
+        class.extensions = extensions.into_iter().map(|Written(extension)| extension.0).collect();
+    }
+    if let Some(types) = written.types {
+        class.types = types.into_iter().map(|Written(kind)| kind.0).collect();
+    }
+    if let Some(Written(Span(max_age))) = written.max_age {
+        class.max_age = max_age;
+    }
+    if let Some(Written(Span(max_age))) = written.versioned_max_age {
+        class.versioned_max_age = Some(max_age).filter(|span| !span.is_zero());
+    }
+    if let Some(overrides) = written.overrides {
+        class.override_upstream = overrides;
+    }
+}
+
+fn compression(written: &file::Compression) -> Compression {
+    let usual = Compression::default();
+    let codings = match &written.codings {
+        None => usual.codings.iter().map(|coding| coding.coding).collect(),
+        Some(codings) => {
+            let mut once = Vec::new();
+            for coding in codings {
+                let coding = match coding {
+                    file::Coding::Br => Coding::Brotli,
+                    file::Coding::Zstd => Coding::Zstd,
+                    file::Coding::Gzip => Coding::Gzip,
+                };
+                if !once.contains(&coding) {
+                    once.push(coding);
+                }
+            }
+            once
+        }
+    };
+    let leveled = |coding| {
+        let usual = CompressionCoding::usual(coding);
+        let level = match coding {
+            Coding::Brotli => written.levels.br,
+            Coding::Zstd => written.levels.zstd,
+            Coding::Gzip => written.levels.gzip,
+        };
+        CompressionCoding { level: level.unwrap_or(usual.level), ..usual }
+    };
+    Compression {
+        codings: codings.into_iter().map(leveled).collect(),
+        min_size: written.min_size.as_ref().map_or(usual.min_size, |Written(Size(bytes))| *bytes),
+        types: written
+            .types
+            .as_ref()
+            .map_or(usual.types, |types| types.iter().map(|Written(kind)| kind.0.clone()).collect()),
+    }
+}
+
+fn client_timeouts(written: &file::Timeouts) -> ClientTimeouts {
+    let usual = ClientTimeouts::default();
+    ClientTimeouts {
+        header: deadline(written.header.clone(), usual.header),
+        idle: deadline(written.idle.clone(), usual.idle),
+        keep_alive: deadline(written.keep_alive.clone(), usual.keep_alive),
+    }
+}
+
+fn endpoint(written: Option<Written<Endpoint>>, usual: SocketAddr) -> Option<SocketAddr> {
+    match written {
+        None => Some(usual),
+        Some(Written(Endpoint::Off)) => None,
+        Some(Written(Endpoint::At(address))) => Some(address),
+    }
+}
+
+fn deadline(written: Option<Written<Deadline>>, usual: Duration) -> Duration {
+    written.map_or(usual, |Written(Deadline(span))| span)
+}
+
+fn span(written: Option<&Written<Span>>, usual: Duration) -> Duration {
+    written.map_or(usual, |Written(Span(span))| *span)
+}
+
+fn plain_list<T>(written: Option<Vec<Written<T>>>) -> Option<Vec<T>> {
+    written.map(|list| list.into_iter().map(|Written(value)| value).collect())
+}
