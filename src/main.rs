@@ -1,1 +1,130 @@
-fn main() {}
+//! Arguments -> command -> exit code.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::{CommandFactory, Parser};
+use larder::cli::app::Origin;
+use larder::cli::args::{Arguments, CheckArgs, Command, DemoArgs, PurgeArgs, ReachArgs, RunArgs};
+use larder::cli::control_client::{CommandError, ControlClient, resolve_token};
+use larder::cli::purge::PurgeTargets;
+use larder::cli::{check, demo, purge, run, stats};
+use larder::config::{self, Overrides, Source};
+use larder::telemetry::log::{self, LogStyle};
+
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+/// Something failed.
+const FAILED: u8 = 1;
+/// The command line or the configuration is wrong.
+const WRONG: u8 = 2;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let outcome = match arguments.command {
+        Command::Run(args) => run_proxy(&args),
+        Command::Check(args) => check_config(&args),
+        Command::Demo(args) => run_demo(&args),
+        Command::Purge(args) => purge_urls(args),
+        Command::Stats(args) => show_stats(&args.reach),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Arguments::command(), "larder", &mut std::io::stdout());
+            Ok(0)
+        }
+    };
+    match outcome {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "larder: {error:#}");
+            ExitCode::from(FAILED)
+        }
+    }
+}
+
+fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+fn run_proxy(args: &RunArgs) -> anyhow::Result<u8> {
+    let source = args.settings.config.clone().map_or(Source::None, Source::File);
+    let origin = Origin { source, overrides: args.settings.overrides() };
+    let settings = match config::load(&origin.source, &environment, &origin.overrides) {
+        Ok(settings) => settings,
+        Err(diagnostics) => {
+            write!(std::io::stderr(), "{diagnostics}")?;
+            return Ok(WRONG);
+        }
+    };
+    let style = if args.log_json { LogStyle::Json } else { LogStyle::Text };
+    let log = log::init(&settings.log_level, style)?;
+    let runtime = runtime(settings.workers)?;
+    runtime.block_on(run::run(settings, origin, log))?;
+    Ok(0)
+}
+
+fn run_demo(args: &DemoArgs) -> anyhow::Result<u8> {
+    runtime(0)?.block_on(demo::run(args.listen, &mut std::io::stdout()))?;
+    Ok(0)
+}
+
+fn check_config(args: &CheckArgs) -> anyhow::Result<u8> {
+    let (mut out, mut err) = (std::io::stdout().lock(), std::io::stderr().lock());
+    let config = args.settings.config.as_deref();
+    let verdict = check::run(config, args.schema, &args.settings.overrides(), &environment, &mut out, &mut err)?;
+    Ok(match verdict {
+        check::Verdict::Valid => 0,
+        check::Verdict::Invalid => WRONG,
+    })
+}
+
+fn purge_urls(args: PurgeArgs) -> anyhow::Result<u8> {
+    let targets = if args.all { PurgeTargets::All } else { PurgeTargets::Urls(args.urls) };
+    told(runtime(1)?.block_on(async {
+        let client = control_client(&args.reach)?;
+        purge::run(&client, &targets, args.reach.json, &mut std::io::stdout()).await
+    }))
+}
+
+fn show_stats(reach: &ReachArgs) -> anyhow::Result<u8> {
+    told(runtime(1)?.block_on(async {
+        let client = control_client(reach)?;
+        stats::run(&client, reach.json, &mut std::io::stdout()).await
+    }))
+}
+
+/// Finds a running larder: by what was given, else by its configuration file, else where it is by default.
+fn control_client(reach: &ReachArgs) -> Result<ControlClient, CommandError> {
+    let source = reach.config.clone().map_or(Source::None, Source::File);
+    let overrides = Overrides {
+        // Without a file there must be an upstream; which one does not matter here.
+        upstream: reach.config.is_none().then(|| "http://127.0.0.1".to_owned()),
+        control: reach.control.clone(),
+        control_token: reach.control_token.clone(),
+        ..Overrides::default()
+    };
+    let settings = config::load(&source, &environment, &overrides)
+        .map_err(|diagnostics| CommandError::Usage(diagnostics.to_string()))?;
+    let control = settings.control.ok_or_else(|| CommandError::Usage("the control API is turned off".to_owned()))?;
+    let token = resolve_token(control.token.clone(), &control.token_file)?;
+    ControlClient::new(&control.address.to_string(), &token)
+}
+
+fn told(outcome: Result<(), CommandError>) -> anyhow::Result<u8> {
+    match outcome {
+        Ok(()) => Ok(0),
+        Err(error) => {
+            writeln!(std::io::stderr(), "larder: {error}")?;
+            Ok(error.exit_code())
+        }
+    }
+}
+
+fn runtime(workers: usize) -> anyhow::Result<tokio::runtime::Runtime> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    if workers > 0 {
+        builder.worker_threads(workers);
+    }
+    builder.enable_all().build().context("cannot start worker threads")
+}

@@ -55,6 +55,7 @@ struct Resolver<'a> {
 impl Resolver<'_> {
     fn settings(&mut self, file: File) -> Settings {
         let listeners = self.listeners(file.listeners);
+        let metrics_assumed = file.metrics.address.is_none();
         let metrics = endpoint(file.metrics.address, defaults::METRICS);
         let control = self.control(file.control);
         self.check_addresses(&listeners, metrics, control.as_ref().map(|control| control.address));
@@ -66,6 +67,7 @@ impl Resolver<'_> {
         Settings {
             listeners,
             metrics,
+            metrics_assumed,
             control,
             upstreams,
             routes,
@@ -131,6 +133,7 @@ impl Resolver<'_> {
 
     fn control(&mut self, control: file::Control) -> Option<Control> {
         Some(Control {
+            assumed: control.address.is_none(),
             address: endpoint(control.address, defaults::CONTROL)?,
             // An empty token is none, so that `${TOKEN:-}` is a way to leave the choice to the environment.
             token: control.token.map(|Written(token)| token.0).filter(|token| !token.is_empty()),

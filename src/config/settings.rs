@@ -20,6 +20,8 @@ pub struct Settings {
     pub listeners: Vec<Listener>,
     /// Where `/metrics`, `/healthz` and `/readyz` are served; `None`: not at all.
     pub metrics: Option<SocketAddr>,
+    /// Whether nobody asked for that address: a second larder on the machine then does without, instead of failing.
+    pub metrics_assumed: bool,
     /// The control API; `None`: not at all.
     pub control: Option<Control>,
     /// Named upstreams, in the file's order. Routes refer to them by index.
@@ -82,6 +84,8 @@ pub struct CertificateFiles {
 pub struct Control {
     /// Where it listens.
     pub address: SocketAddr,
+    /// Whether nobody asked for that address; see [`Settings::metrics_assumed`].
+    pub assumed: bool,
     /// Bearer token from file or environment. `None`: read from `token_file`, which is generated (mode 0600) at
     /// the first start.
     pub token: Option<String>,
@@ -415,6 +419,7 @@ impl std::fmt::Debug for Control {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Control")
             .field("address", &self.address)
+            .field("assumed", &self.assumed)
             .field("token", &self.token.as_ref().map(|_| "***"))
             .field("token_file", &self.token_file)
             .field("allowed_hosts", &self.allowed_hosts)

@@ -104,6 +104,7 @@ impl View {
         let Settings {
             listeners,
             metrics,
+            metrics_assumed: _,
             control,
             upstreams,
             routes,
@@ -171,7 +172,7 @@ impl View {
     }
 
     fn control(&self, control: Option<&Control>) -> Value {
-        let Some(Control { address, token, token_file, allowed_hosts }) = control else {
+        let Some(Control { address, assumed: _, token, token_file, allowed_hosts }) = control else {
             return json!({ "address": "off" });
         };
         json!({

@@ -1,0 +1,328 @@
+//! A running larder: proxy, listeners, control and metrics, put together, reloaded and ended. What `run` and `demo`
+//! start, and what the tests start.
+
+use std::fmt;
+use std::net::{SocketAddr, TcpListener as StdListener};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use axum::Router;
+use parking_lot::Mutex;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use super::operations::AppOperations;
+use crate::clock::Clock;
+use crate::config::settings::{Control, Settings};
+use crate::config::{self, Env, Overrides, Source};
+use crate::control::{self, Operations, api, guard::Guard, metrics_listener, token};
+use crate::proxy::Proxy;
+use crate::proxy::refusal::Refusal;
+use crate::server::{Server, StartError};
+use crate::telemetry::Telemetry;
+use crate::telemetry::log::LogControl;
+use crate::upstream::PoolError;
+
+/// Where the settings come from, at the start and at each reload.
+#[derive(Clone, Debug, Default)]
+pub struct Origin {
+    /// The file, if any.
+    pub source: Source,
+    /// What goes before it.
+    pub overrides: Overrides,
+}
+
+/// A running larder.
+pub struct App {
+    /// The request path.
+    pub proxy: Arc<Proxy>,
+    /// The client side.
+    pub server: Server,
+    pub(super) telemetry: Arc<Telemetry>,
+    pub(super) settings: ArcSwap<Settings>,
+    pub(super) started: Instant,
+    pub(super) draining: AtomicBool,
+    pub(super) reloads: Reloads,
+    origin: Origin,
+    log: Option<LogControl>,
+    metrics: Mutex<Option<SideListener<SocketAddr>>>,
+    control: Mutex<Option<SideListener<Control>>>,
+}
+
+/// What became of reloads.
+#[derive(Debug, Default)]
+pub(super) struct Reloads {
+    pub(super) last_failed: AtomicBool,
+    pub(super) last_success_seconds: AtomicI64,
+    pub(super) succeeded: AtomicU64,
+    pub(super) failed: AtomicU64,
+    /// One at a time.
+    turn: Mutex<()>,
+}
+
+/// The metrics listener or the control API, with what it was opened for.
+struct SideListener<T> {
+    wanted: T,
+    address: SocketAddr,
+    stop: CancellationToken,
+}
+
+/// Why larder cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// An upstream cannot be set up.
+    #[error(transparent)]
+    Upstream(#[from] PoolError),
+    /// A listener for clients cannot be opened.
+    #[error(transparent)]
+    Listener(#[from] StartError),
+    /// The control API or the metrics listener cannot be opened.
+    #[error("{0}")]
+    Side(String),
+    /// The access log cannot be opened.
+    #[error("cannot open the access log: {0}")]
+    AccessLog(std::io::Error),
+}
+
+impl App {
+    /// Starts everything that the settings name. Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// Something cannot be opened or set up; nothing is left running.
+    pub fn start(
+        settings: Settings,
+        origin: Origin,
+        clock: Clock,
+        log: Option<LogControl>,
+    ) -> Result<Arc<App>, AppError> {
+        let settings = Arc::new(settings);
+        let words: Vec<&'static str> = Refusal::ALL.iter().map(|refusal| refusal.word()).collect();
+        let telemetry = Arc::new(Telemetry::new(&settings.access_log, &words).map_err(AppError::AccessLog)?);
+        let proxy = Proxy::new(settings.clone(), clock, telemetry.clone())?;
+        let server = Server::start(proxy.clone(), &settings)?;
+        let app = Arc::new(App {
+            reloads: Reloads {
+                last_success_seconds: AtomicI64::new(proxy.clock.now().as_secs()),
+                ..Reloads::default()
+            },
+            proxy,
+            server,
+            telemetry,
+            settings: ArcSwap::new(settings.clone()),
+            started: Instant::now(),
+            draining: AtomicBool::new(false),
+            origin,
+            log,
+            metrics: Mutex::new(None),
+            control: Mutex::new(None),
+        });
+        app.apply_side_listeners(&settings).map_err(AppError::Side)?;
+        app.announce();
+        Ok(app)
+    }
+
+    /// Where clients connect.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.server.addresses()
+    }
+
+    /// Where metrics are served.
+    pub fn metrics_address(&self) -> Option<SocketAddr> {
+        self.metrics.lock().as_ref().map(|listener| listener.address)
+    }
+
+    /// Where the control API listens.
+    pub fn control_address(&self) -> Option<SocketAddr> {
+        self.control.lock().as_ref().map(|listener| listener.address)
+    }
+
+    /// Reads the configuration again and takes it over. What has changed, a line each.
+    ///
+    /// # Errors
+    /// What is wrong; the old settings stay in force.
+    pub fn reload(self: &Arc<Self>) -> Result<Vec<String>, String> {
+        let _turn = self.reloads.turn.lock();
+        let env: &Env<'_> = &|name| std::env::var(name).ok();
+        let outcome = config::load(&self.origin.source, env, &self.origin.overrides)
+            .map_err(|diagnostics| diagnostics.to_string())
+            .and_then(|settings| self.apply(Arc::new(settings)));
+        match &outcome {
+            Ok(changes) => {
+                self.reloads.last_failed.store(false, Ordering::Relaxed);
+                self.reloads.last_success_seconds.store(self.proxy.clock.now().as_secs(), Ordering::Relaxed);
+                self.reloads.succeeded.fetch_add(1, Ordering::Relaxed);
+                tracing::info!(changes = changes.len(), "configuration reloaded");
+                changes.iter().for_each(|change| tracing::info!("{change}"));
+            }
+            Err(why) => {
+                self.reloads.last_failed.store(true, Ordering::Relaxed);
+                self.reloads.failed.fetch_add(1, Ordering::Relaxed);
+                tracing::error!("configuration not reloaded, the old one stays in force:\n{}", why.trim_end());
+            }
+        }
+        outcome
+    }
+
+    /// Takes over settings: what can fail goes first, so that a failure leaves the old ones whole.
+    fn apply(self: &Arc<Self>, settings: Arc<Settings>) -> Result<Vec<String>, String> {
+        let old = self.settings.load_full();
+        let mut changes = config::changes(&old, &settings);
+        self.telemetry.reconfigure(&settings.access_log).map_err(|error| format!("access log: {error}"))?;
+        self.apply_side_listeners(&settings)?;
+        self.server.reload(&settings).map_err(|error| error.to_string())?;
+        self.proxy.reload(settings.clone()).map_err(|error| error.to_string())?;
+        if old.log_level != settings.log_level
+            && let Some(log) = &self.log
+        {
+            log.set_filter(&settings.log_level).map_err(|error| error.to_string())?;
+        }
+        for (changed, key) in [
+            (old.memory.size != settings.memory.size, "cache.memory"),
+            (old.workers != settings.workers, "server.workers"),
+        ] {
+            if changed {
+                changes.push(format!("{key}: takes effect at the next start"));
+            }
+        }
+        self.settings.store(settings);
+        Ok(changes)
+    }
+
+    /// SIGHUP: the configuration and, after a rotation, the access log's file.
+    pub fn hang_up(self: &Arc<Self>) {
+        self.telemetry.reopen_access_log();
+        // What is wrong has been logged.
+        let _ = self.reload();
+    }
+
+    /// `/readyz` says from now on that requests should go elsewhere.
+    pub fn set_draining(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// After the last request: closes what is left, and writes out the access log.
+    pub fn close(&self, patience: Duration) {
+        for stop in [
+            self.metrics.lock().take().map(|listener| listener.stop),
+            self.control.lock().take().map(|listener| listener.stop),
+        ] {
+            stop.inspect(CancellationToken::cancel);
+        }
+        if !self.telemetry.shutdown(patience) {
+            tracing::warn!("the access log could not be written out in time");
+        }
+    }
+
+    fn apply_side_listeners(self: &Arc<Self>, settings: &Settings) -> Result<(), String> {
+        let operations: Arc<dyn Operations> = Arc::new(AppOperations(self.clone()));
+        let metrics = metrics_listener::router(operations.clone());
+        open(
+            &self.metrics,
+            "metrics",
+            settings.metrics,
+            |address| (*address, settings.metrics_assumed),
+            || Ok(metrics),
+        )?;
+        open(
+            &self.control,
+            "control API",
+            settings.control.clone(),
+            |control| (control.address, control.assumed),
+            || {
+                let control = settings.control.as_ref().ok_or("no control API is configured")?;
+                let token = token::resolve(control).map_err(|error| error.to_string())?;
+                let guard = Guard::new(token, control.allowed_hosts.clone(), &self.telemetry.metrics);
+                Ok(api::router(operations.clone(), guard))
+            },
+        )
+    }
+
+    fn announce(&self) {
+        for address in self.addresses() {
+            tracing::info!("listening on {address}");
+        }
+        if let Some(address) = self.metrics_address() {
+            tracing::info!("metrics on http://{address}/metrics");
+        }
+        if let (Some(address), Some(control)) = (self.control_address(), &self.settings.load().control) {
+            match control.token {
+                Some(_) => tracing::info!("control API on http://{address}/v1"),
+                None => tracing::info!("control API on http://{address}/v1, token in {}", control.token_file.display()),
+            }
+        }
+    }
+}
+
+/// Opens, moves or closes a side listener, so that it is as wanted. One that nobody asked for is done without where
+/// it cannot be had.
+fn open<T: Clone + PartialEq + Send + 'static>(
+    slot: &Mutex<Option<SideListener<T>>>,
+    purpose: &'static str,
+    wanted: Option<T>,
+    at: impl Fn(&T) -> (SocketAddr, bool),
+    router: impl FnOnce() -> Result<Router, String>,
+) -> Result<(), String> {
+    let mut slot = slot.lock();
+    if slot.as_ref().map(|listener| &listener.wanted) == wanted.as_ref() {
+        return Ok(());
+    }
+    let Some(wanted) = wanted else {
+        slot.take().inspect(|old| old.stop.cancel());
+        return Ok(());
+    };
+    let (address, assumed) = at(&wanted);
+    let same_socket = slot.as_ref().is_some_and(|old| at(&old.wanted).0 == address && address.port() != 0);
+    if same_socket {
+        // The old one has to let go of the address first.
+        slot.take().inspect(|old| old.stop.cancel());
+    }
+    let opened = router().and_then(|router| Ok((bind(purpose, address, same_socket)?, router)));
+    match opened {
+        Ok(((listener, address), router)) => {
+            let stop = CancellationToken::new();
+            tokio::spawn(control::server::serve(listener, router, stop.clone()));
+            slot.replace(SideListener { wanted, address, stop }).inspect(|old| old.stop.cancel());
+            Ok(())
+        }
+        Err(why) if assumed => {
+            tracing::warn!("going on without the {purpose}: {why}");
+            Ok(())
+        }
+        Err(why) => Err(why),
+    }
+}
+
+/// How often an address that is being let go of is tried again, 10 ms apart.
+const REBIND_TRIES: u32 = 200;
+
+fn bind(purpose: &str, address: SocketAddr, again: bool) -> Result<(TcpListener, SocketAddr), String> {
+    let mut tries = if again { REBIND_TRIES } else { 1 };
+    let listener = loop {
+        tries -= 1;
+        match StdListener::bind(address) {
+            Err(error) if error.kind() == std::io::ErrorKind::AddrInUse && tries > 0 => {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            other => break other,
+        }
+    };
+    let listener = listener.and_then(|listener| {
+        listener.set_nonblocking(true)?;
+        let bound = listener.local_addr()?;
+        Ok((TcpListener::from_std(listener)?, bound))
+    });
+    listener.map_err(|error| match error.kind() {
+        std::io::ErrorKind::AddrInUse => {
+            format!("cannot listen on {address} for the {purpose}: the port is in use by another process")
+        }
+        _ => format!("cannot listen on {address} for the {purpose}: {error}"),
+    })
+}
+
+impl fmt::Debug for App {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("App").field("server", &self.server).finish_non_exhaustive()
+    }
+}

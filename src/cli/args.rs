@@ -1,0 +1,156 @@
+//! What can be typed, and what it means.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
+
+use crate::config::Overrides;
+
+/// A caching reverse proxy to put in front of an app that may not be changed.
+#[derive(Debug, Parser)]
+#[command(
+    name = "larder",
+    version,
+    after_help = "Exit codes: 0 done; 1 something failed while running or could not be started; \
+                  2 the command line or the configuration is wrong.\n\n\
+                  Every option can be given as the environment variable shown beside it. \
+                  Options given beside a file go before the file."
+)]
+pub struct Arguments {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the proxy
+    ///
+    /// With --upstream alone it needs no file: the defaults are safe for an app that knows nothing of caches.
+    Run(RunArgs),
+    /// Say whether a configuration is valid, and if not, all that is wrong with it
+    Check(CheckArgs),
+    /// Show what larder does: a sample app, the proxy in front of it, and five commands to try
+    Demo(DemoArgs),
+    /// Remove stored responses from a running larder
+    Purge(PurgeArgs),
+    /// Show figures of a running larder
+    Stats(StatsArgs),
+    /// Write a completion script for a shell to standard output
+    Completions {
+        /// For which shell
+        shell: Shell,
+    },
+}
+
+/// Options that also stand in the configuration file.
+#[derive(Debug, Default, Args)]
+pub struct SettingArgs {
+    /// Configuration file
+    #[arg(long, short, env = "LARDER_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// The app: all requests go there that the file sends nowhere else, e.g. http://127.0.0.1:3000
+    #[arg(long, env = "LARDER_UPSTREAM", value_name = "URL")]
+    pub upstream: Option<String>,
+    /// Where clients connect; may be repeated [default: 127.0.0.1:8080]
+    #[arg(long, env = "LARDER_LISTEN", value_name = "ADDR:PORT", value_delimiter = ',')]
+    pub listen: Vec<SocketAddr>,
+    /// Where Prometheus scrapes /metrics, or `off` [default: 127.0.0.1:9145]
+    #[arg(long, env = "LARDER_METRICS", value_name = "ADDR:PORT")]
+    pub metrics: Option<String>,
+    /// Where the control API listens, or `off` [default: 127.0.0.1:9146]
+    #[arg(long, env = "LARDER_CONTROL", value_name = "ADDR:PORT")]
+    pub control: Option<String>,
+    /// Memory for stored responses: a size such as 512MiB, or a percentage [default: 25%]
+    #[arg(long, env = "LARDER_MEMORY", value_name = "SIZE")]
+    pub memory: Option<String>,
+    /// Bearer token of the control API [default: generated at the first start]
+    #[arg(long, env = "LARDER_CONTROL_TOKEN", value_name = "TOKEN", hide_env_values = true)]
+    pub control_token: Option<String>,
+}
+
+/// Options of `larder run`.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// What also stands in the file.
+    #[command(flatten)]
+    pub settings: SettingArgs,
+    /// Write the diagnostic log as JSON lines
+    #[arg(long, env = "LARDER_LOG_JSON")]
+    pub log_json: bool,
+}
+
+/// Options of `larder check`.
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    /// What also stands in the file.
+    #[command(flatten)]
+    pub settings: SettingArgs,
+    /// Write the JSON Schema of the file instead, for editors
+    #[arg(long)]
+    pub schema: bool,
+}
+
+/// Options of `larder demo`.
+#[derive(Debug, Args)]
+pub struct DemoArgs {
+    /// Where clients connect
+    #[arg(long, default_value = "127.0.0.1:8080", value_name = "ADDR:PORT")]
+    pub listen: SocketAddr,
+}
+
+/// How to reach a running larder.
+#[derive(Debug, Args)]
+pub struct ReachArgs {
+    /// Configuration file of the running larder: its control address and token are taken from there
+    #[arg(long, short, env = "LARDER_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Its control API [default: 127.0.0.1:9146]
+    #[arg(long, env = "LARDER_CONTROL", value_name = "ADDR:PORT")]
+    pub control: Option<String>,
+    /// Its bearer token [default: read from the token file]
+    #[arg(long, env = "LARDER_CONTROL_TOKEN", value_name = "TOKEN", hide_env_values = true)]
+    pub control_token: Option<String>,
+    /// Answer in JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Options of `larder purge`.
+#[derive(Debug, Args)]
+pub struct PurgeArgs {
+    /// URLs as clients ask for them; all variants of each go
+    #[arg(value_name = "URL", required_unless_present = "all", conflicts_with = "all")]
+    pub urls: Vec<String>,
+    /// Everything
+    #[arg(long)]
+    pub all: bool,
+    /// How to reach it.
+    #[command(flatten)]
+    pub reach: ReachArgs,
+}
+
+/// Options of `larder stats`.
+#[derive(Debug, Args)]
+pub struct StatsArgs {
+    /// How to reach it.
+    #[command(flatten)]
+    pub reach: ReachArgs,
+}
+
+impl SettingArgs {
+    /// What goes before the file.
+    pub fn overrides(&self) -> Overrides {
+        Overrides {
+            upstream: self.upstream.clone(),
+            listen: self.listen.clone(),
+            metrics: self.metrics.clone(),
+            control: self.control.clone(),
+            control_token: self.control_token.clone(),
+            memory: self.memory.clone(),
+        }
+    }
+}

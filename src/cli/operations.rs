@@ -1,0 +1,131 @@
+//! What the control API asks of a running larder, and the figures that it and the metrics show.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use http::Uri;
+use serde_json::{Map, Value};
+
+use super::app::App;
+use crate::cache::key::TargetUri;
+use crate::config;
+use crate::control::{Operations, Stats};
+use crate::proxy::admit::normalised_authority;
+use crate::telemetry::figures::{CacheFigures, ConnectionFigures, ReloadFigures, Snapshot, UpstreamFigures};
+
+/// A running larder as the control API sees it.
+pub(super) struct AppOperations(pub(super) Arc<App>);
+
+impl Operations for AppOperations {
+    fn purge_url(&self, url: &str) -> Result<u64, String> {
+        let uri: Uri = url.parse().map_err(|error| format!("{url}: {error}"))?;
+        let scheme = match uri.scheme_str() {
+            Some(scheme @ ("http" | "https")) => scheme,
+            _ => return Err(format!("{url}: an absolute http or https URL is needed, as clients ask for it")),
+        };
+        let authority = uri.authority().map_or("", |authority| authority.as_str());
+        let authority =
+            normalised_authority(authority, scheme).ok_or_else(|| format!("{url}: {authority:?} is no host"))?;
+        let target = TargetUri { scheme, authority: &authority, path: uri.path(), query: uri.query() };
+        let keys = self.0.proxy.site().keys_of(&target);
+        Ok(keys.iter().map(|key| self.0.proxy.cache.purge(key)).sum())
+    }
+
+    fn purge_all(&self) -> u64 {
+        self.0.proxy.cache.purge_all()
+    }
+
+    fn stats(&self) -> Stats {
+        Stats {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            uptime_seconds: self.0.started.elapsed().as_secs(),
+            requests: self.0.telemetry.metrics.requests_by_outcome(),
+            figures: self.snapshot(),
+        }
+    }
+
+    fn config(&self) -> Map<String, Value> {
+        match config::masked(&self.0.settings.load()) {
+            Value::Object(settings) => settings,
+            other => Map::from_iter([("settings".to_owned(), other)]),
+        }
+    }
+
+    fn reload(&self) -> Result<Vec<String>, String> {
+        self.0.reload()
+    }
+
+    fn metrics_text(&self) -> String {
+        self.0.telemetry.metrics.render(&self.snapshot())
+    }
+
+    fn ready(&self) -> Result<(), String> {
+        if self.0.draining.load(Relaxed) { Err("draining".to_owned()) } else { Ok(()) }
+    }
+}
+
+impl AppOperations {
+    fn snapshot(&self) -> Snapshot {
+        Snapshot {
+            cache: self.cache(),
+            upstreams: self.upstreams(),
+            connections: self.connections(),
+            reload: self.reloads(),
+        }
+    }
+
+    fn cache(&self) -> CacheFigures {
+        let cache = &self.0.proxy.cache;
+        cache.memory.settle();
+        CacheFigures {
+            bytes: cache.memory.bytes() + cache.memory.filling(),
+            entries: cache.memory.entries(),
+            budget_bytes: cache.memory.size(),
+            evictions: cache.memory.evictions(),
+            purged: cache.purged(),
+            fills_in_progress: cache.flights.under_way(),
+            collapsed: cache.flights.collapsed(),
+        }
+    }
+
+    fn upstreams(&self) -> Vec<UpstreamFigures> {
+        let pools = self.0.proxy.site().pools();
+        let figures = pools.iter().flat_map(|pool| {
+            let name = pool.settings().name.clone();
+            pool.stats().servers.into_iter().map(move |server| UpstreamFigures {
+                upstream: name.clone(),
+                active: server.open.saturating_sub(server.idle) as u64,
+                idle: server.idle as u64,
+                connects: server.connects,
+                errors: server.errors.iter().map(|(kind, count)| (kind.word(), *count)).collect(),
+                server: server.server,
+            })
+        });
+        figures.collect()
+    }
+
+    fn connections(&self) -> ConnectionFigures {
+        let counters = self.0.server.counters();
+        ConnectionFigures {
+            open: counters.open.load(Relaxed),
+            total: counters.connections.load(Relaxed),
+            accept_errors: counters.accept_errors.load(Relaxed),
+            tls_errors: counters.tls_errors.load(Relaxed),
+            timeouts: [&counters.header_timeouts, &counters.body_timeouts, &counters.send_timeouts]
+                .iter()
+                .map(|count| count.load(Relaxed))
+                .sum(),
+            refused: counters.refused().map(|(refusal, count)| (refusal.word(), count)).collect(),
+        }
+    }
+
+    fn reloads(&self) -> ReloadFigures {
+        let reloads = &self.0.reloads;
+        ReloadFigures {
+            last_successful: !reloads.last_failed.load(Relaxed),
+            last_success_seconds: reloads.last_success_seconds.load(Relaxed),
+            succeeded: reloads.succeeded.load(Relaxed),
+            failed: reloads.failed.load(Relaxed),
+        }
+    }
+}
