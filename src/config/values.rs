@@ -13,8 +13,11 @@ use tracing_subscriber::EnvFilter;
 use super::scalar::{Deadline, Invalid, Memory, Scalar, Size, Span};
 use super::settings::{HostPattern, LogTarget, PathPattern, UpstreamHost, UpstreamServer, ValuePattern};
 
+/// Tells whether a text is a value of some kind.
+type Check = fn(&str) -> Result<(), Invalid>;
+
 /// The check of a kind of value, by its name in the schema.
-pub(super) fn check_of(format: &str) -> Option<fn(&str) -> Result<(), Invalid>> {
+pub(super) fn check_of(format: &str) -> Option<Check> {
     fn check<T: Scalar>(text: &str) -> Result<(), Invalid> {
         T::parse(text).map(drop)
     }
@@ -413,8 +416,8 @@ impl Scalar for LogFilter {
     const WHAT: &'static str = "a log level";
 
     fn parse(text: &str) -> Result<Self, Invalid> {
-        EnvFilter::builder().parse(text).map(|_| LogFilter(text.to_owned())).map_err(|error| {
-            Invalid::new(format!("`{text}` is no log level: {error}"))
+        EnvFilter::builder().parse(text).map(|_| LogFilter(text.to_owned())).map_err(|_| {
+            Invalid::new(format!("`{text}` is no log level"))
                 .help("write `error`, `warn`, `info`, `debug` or `trace`, or e.g. `info,larder::cache=debug`")
         })
     }
