@@ -162,3 +162,35 @@ fn pattern_of(schema: &Value, format: &str) -> Option<String> {
         _ => None,
     }
 }
+
+#[test]
+fn documentation_shows_valid_files_and_every_key() {
+    const DOCS: &str = include_str!("../../../docs/CONFIGURATION.md");
+    let mut blocks = 0;
+    for block in DOCS.split("```toml\n").skip(1) {
+        let text = block.split("```").next().unwrap();
+        let text = if text.contains("[upstreams.") { text.to_owned() } else { format!("{APP}{text}") };
+        valid(&text);
+        blocks += 1;
+    }
+    assert!(blocks > 10, "{blocks}");
+    let (_, reference) = DOCS.split_once("## Reference").unwrap();
+    fn keys(schema: &Value, found: &mut Vec<String>) {
+        match schema {
+            Value::Object(object) => {
+                found.extend(
+                    object.get("properties").and_then(Value::as_object).into_iter().flat_map(|it| it.keys().cloned()),
+                );
+                object.values().for_each(|inner| keys(inner, found));
+            }
+            Value::Array(items) => items.iter().for_each(|inner| keys(inner, found)),
+            _ => {}
+        }
+    }
+    let mut found = Vec::new();
+    keys(&schema(), &mut found);
+    for key in found {
+        let mentioned = [format!("`{key}`"), format!("`[{key}]`"), format!("`[[{key}]]`"), format!("`[{key}.NAME]`")];
+        assert!(mentioned.iter().any(|form| reference.contains(form)), "{key}");
+    }
+}
