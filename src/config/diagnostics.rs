@@ -140,7 +140,7 @@ impl fmt::Display for Diagnostic {
 
 /// The one of `known` that `written` most likely meant; `None` when nothing is near.
 pub(super) fn nearest<'a>(written: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let near = (written.chars().count() / 3).max(1) + 1;
+    let near = (written.chars().count() / 3).max(1);
     known
         .into_iter()
         .map(|name| (damerau_levenshtein(&written.to_lowercase(), name), name))

@@ -3,18 +3,22 @@
 //! Nothing is required as far as these types go: what the file must have is in the schema (`required`), which the
 //! check reads, so that one missing key does not keep the rest from being looked at.
 
-use std::borrow::Cow;
-use std::fmt;
-use std::marker::PhantomData;
+mod rules;
+mod shapes;
+
 use std::net::SocketAddr;
 
-use http::{HeaderName, HeaderValue, Method, StatusCode};
+use http::{HeaderName, HeaderValue, Method};
 use ipnet::IpNet;
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use schemars::JsonSchema;
 use serde::Deserialize;
-use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 
-use super::scalar::{Deadline, Memory, Scalar, Size, Span, Written};
+pub(super) use rules::{
+    CachedMethod, CookieRule, Cookies, Key, Query, QueryRule, RequestDirectives, Rules, SetCookie, UpstreamSays,
+};
+pub(super) use shapes::{OneOrMany, Ordered};
+
+use super::scalar::{Deadline, Memory, Size, Span, Written};
 use super::settings::{HostPattern, LogTarget, PathPattern, UpstreamHost, UpstreamServer, ValuePattern};
 use super::values::{EditedField, Endpoint, Extension, LogFilter, MediaType, Name, ParameterName, Secret};
 
@@ -239,163 +243,6 @@ pub(super) struct Cache {
     pub(super) rules: Rules,
 }
 
-/// Cache rules.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct Rules {
-    /// Whether responses are cached at all. Default: true.
-    pub(super) enabled: Option<bool>,
-    /// How long responses are fresh; `upstream` says when this applies. Default: the upstream decides.
-    pub(super) ttl: Option<Written<Span>>,
-    /// `honour`: `ttl` only fills in where the upstream states no freshness. `override`: it always applies, even
-    /// against no-store and private. Default: honour.
-    pub(super) upstream: Option<UpstreamSays>,
-    /// Nothing is fresh for longer than this, whoever said so. Default: no bound.
-    pub(super) ttl_max: Option<Written<Span>>,
-    /// How long responses of a status are fresh when they state nothing, e.g. `{ "404" = "10s" }`. Default: none.
-    pub(super) status_ttl: Option<Ordered<StatusCode, Written<Span>>>,
-    /// Share of the time since Last-Modified taken as freshness, in percent; 0 turns that off. Default: 10.
-    #[schemars(range(min = 0, max = 100))]
-    pub(super) heuristic_percent: Option<u8>,
-    /// Longest freshness taken from Last-Modified. Default: 1d.
-    pub(super) heuristic_max: Option<Written<Span>>,
-    /// Requests with cookies. `protect`: shared only when the response is public, has s-maxage or is a static file;
-    /// `ignore`: cookies do not matter; `bypass`: never cached; names: only these cookies bypass. Default: protect.
-    pub(super) cookies: Option<Cookies>,
-    /// Responses with Set-Cookie. `never`: not stored; `strip`: stored without it; `store`: stored with it.
-    /// Default: never.
-    pub(super) set_cookie: Option<SetCookie>,
-    /// Cache-Control of requests. `trusted`: only trusted clients may force a fetch; `honour`: everybody may;
-    /// `ignore`: nobody. Default: trusted.
-    pub(super) request_directives: Option<RequestDirectives>,
-    /// How long a stale response is served while it is fetched anew, unless it says itself. Default: 0.
-    pub(super) stale_while_revalidate: Option<Written<Span>>,
-    /// How long a stale response stands in for an error, unless it says itself. Default: 0.
-    pub(super) stale_if_error: Option<Written<Span>>,
-    /// Bound of both, whoever said so. Default: 7d.
-    pub(super) stale_max: Option<Written<Span>>,
-    /// Largest body that is stored. Default: 64MiB.
-    pub(super) max_object: Option<Written<Size>>,
-    /// Most variants (by Vary) kept of one URL. Default: 32.
-    #[schemars(range(min = 1))]
-    pub(super) max_variants: Option<usize>,
-    /// Methods that are cached. Default: GET and HEAD.
-    #[schemars(length(min = 1))]
-    pub(super) methods: Option<Vec<CachedMethod>>,
-    /// What tells one stored response from another, beside scheme, host and path.
-    pub(super) key: Key,
-}
-
-/// What the upstream's word counts beside `ttl`.
-#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum UpstreamSays {
-    /// `ttl` only fills in where the upstream states no freshness.
-    Honour,
-    /// `ttl` always applies.
-    Override,
-}
-
-/// What becomes of responses with Set-Cookie.
-#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum SetCookie {
-    /// Not stored.
-    Never,
-    /// Stored without their cookies, which no client gets.
-    Strip,
-    /// Stored as received.
-    Store,
-}
-
-/// Whose Cache-Control in requests is obeyed.
-#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum RequestDirectives {
-    /// That of trusted clients; of others only what forces no fetch.
-    Trusted,
-    /// Everybody's.
-    Honour,
-    /// Nobody's.
-    Ignore,
-}
-
-/// A method that can be cached.
-#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
-#[serde(rename_all = "UPPERCASE")]
-pub(super) enum CachedMethod {
-    /// GET
-    Get,
-    /// HEAD
-    Head,
-}
-
-/// How requests with cookies are treated.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(untagged)]
-pub(super) enum Cookies {
-    /// One of the general rules.
-    Rule(CookieRule),
-    /// Only these cookies bypass the cache.
-    Names(Vec<String>),
-}
-
-/// A general rule for requests with cookies.
-#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum CookieRule {
-    /// Shared only when the response is public, has s-maxage or is a static file.
-    Protect,
-    /// Cookies do not matter.
-    Ignore,
-    /// Never cached.
-    Bypass,
-}
-
-/// What tells one stored response from another.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct Key {
-    /// Query parameters that count: `all`, `none`, `{ only = [...] }` or `{ except = [...] }`. Default: all.
-    pub(super) query: Option<Query>,
-    /// Whether parameters are sorted, so that their order does not matter. Default: false.
-    pub(super) sort_query: Option<bool>,
-    /// Request fields whose values count. Default: none.
-    pub(super) headers: Option<Vec<Written<HeaderName>>>,
-    /// Cookies whose values count. Default: none.
-    pub(super) cookies: Option<Vec<String>>,
-}
-
-/// Query parameters that count.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(untagged)]
-pub(super) enum Query {
-    /// All or none.
-    Rule(QueryRule),
-    /// Some, by name.
-    Names(QueryNames),
-}
-
-/// All query parameters, or none.
-#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum QueryRule {
-    /// All of them.
-    All,
-    /// None: the query is ignored.
-    None,
-}
-
-/// Query parameters by name; one of the two. A name may end in `*`.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct QueryNames {
-    /// Only these count.
-    pub(super) only: Option<Vec<String>>,
-    /// All but these count.
-    pub(super) except: Option<Vec<String>>,
-}
-
 /// A class of files that deserve long freshness.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -550,94 +397,4 @@ pub(super) enum LogFormat {
 pub(super) struct Log {
     /// `error`, `warn`, `info`, `debug`, `trace`, or a filter such as `info,larder::cache=debug`. Default: info.
     pub(super) level: Option<Written<LogFilter>>,
-}
-
-/// A table with free keys, in the file's order.
-#[derive(Clone, Debug)]
-pub(super) struct Ordered<K, V>(pub(super) Vec<(K, V)>);
-
-impl<K, V> Default for Ordered<K, V> {
-    fn default() -> Self {
-        Ordered(Vec::new())
-    }
-}
-
-impl<'de, K: Scalar, V: Deserialize<'de>> Deserialize<'de> for Ordered<K, V> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Reader<K, V>(PhantomData<(K, V)>);
-        impl<'de, K: Scalar, V: Deserialize<'de>> Visitor<'de> for Reader<K, V> {
-            type Value = Vec<(K, V)>;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a table")
-            }
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut entries = Vec::new();
-                while let Some((Written(key), value)) = map.next_entry()? {
-                    entries.push((key, value));
-                }
-                Ok(entries)
-            }
-        }
-        deserializer.deserialize_map(Reader(PhantomData)).map(Ordered)
-    }
-}
-
-impl<K: Scalar, V: JsonSchema> JsonSchema for Ordered<K, V> {
-    fn schema_name() -> Cow<'static, str> {
-        format!("{}_to_{}", K::FORMAT, V::schema_name()).into()
-    }
-
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        json_schema!({
-            "type": "object",
-            "propertyNames": Written::<K>::json_schema(generator),
-            "additionalProperties": generator.subschema_for::<V>(),
-        })
-    }
-}
-
-/// A value or a list of such.
-#[derive(Clone, Debug)]
-pub(super) struct OneOrMany<T>(pub(super) Vec<T>);
-
-impl<'de, T: Scalar> Deserialize<'de> for OneOrMany<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Reader<T>(PhantomData<T>);
-        impl<'de, T: Scalar> Visitor<'de> for Reader<T> {
-            type Value = Vec<T>;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, "{} or a list of such", T::WHAT)
-            }
-            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Vec<T>, E> {
-                T::parse(text).map(|value| vec![value]).map_err(|invalid| E::custom(invalid.message))
-            }
-            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Vec<T>, A::Error> {
-                let mut values = Vec::new();
-                while let Some(Written(value)) = items.next_element()? {
-                    values.push(value);
-                }
-                Ok(values)
-            }
-        }
-        deserializer.deserialize_any(Reader(PhantomData)).map(OneOrMany)
-    }
-}
-
-impl<T: Scalar> JsonSchema for OneOrMany<T> {
-    fn schema_name() -> Cow<'static, str> {
-        format!("one_or_many_{}", T::FORMAT).into()
-    }
-
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        let one = Written::<T>::json_schema(generator);
-        json_schema!({ "anyOf": [one, { "type": "array", "items": one, "minItems": 1 }] })
-    }
 }

@@ -103,8 +103,14 @@ fn read(
         }
     };
     overrides.apply(&mut file, findings);
-    let surroundings =
-        Surroundings { base, state: state_directory(env), memory, overrides, sound: findings.is_empty() };
+    let surroundings = Surroundings {
+        base,
+        state: state_directory(env),
+        memory,
+        overrides,
+        document: &document,
+        sound: findings.is_empty(),
+    };
     let (settings, problems) = resolve(file, &surroundings);
     findings.extend(problems.into_iter().map(|problem| place(problem, &document)));
     Some(settings)

@@ -17,6 +17,7 @@ use super::settings::{
     Listener, ListenerTls, LogFormat, LogTarget, MemoryTier, Settings, StaticClass, Upstream, UpstreamProtocol,
     UpstreamTimeouts,
 };
+use super::tree::Node;
 use super::values::{Endpoint, Name};
 
 /// What the settings depend on beside the file.
@@ -29,7 +30,9 @@ pub(super) struct Surroundings<'a> {
     pub(super) memory: u64,
     /// What the command line said; it is in the file already, but has no place there.
     pub(super) overrides: &'a Overrides,
-    /// Nothing wrong was found in the document, so that what is missing is truly missing.
+    /// The document, which tells what is missing from what was written wrongly and is reported already.
+    pub(super) document: &'a Node,
+    /// Nothing wrong was found in the document.
     pub(super) sound: bool,
 }
 
@@ -54,11 +57,16 @@ struct Resolver<'a> {
 
 impl Resolver<'_> {
     fn settings(&mut self, file: File) -> Settings {
+        let mut addresses = self.listener_addresses(&file.listeners);
         let listeners = self.listeners(file.listeners);
         let metrics_assumed = file.metrics.address.is_none();
         let metrics = endpoint(file.metrics.address, defaults::METRICS);
         let control = self.control(file.control);
-        self.check_addresses(&listeners, metrics, control.as_ref().map(|control| control.address));
+        let overrides = self.surroundings.overrides;
+        addresses.extend(metrics.map(|it| (it, place("metrics.address", overrides.metrics.is_some()))));
+        addresses
+            .extend(control.as_ref().map(|it| (it.address, place("control.address", overrides.control.is_some()))));
+        self.check_addresses(&addresses);
         let upstreams = self.upstreams(file.upstreams);
         let compression = compression(&file.compression);
         let compression = (compression, file.compression.enabled.unwrap_or(true));
@@ -145,18 +153,22 @@ impl Resolver<'_> {
         })
     }
 
-    fn check_addresses(&mut self, listeners: &[Listener], metrics: Option<SocketAddr>, control: Option<SocketAddr>) {
-        let overrides = self.surroundings.overrides;
-        let place = |path: String, overridden: bool| if overridden { String::new() } else { path };
-        let mut used: Vec<(SocketAddr, String)> = Vec::new();
-        for (index, listener) in listeners.iter().enumerate() {
-            let path = format!("listeners[{index}].address");
-            used.push((listener.address, place(path, !overrides.listen.is_empty())));
+    /// Addresses with their places. Listeners whose address is faulty keep their index.
+    fn listener_addresses(&self, listeners: &[file::Listener]) -> Vec<(SocketAddr, String)> {
+        if listeners.is_empty() {
+            return vec![(defaults::LISTEN, String::new())];
         }
-        used.extend(metrics.map(|it| (it, place("metrics.address".to_owned(), overrides.metrics.is_some()))));
-        used.extend(control.map(|it| (it, place("control.address".to_owned(), overrides.control.is_some()))));
-        for (index, (address, path)) in used.iter().enumerate() {
-            if address.port() != 0 && used[..index].iter().any(|(other, _)| other == address) {
+        let overridden = !self.surroundings.overrides.listen.is_empty();
+        let addressed = |(index, listener): (usize, &file::Listener)| {
+            let Written(address) = listener.address.as_ref()?;
+            Some((*address, place(&format!("listeners[{index}].address"), overridden)))
+        };
+        listeners.iter().enumerate().filter_map(addressed).collect()
+    }
+
+    fn check_addresses(&mut self, addresses: &[(SocketAddr, String)]) {
+        for (index, (address, path)) in addresses.iter().enumerate() {
+            if address.port() != 0 && addresses[..index].iter().any(|(other, _)| other == address) {
                 self.problem(path.clone(), format!("address {address} is used twice"), None);
             }
         }
@@ -212,15 +224,18 @@ impl Resolver<'_> {
     }
 
     fn own_class(&mut self, name: &str, class: file::StaticFiles) -> Option<StaticClass> {
+        let path = format!("static_files.{name}");
         let missing = [
             ("extensions", class.extensions.is_none()),
             ("types", class.types.is_none()),
             ("max_age", class.max_age.is_none()),
         ];
-        let missing: Vec<_> =
-            missing.iter().filter(|(_, missing)| *missing).map(|(key, _)| format!("`{key}`")).collect();
+        let missing: Vec<_> = missing.iter().filter(|(_, missing)| *missing).map(|(key, _)| *key).collect();
         if !missing.is_empty() {
-            if !self.surroundings.sound {
+            let document = self.surroundings.document;
+            let unwritten: Vec<_> =
+                missing.into_iter().filter(|key| !document.mentions(&format!("{path}.{key}"))).collect();
+            if unwritten.is_empty() {
                 return None;
             }
             let names: Vec<String> = defaults::static_classes().into_iter().map(|class| class.name).collect();
@@ -228,8 +243,8 @@ impl Resolver<'_> {
                 Some(near) => format!("did you mean the built-in class `{near}`?"),
                 None => format!("only the built-in classes have defaults: {}", names.join(", ")),
             };
-            let message = format!("the new class `{name}` needs {}", missing.join(", "));
-            self.problem(format!("static_files.{name}"), message, Some(help));
+            let message = format!("the new class `{name}` lacks `{}`", unwritten.join("`, `"));
+            self.problem(path, message, Some(help));
             return None;
         }
         let mut resolved = StaticClass {
@@ -247,7 +262,7 @@ impl Resolver<'_> {
     fn memory(&mut self, cache: &file::Cache) -> MemoryTier {
         let size = match cache.memory.as_ref().map_or(defaults::MEMORY, |Written(memory)| *memory) {
             Memory::Bytes(bytes) => bytes,
-            Memory::Percent(percent) => self.surroundings.memory / 100 * u64::from(percent),
+            Memory::Percent(percent) => self.surroundings.memory.saturating_mul(percent.into()) / 100,
         };
         if size > self.surroundings.memory {
             let path = if self.surroundings.overrides.memory.is_some() { "" } else { "cache.memory" };
@@ -270,32 +285,36 @@ impl Resolver<'_> {
         let size = |written: &Option<Written<Size>>, usual: usize| {
             written.as_ref().map_or(usual, |Written(Size(bytes))| usize::try_from(*bytes).unwrap_or(usize::MAX))
         };
+        let head = size(&limits.head, usual.head);
+        // A head that was made smaller takes the defaults of its parts with it.
         let resolved = Limits {
-            head: size(&limits.head, usual.head),
-            field: size(&limits.field, usual.field),
+            head,
+            field: size(&limits.field, usual.field.min(head)),
+            uri: size(&limits.uri, usual.uri.min(head)),
             fields: limits.fields.unwrap_or(usual.fields),
-            uri: size(&limits.uri, usual.uri),
             connections: limits.connections.unwrap_or(usual.connections),
             http2_streams: limits.http2_streams.unwrap_or(usual.http2_streams),
             ranges: limits.ranges.unwrap_or(usual.ranges),
         };
         for (key, bytes) in [("head", resolved.head), ("field", resolved.field), ("uri", resolved.uri)] {
-            let path = format!("limits.{key}");
-            if bytes < 256 {
-                self.problem(path, format!("a limit of {bytes} bytes would refuse everything"), None);
-            } else if bytes > resolved.head {
-                let help = "raise `head` with it, or lower this".to_owned();
-                self.problem(
-                    path,
-                    format!("`{key}` is more than the {} of `head`", size_text(resolved.head as u64)),
-                    Some(help),
-                );
-            } else if bytes > 16 << 20 {
-                self.problem(path, format!("{} is too large, the most is 16MiB", size_text(bytes as u64)), None);
-            }
+            let (written, most) =
+                (self.surroundings.document.mentions(&format!("limits.{key}")), size_text(head as u64));
+            let message = match bytes {
+                _ if !written => continue,
+                ..256 => format!("a limit of {bytes} bytes would refuse everything"),
+                _ if bytes > 16 << 20 => format!("{} is too large, the most is 16MiB", size_text(bytes as u64)),
+                _ if bytes > head => format!("`{key}` is more than the {most} of `head`"),
+                _ => continue,
+            };
+            self.problem(format!("limits.{key}"), message, None);
         }
         resolved
     }
+}
+
+/// What the command line says has no place in the file.
+fn place(path: &str, overridden: bool) -> String {
+    if overridden { String::new() } else { path.to_owned() }
 }
 
 fn patch_class(class: &mut StaticClass, written: file::StaticFiles) {

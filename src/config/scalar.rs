@@ -122,7 +122,7 @@ fn parse_duration(text: &str) -> Result<Duration, Invalid> {
         return Err(Invalid::new(format!("`{text}` lacks a unit")).help(format!("`{text}s` is that many seconds")));
     }
     let span = humantime::parse_duration(text.trim())
-        .map_err(|error| Invalid::new(format!("`{text}` is no duration: {error}")).help(help))?;
+        .map_err(|_| Invalid::new(format!("`{text}` is no duration")).help(help))?;
     if span > LONGEST {
         return Err(Invalid::new(format!("`{text}` is longer than 100 years")));
     }
@@ -202,7 +202,7 @@ pub(super) fn duration_text(span: Duration) -> String {
     // Days are the largest unit: humantime's months and years are averages that nobody means.
     if span.subsec_nanos() == 0 && seconds != 0 {
         for (unit, name) in [(86_400, "d"), (3_600, "h"), (60, "m"), (1, "s")] {
-            if seconds % unit == 0 {
+            if seconds.is_multiple_of(unit) {
                 return format!("{}{name}", seconds / unit);
             }
         }

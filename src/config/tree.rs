@@ -57,10 +57,19 @@ pub(super) fn parse(source: &str, findings: &mut Vec<Finding>) -> Option<Node> {
         let span = table.span();
         return Some(Node { span, value: from_table(table.into_inner(), findings), faulty: false });
     }
-    findings.extend(errors.into_iter().map(|error| match error.span() {
-        Some(span) => Finding::at(span, error.message()),
-        None => Finding::nowhere(error.message()),
-    }));
+    // What follows an error in its line is mostly of its making.
+    let line = |span: &Range<usize>| source[..span.start.min(source.len())].matches('\n').count();
+    let mut lines = Vec::new();
+    for error in errors {
+        match error.span() {
+            Some(span) if lines.contains(&line(&span)) => {}
+            Some(span) => {
+                lines.push(line(&span));
+                findings.push(Finding::at(span, error.message()));
+            }
+            None => findings.push(Finding::nowhere(error.message())),
+        }
+    }
     None
 }
 
@@ -131,27 +140,39 @@ impl Node {
     }
 
     /// Where `path`, e.g. `routes[2].cache.ttl`, stands; where it does not exist, its nearest ancestor; `None` when
-    /// there is none of that either. Faulty values are not counted, as they are not read.
+    /// there is none of that either. Faulty items of an array are not counted, as they are not read.
     pub(super) fn span_of(&self, path: &str) -> Option<Range<usize>> {
         let mut node = self;
         let mut span = None;
-        for step in path.split(['.', '[']).filter(|step| !step.is_empty()) {
-            let child = match &node.value {
-                Value::Table(entries) => {
-                    entries.iter().find(|entry| entry.key == step && !entry.node.faulty).map(|entry| &entry.node)
-                }
-                Value::Array(items) => {
-                    let index = step.trim_end_matches(']').parse::<usize>().ok();
-                    index.and_then(|index| items.iter().filter(|item| !item.faulty).nth(index))
-                }
-                _ => None,
-            };
-            let Some(child) = child else { break };
+        for step in steps(path) {
+            let Some(child) = node.child(step) else { break };
             node = child;
             span = Some(child.span.clone());
         }
         span
     }
+
+    /// Whether something is written at `path`, be it faulty: then it is not missing.
+    pub(super) fn mentions(&self, path: &str) -> bool {
+        let found = steps(path).try_fold(self, |node, step| node.child(step));
+        found.is_some_and(|node| !matches!(&node.value, Value::Table(entries) if entries.is_empty()))
+    }
+
+    fn child(&self, step: &str) -> Option<&Node> {
+        match &self.value {
+            Value::Table(entries) => entries.iter().find(|entry| entry.key == step).map(|entry| &entry.node),
+            Value::Array(items) => {
+                let index = step.trim_end_matches(']').parse().ok()?;
+                items.iter().filter(|item| !item.faulty).nth(index)
+            }
+            _ => None,
+        }
+    }
+}
+
+/// The keys and indices of a path. Keys have no dots: names are checked.
+fn steps(path: &str) -> impl Iterator<Item = &str> {
+    path.split(['.', '[']).filter(|step| !step.is_empty())
 }
 
 impl<'de> serde::Deserializer<'de> for &'de Node {

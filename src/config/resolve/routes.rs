@@ -49,11 +49,11 @@ impl Resolver<'_> {
             }
             let upstream = self.upstream_of(route.upstream.as_ref(), upstreams, &path, catch_all);
             let matches = matches_of(route.matches);
-            if let (Some(before), true) = (&all_matched_by, self.surroundings.sound) {
+            if let Some(before) = &all_matched_by {
                 let help = "the first match wins; move it up".to_owned();
                 let message = format!("never reached: the route `{before}` before it matches everything");
                 self.problem(path.clone(), message, Some(help));
-            } else if matches_everything(&matches) {
+            } else if matches_everything(&matches) && !self.surroundings.document.mentions(&format!("{path}.match")) {
                 all_matched_by = Some(name.clone());
             }
             let usual = upstreams.get(upstream).map(|upstream| upstream.timeouts).unwrap_or_default();
@@ -117,9 +117,14 @@ impl Resolver<'_> {
 
     /// What a table of rules says wrongly by itself.
     fn check_rules(&mut self, rules: &Rules, path: &str) {
-        if let Some(file::Query::Names(names)) = &rules.key.query
-            && (names.only.is_some() == names.except.is_some())
-            && self.surroundings.sound
+        let names = match &rules.key.query {
+            Some(file::Query::Names(names)) => Some(names),
+            _ => None,
+        };
+        let document = self.surroundings.document;
+        if names.is_some_and(|names| names.only.is_some() && names.except.is_some())
+            || names.is_some_and(|names| names.only.is_none() && names.except.is_none())
+                && !document.mentions(&format!("{path}.key.query"))
         {
             self.problem(format!("{path}.key.query"), "give either `only` or `except`", None);
         }
