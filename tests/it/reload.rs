@@ -1,0 +1,98 @@
+//! Reloading the configuration under load costs no request.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use crate::support::larder::Larder;
+use crate::support::process::Process;
+use crate::support::reply::Reply;
+use crate::support::upstream::Upstream;
+use crate::support::{PATIENCE, long};
+
+/// Longer than the reloads take: wrk is told to stop when they are done.
+const LOAD_SECONDS: &str = "600s";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn reload_200_times_under_load_fails_no_request() {
+    let reloads = if long() { 2000 } else { 200 };
+    let upstream = Upstream::start(|request| match request.path() {
+        "/kept" => Reply::ok().header("cache-control", "max-age=3600").body("kept".repeat(512)),
+        _ => Reply::ok().body("fetched"),
+    })
+    .await;
+    let directory = tempfile::tempdir().unwrap();
+    let config = directory.path().join("proxy.toml");
+    write(&config, &upstream.url(), 0);
+    let larder = Larder::configured(&config).await;
+    assert_eq!(larder.get("/kept", &[]).await.status, 200);
+
+    let load = |path: &str| {
+        let url = format!("http://{}{path}", larder.address);
+        Process::start(Command::new("wrk").args(["-t", "1", "-c", "16", "-d", LOAD_SECONDS, "--timeout", "30s", &url]))
+    };
+    let loads = [load("/kept"), load("/fetched")];
+    for generation in 1..=reloads {
+        write(&config, &upstream.url(), generation);
+        larder.process.signal("HUP");
+        let expected = generation.to_string();
+        let what = format!("reload {generation} to take effect");
+        larder.until(&what, async || larder.get("/kept", &[]).await.field("x-generation") == expected).await;
+    }
+
+    for load in loads {
+        load.signal("INT");
+        let finished = load.finish(PATIENCE).await;
+        let report = &finished.output;
+        assert!(finished.status.success(), "{report}");
+        assert!(requests(report) > reloads, "no load: {report}");
+        assert!(!report.contains("Non-2xx") && !report.contains("Socket errors"), "{report}");
+    }
+    assert!(larder.metric("larder_config_reloads_total", "result=\"success\"").await >= f64::from(reloads));
+    assert_eq!(larder.metric("larder_config_reloads_total", "result=\"failure\"").await, 0.0);
+    assert_eq!(upstream.count("/kept"), 1, "the cache outlives every reload");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn reload_of_a_broken_file_keeps_the_old_settings() {
+    let upstream = Upstream::start(|_| Reply::ok().body("fetched")).await;
+    let directory = tempfile::tempdir().unwrap();
+    let config = directory.path().join("proxy.toml");
+    write(&config, &upstream.url(), 1);
+    let larder = Larder::configured(&config).await;
+
+    fs::write(&config, "listeners = nonsense").unwrap();
+    larder.process.signal("HUP");
+    let failed = async || larder.metric("larder_config_reloads_total", "result=\"failure\"").await > 0.0;
+    larder.until("the failure to be counted", failed).await;
+    assert_eq!(larder.metric("larder_config_last_reload_successful", "").await, 0.0);
+    assert_eq!(larder.get("/", &[]).await.field("x-generation"), "1");
+
+    write(&config, &upstream.url(), 2);
+    larder.process.signal("HUP");
+    larder.until("the mended file", async || larder.get("/", &[]).await.field("x-generation") == "2").await;
+    assert_eq!(larder.metric("larder_config_last_reload_successful", "").await, 1.0);
+}
+
+/// Puts a configuration in place as editors do: written beside, renamed over.
+fn write(config: &Path, upstream: &str, generation: u32) {
+    let text = format!(
+        "[[listeners]]\n\
+         address = \"127.0.0.1:0\"\n\
+         [upstreams.app]\n\
+         servers = [\"{upstream}\"]\n\
+         [[routes]]\n\
+         response_headers = {{ set = {{ x-generation = \"{generation}\" }} }}\n\
+         [access_log]\n\
+         target = \"off\"\n"
+    );
+    let beside = config.with_extension("new");
+    fs::write(&beside, text).unwrap();
+    fs::rename(&beside, config).unwrap();
+}
+
+/// How many requests wrk made: `  12345 requests in 1.00s, 2.00MB read`.
+fn requests(report: &str) -> u32 {
+    let line = report.lines().find(|line| line.contains(" requests in ")).unwrap_or_default();
+    line.split_whitespace().next().and_then(|count| count.parse().ok()).unwrap_or_default()
+}

@@ -1,0 +1,38 @@
+//! What the tests stand on: a scripted upstream, raw clients, and real processes.
+
+pub mod client;
+pub mod http2;
+pub mod larder;
+pub mod process;
+pub mod reply;
+pub mod upstream;
+pub mod wire;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Longest wait for anything that is expected to happen. Generous: it only ends tests that have failed.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Waits for what is expected to happen; fails the test with `what` when it does not.
+pub async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
+    match tokio::time::timeout(PATIENCE, future).await {
+        Ok(value) => value,
+        Err(_) => panic!("waited {PATIENCE:?} in vain: {what}"),
+    }
+}
+
+/// A path within the repository.
+pub fn repository(path: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+/// The Python with the packages of `tests/requirements.txt`, which `tests/run` installs.
+pub fn python() -> PathBuf {
+    repository("tests/.cache/venv/bin/python")
+}
+
+/// Whether the longer variants of tests were asked for (`tests/run --long`).
+pub fn long() -> bool {
+    std::env::var_os("LARDER_TEST_LONG").is_some()
+}
