@@ -19,7 +19,8 @@ type Pieces = StreamBody<Iter<std::vec::IntoIter<Result<Frame<Bytes>, Infallible
 
 /// A body in pieces of at most 64 KiB.
 fn pieces(body: String) -> Pieces {
-    let pieces: Vec<_> = body.as_bytes().chunks(64 * 1024).map(|piece| Ok(Frame::data(piece.to_vec().into()))).collect();
+    let pieces: Vec<_> =
+        body.as_bytes().chunks(64 * 1024).map(|piece| Ok(Frame::data(piece.to_vec().into()))).collect();
     StreamBody::new(iter(pieces))
 }
 
@@ -196,7 +197,10 @@ async fn http1_refusals_are_answered_with_their_status() {
         ("GET / HTTP/3.0\r\n\r\n", Refusal::BadVersion),
         ("CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n", Refusal::Connect),
         ("GET http://b/ HTTP/1.1\r\nHost: a\r\n\r\n", Refusal::HostMismatch),
-        ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", Refusal::AmbiguousLength),
+        (
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+            Refusal::AmbiguousLength,
+        ),
     ] {
         let mut peer = connect(Protocol::Http1);
         peer.send(head).await;
@@ -349,9 +353,10 @@ async fn http2_a_client_that_takes_slowly_is_served() {
 
 #[tokio::test(start_paused = true)]
 async fn interim_heads_come_before_their_response_and_behind_the_one_before() {
-    let answers =
-        exchange(&format!("{GET}GET /interim HTTP/1.1\r\nHost: a\r\n\r\nGET /interim HTTP/1.1\r\nHost: a\r\n\r\n{GET_AND_CLOSE}"))
-            .await;
+    let answers = exchange(&format!(
+        "{GET}GET /interim HTTP/1.1\r\nHost: a\r\n\r\nGET /interim HTTP/1.1\r\nHost: a\r\n\r\n{GET_AND_CLOSE}"
+    ))
+    .await;
     assert_eq!(statuses(&answers), ["200", "103", "103", "200", "103", "103", "200", "200"]);
     assert!(answers.find("</a>") < answers.find("</b>"));
 }
@@ -368,7 +373,8 @@ async fn interim_heads_from_another_task_are_written_at_once() {
 #[tokio::test(start_paused = true)]
 async fn interim_heads_wait_for_the_end_of_a_response_that_is_stuck() {
     let mut peer = connect(Protocol::Http1);
-    peer.send("GET /big HTTP/1.1\r\nHost: a\r\n\r\nGET /interim HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await;
+    peer.send("GET /big HTTP/1.1\r\nHost: a\r\n\r\nGET /interim HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        .await;
     tokio::time::sleep(Duration::from_secs(1)).await;
     let answers = peer.rest().await;
     let body = "x".repeat(4 << 20);
@@ -459,8 +465,7 @@ fn http2_get(path: &str) -> Request<Full<Bytes>> {
 async fn http2_requests_are_answered() {
     let peer = connect(Protocol::Http2);
     let mut sender = http2(peer.stream).await;
-    let (first, second) =
-        (sender.send_request(http2_get("/one")), sender.clone().send_request(http2_get("/two")));
+    let (first, second) = (sender.send_request(http2_get("/one")), sender.clone().send_request(http2_get("/two")));
     let (first, second) = tokio::join!(first, second);
     let bodies = [first.unwrap().collect().await.unwrap(), second.unwrap().collect().await.unwrap()];
     assert_eq!(bodies.map(|body| body.to_bytes()), ["/one", "/two"]);

@@ -24,7 +24,7 @@ async fn read_through(sent: &str, written: usize, read: usize, expected: usize) 
     let wire = wire();
     let framing = Http1Framing::new(HeadLimits::new(4096, 1024, 50, 1024));
     let mut inspected = Inspected::new(server, wire, framing, BytesMut::new());
-    let reading = async {
+    let reading = async move {
         let (mut got, mut buf) = (Vec::new(), vec![0; read]);
         while got.len() < expected {
             match inspected.read(&mut buf).await {
