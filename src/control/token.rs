@@ -151,6 +151,7 @@ mod tests {
 
     fn control(token: Option<&str>, token_file: PathBuf) -> Control {
         Control {
+            assumed: false,
             address: ([127, 0, 0, 1], 0).into(),
             token: token.map(str::to_owned),
             token_file,

@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, Version, header};
@@ -11,6 +11,10 @@ use hyper::body::Incoming;
 
 use super::wire::{NOT_SWITCHED, SWITCHED, Wire};
 use crate::proxy::client::Client;
+
+/// Bytes of a response handed to HTTP/2 at a time. It takes a piece of any size as soon as the client takes one byte,
+/// and how a client takes a response can only be watched from piece to piece.
+const PIECE: usize = 16 * 1024;
 
 /// Runs `handler` for an HTTP/1 request.
 pub(super) async fn over_http1<H, F, B>(handler: H, wire: Arc<Wire>, request: Request<Incoming>) -> Response<Answer<B>>
@@ -29,7 +33,7 @@ where
         let switched = response.status() == StatusCode::SWITCHING_PROTOCOLS;
         wire.signal(if switched { SWITCHED } else { NOT_SWITCHED });
     }
-    response.map(|body| Answer { body, exchange })
+    response.map(|body| Answer { body, rest: Bytes::new(), exchange })
 }
 
 /// Runs `handler` for an HTTP/2 request.
@@ -44,7 +48,7 @@ where
     let head_only = request.method() == Method::HEAD;
     let response = handler(wire.client.clone(), request).await;
     exchange.finished = head_only || response.body().is_end_stream();
-    response.map(|body| Answer { body, exchange })
+    response.map(|body| Answer { body, rest: Bytes::new(), exchange })
 }
 
 /// Waits until the interim heads queued so far are written, so that the response comes after all of them.
@@ -82,6 +86,8 @@ pin_project_lite::pin_project! {
     pub(super) struct Answer<B> {
         #[pin]
         body: B,
+        // Of a piece that was too large for HTTP/2.
+        rest: Bytes,
         exchange: Exchange,
     }
 }
@@ -95,19 +101,39 @@ impl<B: http_body::Body<Data = Bytes>> http_body::Body for Answer<B> {
         let exchange = this.exchange;
         let Some(id) = exchange.id else { return this.body.poll_frame(cx) };
         exchange.wire.taken(id);
-        let frame = std::task::ready!(this.body.as_mut().poll_frame(cx));
-        exchange.finished = !matches!(frame, Some(Ok(_))) || this.body.is_end_stream();
-        if frame.is_some() {
-            exchange.wire.sending(id);
+        if this.rest.is_empty() {
+            match ready!(this.body.as_mut().poll_frame(cx)) {
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) => *this.rest = data,
+                    Err(trailers) => {
+                        exchange.finished = true;
+                        return Poll::Ready(Some(Ok(trailers)));
+                    }
+                },
+                // Failed or over: nobody has abandoned it.
+                ended => {
+                    exchange.finished = true;
+                    return Poll::Ready(ended);
+                }
+            }
         }
-        Poll::Ready(frame)
+        let piece = this.rest.split_to(this.rest.len().min(PIECE));
+        exchange.finished = this.rest.is_empty() && this.body.is_end_stream();
+        exchange.wire.sending(id);
+        Poll::Ready(Some(Ok(Frame::data(piece))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.rest.is_empty() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        let (of_body, rest) = (self.body.size_hint(), self.rest.len() as u64);
+        let mut hint = SizeHint::new();
+        hint.set_lower(of_body.lower().saturating_add(rest));
+        if let Some(upper) = of_body.upper() {
+            hint.set_upper(upper.saturating_add(rest));
+        }
+        hint
     }
 }

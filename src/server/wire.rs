@@ -128,6 +128,8 @@ pub(super) struct Idle {
     /// Requests begun and ended by then.
     begun: u64,
     ended: u64,
+    /// The client was behind with taking what was sent.
+    behind: bool,
 }
 
 impl Wire {
@@ -233,16 +235,19 @@ impl Wire {
         let begun = self.begun.load(Ordering::Acquire);
         let ended = self.ended.load(Ordering::Acquire);
         let in_flight = begun > ended;
-        if (begun, ended) != (idle.begun, idle.ended) {
-            *idle = Idle { since: Instant::now(), begun, ended };
-        }
+
         let (sending, abandoned) = {
             let streams = self.streams.lock();
             (streams.sending.values().min().copied(), streams.abandoned > MAX_ABANDONED)
         };
         let stalls = self.stalls();
+        // A response has ended for us when hyper has its last piece; the client may still be taking it.
+        let behind = stalls.send.since.is_some();
+        if (begun, ended) != (idle.begun, idle.ended) || behind || idle.behind {
+            *idle = Idle { since: Instant::now(), begun, ended, behind };
+        }
         let after = |since: Option<Instant>, limit: Duration, of| since.map(|since| (since + limit, of));
-        let kept_alive = !in_flight && stalls.head.is_none() && !stalls.closing;
+        let kept_alive = !in_flight && stalls.head.is_none() && !behind && !stalls.closing;
         [
             after(stalls.head, timeouts.header, Expiry::Head),
             after(stalls.body.since, timeouts.idle, Expiry::Body),
@@ -260,6 +265,6 @@ impl Wire {
 impl Idle {
     /// Idle from now on.
     pub(super) fn begin() -> Self {
-        Idle { since: Instant::now(), begun: 0, ended: 0 }
+        Idle { since: Instant::now(), begun: 0, ended: 0, behind: false }
     }
 }

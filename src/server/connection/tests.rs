@@ -64,6 +64,12 @@ async fn app(client: Arc<Client>, mut request: Request<Incoming>) -> Response<Pi
             answer(StatusCode::OK, "slow".to_owned())
         }
         "/big" => answer(StatusCode::OK, "x".repeat(4 << 20)),
+        "/whole" => {
+            let mut response = answer(StatusCode::OK, String::new());
+            response.headers_mut().insert(header::CONTENT_LENGTH, header::HeaderValue::from(4 << 20));
+            *response.body_mut() = StreamBody::new(iter(vec![Ok(Frame::data(vec![b'x'; 4 << 20].into()))]));
+            response
+        }
         "/upgrade" => {
             let upgrade = hyper::upgrade::on(&mut request);
             tokio::spawn(async move {
@@ -138,7 +144,10 @@ impl Peer {
     async fn until(&mut self, end: &str) -> String {
         let mut bytes = Vec::new();
         while !bytes.ends_with(end.as_bytes()) {
-            assert!(self.stream.read_buf(&mut bytes).await.unwrap() > 0, "closed after {}", bytes.escape_ascii());
+            match self.stream.read_u8().await {
+                Ok(byte) => bytes.push(byte),
+                Err(error) => panic!("{error} after {}", bytes.escape_ascii()),
+            }
         }
         String::from_utf8(bytes).unwrap()
     }
@@ -310,18 +319,36 @@ async fn http1_a_client_that_takes_nothing_is_cut() {
 
 #[tokio::test(start_paused = true)]
 async fn http1_a_client_that_takes_slowly_is_served() {
-    let mut peer = connect(Protocol::Http1);
-    peer.send("GET /big HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await;
-    let mut taken = 0;
-    let mut piece = vec![0; 256 * 1024];
-    loop {
-        tokio::time::sleep(Duration::from_secs(20)).await;
-        match peer.stream.read(&mut piece).await.unwrap() {
-            0 => break,
-            len => taken += len,
+    for path in ["/big", "/whole"] {
+        let mut peer = connect(Protocol::Http1);
+        peer.send(&format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n")).await;
+        peer.until("\r\n\r\n").await;
+        let (mut taken, mut piece) = (0, vec![0; 256 * 1024]);
+        while taken < 4 << 20 {
+            tokio::time::sleep(Duration::from_secs(20)).await;
+            let len = peer.stream.read(&mut piece).await.unwrap();
+            assert!(len > 0, "{path}: cut after {taken}");
+            taken += len;
         }
+        let begun = Instant::now();
+        assert_eq!(peer.rest().await, "");
+        assert!((39..=61).contains(&begun.elapsed().as_secs()), "{path}: kept alive {:?}", begun.elapsed());
     }
-    assert!(taken > 4 << 20, "{taken}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn http2_a_client_that_takes_slowly_is_served() {
+    let peer = connect(Protocol::Http2);
+    let mut sender = http2(peer.stream).await;
+    let mut body = sender.send_request(http2_get("/whole")).await.unwrap().into_body();
+    assert_eq!(http_body::Body::size_hint(&body).exact(), Some(4 << 20));
+    let (mut taken, begun) = (0, Instant::now());
+    while let Some(frame) = body.frame().await {
+        taken += frame.unwrap().into_data().unwrap().len();
+        // 4 KiB a second.
+        tokio::time::sleep_until(begun + Duration::from_millis(taken as u64 / 4)).await;
+    }
+    assert_eq!(taken, 4 << 20);
 }
 
 #[tokio::test(start_paused = true)]

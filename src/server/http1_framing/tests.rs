@@ -316,7 +316,7 @@ fn inspect_refuses_heads_that_leave_a_doubt() {
     for (request, refusal) in vectors {
         let result = outcome(request.as_bytes());
         assert_eq!(result.end, Some(Verdict::Refuse(refusal)), "{}", request.escape_debug());
-        assert_eq!(result.passed.len() > 0, result.heads > 0, "only whole requests before it passed");
+        assert_eq!(!result.passed.is_empty(), result.heads > 0, "only whole requests before it passed");
     }
 }
 
