@@ -14,7 +14,10 @@ pub struct Clock(Source);
 enum Source {
     /// Wall time read once, then carried forward by the monotonic clock, so that a wall clock that jumps neither
     /// expires everything at once nor makes ages negative.
-    System { wall: Timestamp, started: Instant },
+    System {
+        wall: Timestamp,
+        started: Instant,
+    },
     Manual(Arc<AtomicI64>),
 }
 

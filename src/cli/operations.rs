@@ -19,9 +19,8 @@ pub(super) struct AppOperations(pub(super) Arc<App>);
 impl Operations for AppOperations {
     fn purge_url(&self, url: &str) -> Result<u64, String> {
         let uri: Uri = url.parse().map_err(|error| format!("{url}: {error}"))?;
-        let scheme = match uri.scheme_str() {
-            Some(scheme @ ("http" | "https")) => scheme,
-            _ => return Err(format!("{url}: an absolute http or https URL is needed, as clients ask for it")),
+        let Some(scheme @ ("http" | "https")) = uri.scheme_str() else {
+            return Err(format!("{url}: an absolute http or https URL is needed, as clients ask for it"));
         };
         let authority = uri.authority().map_or("", |authority| authority.as_str());
         let authority =

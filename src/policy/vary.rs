@@ -8,7 +8,10 @@ use super::directives::Elements;
 
 /// The selecting fields of a stored response, with the values that the request which fetched it had.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Selection(Box<[(HeaderName, Option<Box<[u8]>>)]>);
+pub struct Selection(Box<[Selecting]>);
+
+/// A field's name, and the value that the request had; `None`: it had none.
+type Selecting = (HeaderName, Option<Box<[u8]>>);
 
 impl Selection {
     /// Of a response's Vary and its request. `None` for `Vary: *`, or a Vary that names no field: such a response

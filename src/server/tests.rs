@@ -25,6 +25,7 @@ fn settings(listeners: Vec<Listener>) -> Settings {
     Settings {
         listeners,
         metrics: None,
+        metrics_assumed: true,
         control: None,
         upstreams: Vec::new(),
         routes: Vec::new(),

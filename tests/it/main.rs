@@ -4,6 +4,7 @@
 //! count what the upstream saw. `docs/CONTRIBUTING.md` says more.
 
 mod architecture;
+mod caching;
 mod curl;
 mod deploy;
 mod django;

@@ -4,6 +4,7 @@ pub mod client;
 pub mod http2;
 pub mod larder;
 pub mod process;
+pub mod proxy;
 pub mod reply;
 pub mod upstream;
 pub mod wire;

@@ -1,0 +1,3 @@
+//! Stories of caching through the real proxy: a scripted upstream, a manual clock.
+
+mod freshness;

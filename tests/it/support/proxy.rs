@@ -1,0 +1,74 @@
+//! The real proxy in this process: listeners on port 0, a manual clock, no files.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use larder::cli::app::{App, Origin};
+use larder::clock::{Clock, ManualClock};
+use larder::config::{self, Overrides, Source};
+use larder::policy::time::Timestamp;
+
+use super::client::{self, Response};
+use super::upstream::Upstream;
+
+/// Sun, 06 Nov 1994 08:49:37 GMT, the moment at which every manual clock starts.
+pub const START: Timestamp = Timestamp::from_secs(784_111_777);
+
+/// A proxy in this process. It ends with the test's runtime.
+pub struct Proxy {
+    /// All of it.
+    pub app: Arc<App>,
+    /// Where clients connect.
+    pub address: SocketAddr,
+    clock: ManualClock,
+}
+
+impl Proxy {
+    /// In front of an upstream, with the defaults.
+    pub fn before(upstream: &Upstream) -> Self {
+        Self::configured(&format!("[upstreams.app]\nservers = [\"http://{}\"]\n", upstream.address()))
+    }
+
+    /// In front of an upstream, with `cache.rules` as given, e.g. `ttl = "30s"`.
+    pub fn with_rules(upstream: &Upstream, rules: &str) -> Self {
+        Self::configured(&format!(
+            "[upstreams.app]\nservers = [\"http://{}\"]\n[cache.rules]\n{rules}\n",
+            upstream.address()
+        ))
+    }
+
+    /// With a configuration; listeners, metrics and control are on port 0 or off.
+    pub fn configured(text: &str) -> Self {
+        let overrides = Overrides {
+            listen: vec![([127, 0, 0, 1], 0).into()],
+            metrics: Some("off".to_owned()),
+            control: Some("off".to_owned()),
+            memory: Some("64MiB".to_owned()),
+            ..Overrides::default()
+        };
+        let source =
+            Source::Text { name: "test".to_owned(), text: format!("{text}\n[access_log]\ntarget = \"off\"\n") };
+        let settings = config::load(&source, &|_| None, &overrides).unwrap_or_else(|wrong| panic!("{wrong}"));
+        let (clock, hand) = Clock::manual(START);
+        let app = App::start(settings, Origin { source, overrides }, clock, None).expect("the proxy starts");
+        Proxy { address: app.addresses()[0], app, clock: hand }
+    }
+
+    /// Lets time pass.
+    pub fn advance(&self, seconds: u64) {
+        self.clock.advance(Duration::from_secs(seconds));
+    }
+
+    /// One GET on a connection of its own.
+    pub async fn get(&self, path: &str, fields: &[(&str, &str)]) -> Response {
+        client::get(self.address, path, fields).await
+    }
+
+    /// One request of any method on a connection of its own.
+    pub async fn ask(&self, method: &str, path: &str, fields: &[(&str, &str)], body: &str) -> Response {
+        let mut connection = client::Connection::open(self.address).await;
+        connection.send(client::request(method, path, fields, body)).await;
+        connection.response(method).await
+    }
+}
