@@ -8,13 +8,14 @@ use crate::support::larder::Larder;
 use crate::support::process::Process;
 use crate::support::reply::Reply;
 use crate::support::upstream::Upstream;
-use crate::support::{PATIENCE, long};
+use crate::support::{PATIENCE, long, machine};
 
 /// Longer than the reloads take: wrk is told to stop when they are done.
 const LOAD_SECONDS: &str = "600s";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn reload_200_times_under_load_fails_no_request() {
+    let _machine = machine().await;
     let reloads = if long() { 2000 } else { 200 };
     let upstream = Upstream::start(|request| match request.path() {
         "/kept" => Reply::ok().header("cache-control", "max-age=3600").body("kept".repeat(512)),
