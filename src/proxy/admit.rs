@@ -5,7 +5,7 @@
 use std::net::IpAddr;
 
 use http::request::Parts;
-use http::uri::PathAndQuery;
+use http::uri::{PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderName, Method, Version, header};
 use ipnet::IpNet;
 
@@ -61,6 +61,14 @@ pub fn admit(settings: &Settings, client: &Client, request: &Parts) -> Result<Ad
         return Err(Refusal::Connect);
     }
     let target = request.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
+    // RFC 9110 §7.1: the whole server is a target of OPTIONS alone. HTTP/2 lets other paths without a slash by.
+    if !target.path().starts_with('/') && !(request.method == Method::OPTIONS && target.as_str() == "*") {
+        return Err(Refusal::BadTarget);
+    }
+    let is_http = |scheme: &Scheme| *scheme == Scheme::HTTP || *scheme == Scheme::HTTPS;
+    if request.uri.authority().is_some() && !request.uri.scheme().is_some_and(is_http) {
+        return Err(Refusal::BadTarget);
+    }
     check_limits(settings, &target, &request.headers)?;
     check_expect(&request.headers)?;
 

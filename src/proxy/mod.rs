@@ -437,9 +437,8 @@ impl Asked {
         }
         outgoing::edit(headers, &self.route.route.response_headers);
         headers.append(CACHE_STATUS, verdict.render());
-        if self.parts.version < Version::HTTP_2
-            && matches!(status, StatusCode::PAYLOAD_TOO_LARGE | StatusCode::REQUEST_TIMEOUT)
-        {
+        // A request body that went wrong: nobody can tell where the next request would begin.
+        if self.parts.version < Version::HTTP_2 && verdict.error.is_some() && status.is_client_error() {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         let age = headers.get(header::AGE).and_then(|age| age.to_str().ok()?.parse().ok());
