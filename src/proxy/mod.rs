@@ -1,8 +1,8 @@
 //! The request path: one flat run of named steps, one file a step.
 //!
-//! [`Proxy::handle`] reads top to bottom: [`admit`], [`route`], [`lookup`] (identify, look up, decide), then one of
-//! serving what is stored ([`respond`]), fetching for the cache ([`fetch`], [`fill`], with collapsing) or passing
-//! through ([`pass`]), and at the end [`finish`] (record).
+//! [`Proxy::handle`] reads top to bottom: `admit`, `route`, `lookup` (identify, look up, decide), then one of
+//! serving what is stored (`respond`), fetching for the cache (`fetch`, `fill`, with collapsing) or passing
+//! through (`pass`), and at the end `finish` (record).
 
 pub mod admit;
 pub mod body;
