@@ -93,6 +93,12 @@ impl Fetch {
         }
     }
 
+    /// For nobody who waits: interim responses would reach the client in the midst of another answer.
+    pub(super) fn unheard(mut self) -> Self {
+        self.exchange.on_interim = None;
+        self
+    }
+
     /// Asks the upstream and sees the answer through: to the client's hands, and into the cache where it may.
     /// `lead` is held until the body has ended.
     pub(super) async fn run(self, lead: Option<Lead>) -> Fetched {

@@ -12,6 +12,7 @@ mod fetch;
 mod fill;
 pub mod finish;
 mod lookup;
+mod max_forwards;
 mod outgoing;
 mod pass;
 pub mod refusal;
@@ -34,7 +35,7 @@ use crate::cache::collapse::{Progress, Ready, Role};
 use crate::cache::entry::StoredResponse;
 use crate::cache::key::CacheKey;
 use crate::clock::Clock;
-use crate::config::settings::Settings;
+use crate::config::settings::{Settings, UpstreamProtocol};
 use crate::policy::cache_status::Verdict;
 use crate::policy::reason::{ForwardReason, NoStoreReason, StaleReason};
 use crate::policy::time::Timestamp;
@@ -105,14 +106,17 @@ impl Proxy {
         self.site.load_full()
     }
 
-    /// Swaps the settings for requests to come. The cache and upstreams that did not change stay.
+    /// Sets up what new settings name, without taking them over. Upstreams that did not change are kept.
     ///
     /// # Errors
-    /// An upstream cannot be set up; the old settings stay.
-    pub fn reload(&self, settings: Arc<Settings>) -> Result<(), PoolError> {
-        let site = Site::new(settings, Some(&self.site.load()), &self.telemetry)?;
+    /// An upstream cannot be set up.
+    pub fn prepare(&self, settings: Arc<Settings>) -> Result<Site, PoolError> {
+        Site::new(settings, Some(&self.site.load()), &self.telemetry)
+    }
+
+    /// Takes prepared settings over for requests to come. The cache stays.
+    pub fn adopt(&self, site: Site) {
         self.site.store(Arc::new(site));
-        Ok(())
     }
 
     /// Answers one request.
@@ -122,12 +126,15 @@ impl Proxy {
         let site = self.site.load_full();
         let (mut request, body) = split(request);
         let client_upgrade = take_upgrade(&mut request);
-        let (parts, ()) = request.into_parts();
+        let (mut parts, ()) = request.into_parts();
 
         let admitted = match admit::admit(&site.settings, client, &parts) {
             Ok(admitted) => admitted,
             Err(refusal) => return self.refuse(&site, client, &parts, refusal, started, now),
         };
+        admit::remove_unbelieved(&mut parts.headers, admitted.via_trusted_proxy);
+        fields::remove_nominated(&mut parts.headers);
+        fields::join_cookies(&mut parts.headers);
         let Some(route) = route::find(&site, &admitted, &parts).cloned() else {
             return self.refuse(&site, client, &parts, Refusal::NoRoute, started, now);
         };
@@ -147,6 +154,9 @@ impl Proxy {
             has_body,
             conditions_withheld: false,
         };
+        if let Some(status) = max_forwards::ends_here(&mut asked.parts) {
+            return asked.finish(own_answer(status), started);
+        }
         let answer = match lookup::plan(&asked) {
             Plan::Serve { key, stored, stale } => asked.answer_stored(&key, &stored, stale),
             Plan::Fetch(wanted) => asked.fetch(*wanted).await,
@@ -182,9 +192,7 @@ impl Proxy {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         if refusal == Refusal::Connect {
-            response
-                .headers_mut()
-                .insert(header::ALLOW, HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"));
+            response.headers_mut().insert(header::ALLOW, ALLOWED_METHODS);
         }
         let stand_in = parts.method.as_str() == Client::REFUSED_METHOD;
         let record = RequestRecord {
@@ -208,6 +216,9 @@ impl Proxy {
         response.map(|body| body.recorded(finish))
     }
 }
+
+/// What a client may try instead of what larder itself does not do.
+const ALLOWED_METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
 
 const CACHE_STATUS: header::HeaderName = header::HeaderName::from_static("cache-status");
 
@@ -237,7 +248,7 @@ impl Asked {
             stored: Some(stored.clone()),
             collapsible: true,
         };
-        let fetch = Fetch::new(self, wanted);
+        let fetch = Fetch::new(self, wanted).unheard();
         tokio::spawn(async move { drop(fetch.run(Some(lead)).await) });
     }
 
@@ -412,7 +423,11 @@ impl Asked {
         let status = response.status();
         let headers = response.headers_mut();
         if verdict.error.is_none() && status != StatusCode::SWITCHING_PROTOCOLS {
-            outgoing::append_via(headers, Version::HTTP_11);
+            let received = match self.route.pool.settings().protocol {
+                UpstreamProtocol::Http1 => Version::HTTP_11,
+                UpstreamProtocol::Http2 => Version::HTTP_2,
+            };
+            outgoing::append_via(headers, received);
         }
         outgoing::edit(headers, &self.route.route.response_headers);
         headers.append(CACHE_STATUS, verdict.render());
@@ -484,6 +499,7 @@ fn take_upgrade(request: &mut Request<()>) -> Option<hyper::upgrade::OnUpgrade> 
 /// The 101 with the fields that make it one.
 fn switching(response: Response<crate::upstream::UpstreamBody>) -> Response<Body> {
     let (mut head, _) = response.into_parts();
+    head.version = Version::HTTP_11;
     let protocol = head.headers.get(header::UPGRADE).cloned();
     fields::remove_hop_by_hop(&mut head.headers);
     head.headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
@@ -491,6 +507,13 @@ fn switching(response: Response<crate::upstream::UpstreamBody>) -> Response<Body
         head.headers.insert(header::UPGRADE, protocol);
     }
     Response::from_parts(head, Body::empty())
+}
+
+/// An answer of larder's own, for nothing that went wrong.
+fn own_answer(status: StatusCode) -> Answer {
+    let mut response = respond::own(status);
+    response.headers_mut().insert(header::ALLOW, ALLOWED_METHODS);
+    Answer { response, verdict: Verdict::default(), first_byte: None, asked_upstream: false }
 }
 
 fn failed_answer(status: StatusCode, word: &'static str, why: Option<ForwardReason>) -> Answer {

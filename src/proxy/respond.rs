@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Version, header};
 
 use super::Asked;
 use super::body::{Body, Multipart, Part, Source};
@@ -81,6 +81,8 @@ pub(super) fn stored(asked: &Asked, key: &CacheKey, response: &Arc<StoredRespons
 /// Passes on what the upstream sent, coded where that helps.
 pub(super) fn passed(asked: &Asked, response: Response<UpstreamBody>) -> Response<Body> {
     let (mut head, body) = response.into_parts();
+    // RFC 9110 §2.5: a version speaks for one hop; hyper would answer HTTP/1.0 for an upstream that does.
+    head.version = Version::HTTP_11;
     let compression = asked.route.route.compression.as_ref();
     let size = announced_length(&head.headers);
     let may_code = compression.filter(|compression| {

@@ -134,6 +134,7 @@ impl Pool {
     fn prepare(&self, request: &mut Request<RequestBody>, on_interim: Option<InterimCallback>) {
         *request.extensions_mut() = Extensions::new();
         framing::frame(request, self.settings.protocol);
+        framing::nominate_te(request, self.settings.protocol);
         if let Some(tell) = on_interim {
             hyper::ext::on_informational(request, move |interim| tell(interim.status(), interim.headers()));
         }

@@ -1,0 +1,1 @@
+//! What larder must withstand: bytes that are no request, requests that mean two things, and faults around it.
