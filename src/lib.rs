@@ -9,7 +9,7 @@
 //! | [`policy`] | pure decisions of RFC 9111 and RFC 9110: no I/O, no clock, no async | nothing of ours |
 //! | [`clock`] | the only reader of wall time | policy |
 //! | [`config`] | the TOML file as written, the settings it resolves to, reload | policy |
-//! | [`telemetry`] | metrics, access log, diagnostic log | policy |
+//! | [`telemetry`] | metrics, access log, diagnostic log | policy, config's settings |
 //! | [`content`] | content codings, static-file classes, entity tags, ranges | policy, config |
 //! | [`cache`] | key, entry, tiers, collapsing, filling, index for purging | those above |
 //! | [`upstream`] | connection pool and exchange with an upstream's servers | config, clock, telemetry |

@@ -145,6 +145,8 @@ pub(super) fn static_classes() -> Vec<StaticClass> {
         max_age: days * DAY,
         versioned_max_age: Some(365 * DAY),
         override_upstream: false,
+        // A document or a recording behind a session is often one person's.
+        with_cookies: !matches!(name, "documents" | "media"),
     };
     vec![
         class(

@@ -263,6 +263,9 @@ pub(super) struct StaticFiles {
     /// Whether a Cache-Control that the upstream sent is replaced. Default: false.
     #[serde(rename = "override")]
     pub(super) overrides: Option<bool>,
+    /// Whether the class also applies to requests with cookies, so that their answers are shared. Default: true, but
+    /// false for `media` and `documents`, which apps often keep for one person.
+    pub(super) with_cookies: Option<bool>,
 }
 
 /// Content codings that larder applies.

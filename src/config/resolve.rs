@@ -254,6 +254,7 @@ impl Resolver<'_> {
             max_age: Duration::ZERO,
             versioned_max_age: defaults::static_classes().first().and_then(|class| class.versioned_max_age),
             override_upstream: false,
+            with_cookies: true,
         };
         patch_class(&mut resolved, class);
         Some(resolved)
@@ -332,6 +333,9 @@ fn patch_class(class: &mut StaticClass, written: file::StaticFiles) {
     }
     if let Some(overrides) = written.overrides {
         class.override_upstream = overrides;
+    }
+    if let Some(with_cookies) = written.with_cookies {
+        class.with_cookies = with_cookies;
     }
 }
 

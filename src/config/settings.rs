@@ -314,6 +314,9 @@ pub struct StaticClass {
     pub versioned_max_age: Option<Duration>,
     /// Replace a Cache-Control that the upstream sent.
     pub override_upstream: bool,
+    /// Applies to requests with cookies too. False where apps keep files of one person behind a session: then the
+    /// answer to a request with a cookie is nobody else's unless the upstream says so.
+    pub with_cookies: bool,
 }
 
 /// The memory tier.

@@ -400,7 +400,7 @@ fn compression_view(compression: &Compression) -> Value {
 }
 
 fn static_class(class: &StaticClass) -> Value {
-    let StaticClass { name, extensions, types, max_age, versioned_max_age, override_upstream } = class;
+    let StaticClass { name, extensions, types, max_age, versioned_max_age, override_upstream, with_cookies } = class;
     json!({
         "name": name,
         "extensions": extensions,
@@ -408,6 +408,7 @@ fn static_class(class: &StaticClass) -> Value {
         "max_age": duration_text(*max_age),
         "versioned_max_age": versioned_max_age.map_or_else(|| "0".to_owned(), duration_text),
         "override": override_upstream,
+        "with_cookies": with_cookies,
     })
 }
 

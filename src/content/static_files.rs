@@ -26,10 +26,12 @@ impl Match<'_> {
         self.class.versioned_max_age.filter(|_| self.versioned).unwrap_or(self.class.max_age)
     }
 
-    /// The Cache-Control to send: `public, max-age=…`, with `immutable` (RFC 8246) for versioned URLs.
+    /// The Cache-Control to send: `public, max-age=…`, with `immutable` (RFC 8246) for versioned URLs. Not `public`
+    /// where cookies may make the answer one person's.
     pub fn cache_control(&self) -> HeaderValue {
+        let public = if self.class.with_cookies { "public, " } else { "" };
         let immutable = if self.versioned { ", immutable" } else { "" };
-        HeaderValue::try_from(format!("public, max-age={}{immutable}", self.max_age().as_secs()))
+        HeaderValue::try_from(format!("{public}max-age={}{immutable}", self.max_age().as_secs()))
             .expect("words and digits are a field value")
     }
 }
@@ -119,6 +121,7 @@ mod tests {
                 max_age: Duration::from_secs(days * 86400),
                 versioned_max_age: versioned.map(|days| Duration::from_secs(days * 86400)),
                 override_upstream: false,
+                with_cookies: true,
             })
         };
         vec![

@@ -9,7 +9,7 @@ use http::request::Parts;
 use http::{HeaderMap, Method, Request, Response, StatusCode, header};
 
 use super::fill::Fill;
-use super::lookup::Wanted;
+use super::lookup::{self, Wanted};
 use super::site::{Site, SiteRoute};
 use super::{Asked, Proxy, outgoing};
 use crate::cache::body::{BodyReader, SharedBody};
@@ -324,7 +324,8 @@ pub(super) fn prepare(headers: &mut HeaderMap, response_time: Timestamp) {
     }
 }
 
-/// Adds the Cache-Control of a static-file class where the upstream gave none. Whether the response is a static file.
+/// Adds the Cache-Control of a static-file class where the upstream gave none. Whether the response is a static file
+/// that may be shared among requests with cookies.
 ///
 /// Only where nothing personal shows: no Set-Cookie, no Authorization, no word of the upstream against caching.
 pub(super) fn apply_static_class<B>(
@@ -339,10 +340,12 @@ pub(super) fn apply_static_class<B>(
     }
     let personal =
         response.headers().contains_key(header::SET_COOKIE) || request.headers.contains_key(header::AUTHORIZATION);
+    let cookie = lookup::cookie_matters(&route.route.cache.cookies, &request.headers);
     let (path, query) = (request.uri.path(), request.uri.query());
     let content_type = response.headers().get(header::CONTENT_TYPE);
     let class = static_files::classify(&site.settings.static_classes, path, query, content_type);
-    let Some(class) = class.filter(|_| !personal) else { return false };
+    let applies = |class: &static_files::Match<'_>| !personal && (!cookie || class.class.with_cookies);
+    let Some(class) = class.filter(applies) else { return false };
     let headers = response.headers_mut();
     let silent =
         ![header::CACHE_CONTROL, header::EXPIRES, header::PRAGMA].iter().any(|name| headers.contains_key(name));
@@ -352,7 +355,7 @@ pub(super) fn apply_static_class<B>(
         headers.remove(header::EXPIRES);
         headers.remove(header::PRAGMA);
     }
-    true
+    class.class.with_cookies
 }
 
 fn make_conditional(headers: &mut HeaderMap, stored: &StoredResponse, wanted: &Wanted) {

@@ -118,7 +118,8 @@ fn reason_to_pass(asked: &Asked, cookie_matters: bool) -> Option<ForwardReason> 
     (bypasses && cookie_matters).then_some(ForwardReason::CookieRequest)
 }
 
-fn cookie_matters(rule: &CookieRule, headers: &HeaderMap) -> bool {
+/// Whether a request carries a cookie that matters on this route.
+pub(super) fn cookie_matters(rule: &CookieRule, headers: &HeaderMap) -> bool {
     match rule {
         CookieRule::Ignore => false,
         CookieRule::Protect | CookieRule::Bypass => headers.contains_key(header::COOKIE),

@@ -148,7 +148,7 @@ impl Proxy {
             conditions_withheld: false,
         };
         let answer = match lookup::plan(&asked) {
-            Plan::Serve { key, stored, stale } => asked.serve(&key, &stored, stale).await,
+            Plan::Serve { key, stored, stale } => asked.answer_stored(&key, &stored, stale),
             Plan::Fetch(wanted) => asked.fetch(*wanted).await,
             Plan::Pass { why, key } => asked.pass(why, key, body, client_upgrade).await,
             Plan::OnlyIfCached => failed_answer(StatusCode::GATEWAY_TIMEOUT, "only-if-cached", None),
@@ -213,9 +213,10 @@ const CACHE_STATUS: header::HeaderName = header::HeaderName::from_static("cache-
 
 impl Asked {
     /// From a stored response.
-    async fn serve(&mut self, key: &CacheKey, stored: &Arc<StoredResponse>, stale: Option<StaleReason>) -> Answer {
+    fn answer_stored(&self, key: &CacheKey, stored: &Arc<StoredResponse>, stale: Option<StaleReason>) -> Answer {
         let Some(response) = respond::stored(self, key, stored) else {
-            return self.pass_uncollapsed(key, ForwardReason::UriMiss).await;
+            // What is stored is complete, so that it can always be read.
+            return failed_answer(StatusCode::INTERNAL_SERVER_ERROR, "internal", None);
         };
         stored.count_hit();
         if stale == Some(StaleReason::WhileRevalidate) {
@@ -247,6 +248,11 @@ impl Asked {
         }
         match self.proxy.cache.flights.join(&wanted.key, variant(wanted.stored.as_ref())) {
             Role::Leader(lead) => {
+                // Another's fill may have ended since the look-up: then there is nothing to lead.
+                if let Plan::Serve { key, stored, stale } = lookup::plan(self) {
+                    drop(lead);
+                    return self.answer_stored(&key, &stored, stale);
+                }
                 let fetch = Fetch::new(self, wanted.clone());
                 self.conditions_withheld = true;
                 // Its own task: when this client leaves, followers lose nothing.
@@ -360,18 +366,6 @@ impl Asked {
             ..Verdict::default()
         };
         Some(Answer { response, verdict, first_byte: None, asked_upstream: true })
-    }
-
-    async fn pass_uncollapsed(&mut self, key: &CacheKey, why: ForwardReason) -> Answer {
-        let wanted = Wanted {
-            key: key.clone(),
-            why,
-            facts: Default::default(),
-            entry: Default::default(),
-            stored: None,
-            collapsible: false,
-        };
-        self.fetch_alone(wanted).await
     }
 
     /// Straight through.

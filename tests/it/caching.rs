@@ -1,3 +1,4 @@
 //! Stories of caching through the real proxy: a scripted upstream, a manual clock.
 
 mod freshness;
+mod personal_files;

@@ -8,13 +8,16 @@ use crate::support::larder::Larder;
 use crate::support::process::Process;
 use crate::support::reply::Reply;
 use crate::support::upstream::Upstream;
-use crate::support::{PATIENCE, long};
+use crate::support::{PATIENCE, long, machine};
 
 /// Longer than the reloads take: wrk is told to stop when they are done.
 const LOAD_SECONDS: &str = "600s";
+/// What the other requests of the test name, too: one stored response serves all.
+const HOST: &str = "Host: app.test";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn reload_200_times_under_load_fails_no_request() {
+    let _machine = machine().await;
     let reloads = if long() { 2000 } else { 200 };
     let upstream = Upstream::start(|request| match request.path() {
         "/kept" => Reply::ok().header("cache-control", "max-age=3600").body("kept".repeat(512)),
@@ -29,7 +32,19 @@ async fn reload_200_times_under_load_fails_no_request() {
 
     let load = |path: &str| {
         let url = format!("http://{}{path}", larder.address);
-        Process::start(Command::new("wrk").args(["-t", "1", "-c", "16", "-d", LOAD_SECONDS, "--timeout", "30s", &url]))
+        Process::start(Command::new("wrk").args([
+            "-t",
+            "1",
+            "-c",
+            "16",
+            "-d",
+            LOAD_SECONDS,
+            "--timeout",
+            "30s",
+            "-H",
+            HOST,
+            &url,
+        ]))
     };
     let loads = [load("/kept"), load("/fetched")];
     for generation in 1..=reloads {

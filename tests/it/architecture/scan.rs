@@ -37,7 +37,7 @@ impl Source {
     }
 
     /// A path's segments from the crate's root; `None` for paths that do not lead there.
-    pub(super) fn from_root(&self, found: &Found) -> Option<Vec<String>> {
+    pub(super) fn rooted(&self, found: &Found) -> Option<Vec<String>> {
         if found.segments[0] == "crate" {
             return Some(found.segments[1..].to_vec());
         }

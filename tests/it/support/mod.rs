@@ -9,11 +9,22 @@ pub mod reply;
 pub mod upstream;
 pub mod wire;
 
+#[cfg(test)]
+mod tests;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
 /// Longest wait for anything that is expected to happen. Generous: it only ends tests that have failed.
 pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Held by tests that measure time or load the machine, so that they do not disturb each other.
+static MACHINE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
+/// Keeps other tests that measure time or load the machine waiting for as long as it is held.
+pub async fn machine() -> tokio::sync::MutexGuard<'static, ()> {
+    MACHINE.lock().await
+}
 
 /// Waits for what is expected to happen; fails the test with `what` when it does not.
 pub async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {

@@ -12,6 +12,8 @@ use super::within;
 
 /// Lines of output that are kept; earlier ones are forgotten.
 const MAX_LINES: usize = 20_000;
+/// Lines shown of a process whose test failed.
+const SHOWN_LINES: usize = 40;
 /// Pause between looks at what can only be polled.
 pub const POLL: Duration = Duration::from_millis(10);
 
@@ -122,7 +124,10 @@ impl Drop for Process {
         let _ = self.child.kill();
         let _ = self.child.wait();
         if std::thread::panicking() {
-            eprintln!("---- output of {}\n{}----", self.name, self.output());
+            let output = self.output();
+            let lines: Vec<_> = output.lines().collect();
+            let last = lines[lines.len().saturating_sub(SHOWN_LINES)..].join("\n");
+            eprintln!("---- the end of {}'s output\n{last}\n----", self.name);
         }
     }
 }

@@ -138,11 +138,6 @@ impl<S: AsyncRead + Unpin> Reader<S> {
         Ok(std::mem::take(&mut self.ahead))
     }
 
-    /// The stream, and what was read from it and not taken.
-    pub fn into_parts(self) -> (S, Vec<u8>) {
-        (self.stream, self.ahead)
-    }
-
     async fn length(&mut self, length: usize, body: &mut Body) -> io::Result<bool> {
         while self.ahead.len() < length {
             if !self.more().await? {
