@@ -12,6 +12,7 @@ mod control;
 mod curl;
 mod deploy;
 mod django;
+mod docs;
 mod http2;
 mod kill;
 mod prometheus;
