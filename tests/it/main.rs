@@ -13,6 +13,7 @@ mod curl;
 mod deploy;
 mod django;
 mod hardening;
+mod docs;
 mod http2;
 mod kill;
 mod prometheus;
