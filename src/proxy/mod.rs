@@ -37,6 +37,7 @@ use crate::cache::key::CacheKey;
 use crate::clock::Clock;
 use crate::config::settings::{Settings, UpstreamProtocol};
 use crate::policy::cache_status::Verdict;
+use crate::policy::facts::RequestFacts;
 use crate::policy::reason::{ForwardReason, NoStoreReason, StaleReason};
 use crate::policy::time::Timestamp;
 use crate::policy::{fields, reuse};
@@ -158,9 +159,9 @@ impl Proxy {
             return asked.finish(own_answer(status), started);
         }
         let answer = match lookup::plan(&asked) {
-            Plan::Serve { key, stored, stale } => asked.answer_stored(&key, &stored, stale),
+            Plan::Serve { key, stored, stale, facts } => asked.answer_stored(&key, &stored, stale, facts),
             Plan::Fetch(wanted) => asked.fetch(*wanted).await,
-            Plan::Pass { why, key } => asked.pass(why, key, body, client_upgrade).await,
+            Plan::Pass { why, wanted } => asked.pass(why, wanted, body, client_upgrade).await,
             Plan::OnlyIfCached => failed_answer(StatusCode::GATEWAY_TIMEOUT, "only-if-cached", None),
         };
         asked.finish(answer, started)
@@ -224,26 +225,32 @@ const CACHE_STATUS: header::HeaderName = header::HeaderName::from_static("cache-
 
 impl Asked {
     /// From a stored response.
-    fn answer_stored(&self, key: &CacheKey, stored: &Arc<StoredResponse>, stale: Option<StaleReason>) -> Answer {
+    fn answer_stored(
+        &self,
+        key: &CacheKey,
+        stored: &Arc<StoredResponse>,
+        stale: Option<StaleReason>,
+        facts: RequestFacts,
+    ) -> Answer {
         let Some(response) = respond::stored(self, key, stored) else {
             // What is stored is complete, so that it can always be read.
             return failed_answer(StatusCode::INTERNAL_SERVER_ERROR, "internal", None);
         };
         stored.count_hit();
         if stale == Some(StaleReason::WhileRevalidate) {
-            self.revalidate_in_background(key, stored);
+            self.revalidate_in_background(key, stored, facts);
         }
         let verdict = Verdict { hit: true, stale, ttl: Some(stored.facts.ttl(self.now)), ..Verdict::default() };
         Answer { response, verdict, first_byte: None, asked_upstream: false }
     }
 
     /// RFC 5861 §3: one validation, however many ask.
-    fn revalidate_in_background(&self, key: &CacheKey, stored: &Arc<StoredResponse>) {
+    fn revalidate_in_background(&self, key: &CacheKey, stored: &Arc<StoredResponse>, facts: RequestFacts) {
         let Role::Leader(lead) = self.proxy.cache.flights.join(key, variant(Some(stored))) else { return };
         let wanted = Wanted {
             key: key.clone(),
             why: ForwardReason::Stale,
-            facts: Default::default(),
+            facts,
             entry: self.proxy.cache.memory.get(key).unwrap_or_default(),
             stored: Some(stored.clone()),
             collapsible: true,
@@ -260,9 +267,9 @@ impl Asked {
         match self.proxy.cache.flights.join(&wanted.key, variant(wanted.stored.as_ref())) {
             Role::Leader(lead) => {
                 // Another's fill may have ended since the look-up: then there is nothing to lead.
-                if let Plan::Serve { key, stored, stale } = lookup::plan(self) {
+                if let Plan::Serve { key, stored, stale, facts } = lookup::plan(self) {
                     drop(lead);
-                    return self.answer_stored(&key, &stored, stale);
+                    return self.answer_stored(&key, &stored, stale, facts);
                 }
                 let fetch = Fetch::new(self, wanted.clone());
                 self.conditions_withheld = true;
@@ -383,13 +390,13 @@ impl Asked {
     async fn pass(
         &self,
         why: ForwardReason,
-        key: Option<CacheKey>,
+        wanted: Option<Box<Wanted>>,
         body: Incoming,
         client_upgrade: Option<hyper::upgrade::OnUpgrade>,
     ) -> Answer {
-        match pass::pass(self, body, client_upgrade, key.as_ref()).await {
+        match pass::pass(self, body, client_upgrade, wanted.as_deref()).await {
             Ok(passed) => {
-                let no_store = match (&key, passed.response.status()) {
+                let no_store = match (&wanted, passed.response.status()) {
                     (_, StatusCode::SWITCHING_PROTOCOLS) => NoStoreReason::Upgrade,
                     (None, _) => NoStoreReason::Bypass,
                     (Some(_), StatusCode::PARTIAL_CONTENT) => NoStoreReason::Partial,

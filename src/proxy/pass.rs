@@ -10,12 +10,9 @@ use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 
 use super::fetch::{self, apply_static_class, prepare};
-use super::lookup::{self, Wanted};
+use super::lookup::Wanted;
 use super::{Asked, outgoing};
-use crate::cache::entry::StoredResponse;
-use crate::cache::key::{CacheKey, TargetUri};
-use crate::policy::facts::RequestFacts;
-use crate::policy::reason::ForwardReason;
+use crate::cache::key::TargetUri;
 use crate::policy::time::Timestamp;
 use crate::policy::{invalidate, validate};
 use crate::upstream::{RequestBody, UpstreamBody, UpstreamError};
@@ -29,12 +26,12 @@ pub(super) struct Passed {
     pub first_byte: Duration,
 }
 
-/// Forwards a request with its body. `key` is given where what is stored may be freshened.
+/// Forwards a request with its body. `wanted` is given where what is stored may be freshened.
 pub(super) async fn pass(
     asked: &Asked,
     body: Incoming,
     client_upgrade: Option<OnUpgrade>,
-    key: Option<&CacheKey>,
+    wanted: Option<&Wanted>,
 ) -> Result<Passed, UpstreamError> {
     let route = &asked.route.route;
     let request =
@@ -58,8 +55,8 @@ pub(super) async fn pass(
     if invalidate::applies(&asked.parts.method, response.status()) {
         invalidate_targets(asked, &response);
     }
-    if let Some(key) = key.filter(|_| asked.parts.method == Method::HEAD && response.status() == StatusCode::OK) {
-        freshen_by_head(asked, key, &response, (request_time, response_time));
+    if let Some(wanted) = wanted.filter(|_| asked.parts.method == Method::HEAD) {
+        freshen_by_head(asked, wanted, &response, (request_time, response_time));
     }
     Ok(Passed { response, first_byte })
 }
@@ -80,26 +77,15 @@ fn invalidate_targets(asked: &Asked, response: &Response<UpstreamBody>) {
     }
 }
 
-/// RFC 9111 §4.3.5: the answer to a HEAD confirms what is stored for GET, or shows that it is outdated.
-fn freshen_by_head(asked: &Asked, key: &CacheKey, response: &Response<UpstreamBody>, times: (Timestamp, Timestamp)) {
-    let Some(entry) = asked.proxy.cache.memory.get(key) else { return };
-    let Ok(stored) = lookup::select(&entry, &asked.parts.headers) else { return };
-    if stored.facts.status != response.status() {
-        return;
-    }
-    let wanted = Wanted {
-        key: key.clone(),
-        why: ForwardReason::Method,
-        facts: RequestFacts::default(),
-        entry: entry.clone(),
-        stored: Some(stored.clone()),
-        collapsible: false,
-    };
+/// RFC 9111 §4.3.5: the answer to a HEAD confirms what is stored for GET, or shows that it is outdated. Only where
+/// the stored response could have answered the request at all: another's session says nothing about it.
+fn freshen_by_head(asked: &Asked, wanted: &Wanted, response: &Response<UpstreamBody>, times: (Timestamp, Timestamp)) {
+    let Some(stored) = wanted.stored.as_ref().filter(|stored| stored.facts.status == response.status()) else { return };
     let confirmed = validate::head_confirms(response.headers(), &stored.fields.unpack(0));
-    let fresh = confirmed.then(|| fetch::freshened(stored, response.headers(), times, &wanted, &asked.route).ok());
+    let fresh = confirmed.then(|| fetch::freshened(stored, response.headers(), times, wanted, &asked.route).ok());
     match fresh.flatten() {
-        Some(fresh) => asked.proxy.cache.memory.replace(key, stored, Arc::<StoredResponse>::new(fresh)),
-        None => asked.proxy.cache.memory.remove_variant(key, stored),
+        Some(fresh) => asked.proxy.cache.memory.replace(&wanted.key, stored, Arc::new(fresh)),
+        None => asked.proxy.cache.memory.remove_variant(&wanted.key, stored),
     }
 }
 

@@ -11,9 +11,7 @@ async fn personal_refresh_in_the_background_stays_personal() {
     // The page is public for everybody at first; later, whoever has a session gets a page of their own.
     let upstream = Upstream::start(|request| match request.fields.get("cookie") {
         Some(session) => Reply::ok().header("cache-control", "max-age=60").body(session),
-        None => Reply::ok()
-            .header("cache-control", "public, max-age=10, stale-while-revalidate=60")
-            .body("everybody"),
+        None => Reply::ok().header("cache-control", "public, max-age=10, stale-while-revalidate=60").body("everybody"),
     })
     .await;
     let proxy = Proxy::before(&upstream);
