@@ -44,7 +44,7 @@ use crate::policy::{fields, reuse};
 use crate::telemetry::Telemetry;
 use crate::telemetry::record::{Reason, RequestRecord};
 use crate::telemetry::route_metrics::RouteMetrics;
-use crate::upstream::{Exchange, InterimCallback, PoolError, UpstreamError};
+use crate::upstream::{Exchange, InterimCallback, Meter, PoolError, UpstreamError};
 use admit::Admitted;
 use body::Body;
 use client::Client;
@@ -89,6 +89,8 @@ struct Answer {
     verdict: Verdict,
     first_byte: Option<Duration>,
     asked_upstream: bool,
+    /// Counts the bytes of the request's body.
+    meter: Option<Meter>,
 }
 
 impl Proxy {
@@ -203,7 +205,7 @@ impl Proxy {
             target: parts.uri.path_and_query().cloned().filter(|_| !stand_in),
             ..record(parts, &verdict, response.status(), now, site.unrouted.name())
         };
-        self.recorded(response, site.unrouted.clone(), started, record)
+        self.recorded(response, site.unrouted.clone(), started, record, None)
     }
 
     fn recorded(
@@ -212,8 +214,9 @@ impl Proxy {
         metrics: Arc<RouteMetrics>,
         started: Instant,
         record: RequestRecord,
+        meter: Option<Meter>,
     ) -> Response<Body> {
-        let finish = Box::new(Finish::new(self.telemetry.clone(), metrics, started, record));
+        let finish = Box::new(Finish::new(self.telemetry.clone(), metrics, started, record, meter));
         response.map(|body| body.recorded(finish))
     }
 }
@@ -241,7 +244,7 @@ impl Asked {
             self.revalidate_in_background(key, stored, facts);
         }
         let verdict = Verdict { hit: true, stale, ttl: Some(stored.facts.ttl(self.now)), ..Verdict::default() };
-        Answer { response, verdict, first_byte: None, asked_upstream: false }
+        Answer { response, verdict, first_byte: None, asked_upstream: false, meter: None }
     }
 
     /// RFC 5861 §3: one validation, however many ask.
@@ -335,7 +338,13 @@ impl Asked {
                     return answer;
                 }
                 let verdict = Verdict { forward: Some(wanted.why), no_store: Some(no_store), ..Verdict::default() };
-                Answer { response: respond::passed(self, *response), verdict, first_byte, asked_upstream: true }
+                Answer {
+                    response: respond::passed(self, *response),
+                    verdict,
+                    first_byte,
+                    asked_upstream: true,
+                    meter: None,
+                }
             }
             Outcome::Failed(error) => self.stand_in(&wanted).unwrap_or_else(|| self.failed(&error, wanted.why)),
         }
@@ -364,7 +373,7 @@ impl Asked {
         if !validated && facts.initial_age == 0 {
             response.headers_mut().remove(header::AGE);
         }
-        Some(Answer { response, verdict, first_byte, asked_upstream: !collapsed })
+        Some(Answer { response, verdict, first_byte, asked_upstream: !collapsed, meter: None })
     }
 
     /// RFC 5861 §4: a stored response in place of an upstream that failed.
@@ -383,7 +392,7 @@ impl Asked {
             ttl: Some(stored.facts.ttl(now)),
             ..Verdict::default()
         };
-        Some(Answer { response, verdict, first_byte: None, asked_upstream: true })
+        Some(Answer { response, verdict, first_byte: None, asked_upstream: true, meter: None })
     }
 
     /// Straight through.
@@ -407,7 +416,13 @@ impl Asked {
                     StatusCode::SWITCHING_PROTOCOLS => switching(passed.response),
                     _ => respond::passed(self, passed.response),
                 };
-                Answer { response, verdict, first_byte: Some(passed.first_byte), asked_upstream: true }
+                Answer {
+                    response,
+                    verdict,
+                    first_byte: Some(passed.first_byte),
+                    asked_upstream: true,
+                    meter: passed.meter,
+                }
             }
             Err(error) => self.failed(&error, why),
         }
@@ -426,7 +441,7 @@ impl Asked {
 
     /// What is the same for every answer: Via, the route's edits, Cache-Status, the record.
     fn finish(&self, answer: Answer, started: Instant) -> Response<Body> {
-        let Answer { mut response, verdict, first_byte, asked_upstream } = answer;
+        let Answer { mut response, verdict, first_byte, asked_upstream, meter } = answer;
         let status = response.status();
         let headers = response.headers_mut();
         if verdict.error.is_none() && status != StatusCode::SWITCHING_PROTOCOLS {
@@ -451,11 +466,10 @@ impl Asked {
             target: Some(self.admitted.target.clone()),
             upstream: asked_upstream.then(|| self.route.upstream.clone()),
             upstream_first_byte: first_byte,
-            bytes_in: fetch::announced_length(&self.parts.headers).unwrap_or(0),
             age,
             ..record(&self.parts, &verdict, status, self.now, self.route.metrics.name())
         };
-        self.proxy.recorded(response, self.route.metrics.clone(), started, record)
+        self.proxy.recorded(response, self.route.metrics.clone(), started, record, meter)
     }
 
     /// How an exchange with the upstream is to be run for this request.
@@ -520,12 +534,12 @@ fn switching(response: Response<crate::upstream::UpstreamBody>) -> Response<Body
 fn own_answer(status: StatusCode) -> Answer {
     let mut response = respond::own(status);
     response.headers_mut().insert(header::ALLOW, ALLOWED_METHODS);
-    Answer { response, verdict: Verdict::default(), first_byte: None, asked_upstream: false }
+    Answer { response, verdict: Verdict::default(), first_byte: None, asked_upstream: false, meter: None }
 }
 
 fn failed_answer(status: StatusCode, word: &'static str, why: Option<ForwardReason>) -> Answer {
     let verdict = Verdict { forward: why, error: Some(word), ..Verdict::default() };
-    Answer { response: respond::own(status), verdict, first_byte: None, asked_upstream: why.is_some() }
+    Answer { response: respond::own(status), verdict, first_byte: None, asked_upstream: why.is_some(), meter: None }
 }
 
 /// Requests that select different variants, as far as is known, do not wait for each other.

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::{Method, Request, Response, StatusCode, header};
+use http::{Method, Response, StatusCode, header};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
@@ -15,7 +15,7 @@ use super::{Asked, outgoing};
 use crate::cache::key::TargetUri;
 use crate::policy::time::Timestamp;
 use crate::policy::{invalidate, validate};
-use crate::upstream::{RequestBody, UpstreamBody, UpstreamError};
+use crate::upstream::{Meter, RequestBody, UpstreamBody, UpstreamError};
 
 /// A response that was passed on, and how long its head took.
 #[derive(Debug)]
@@ -24,6 +24,8 @@ pub(super) struct Passed {
     pub response: Response<UpstreamBody>,
     /// From sending the request to the head of the answer.
     pub first_byte: Duration,
+    /// Counts the bytes of the request's body, which may still be coming.
+    pub(super) meter: Option<Meter>,
 }
 
 /// Forwards a request with its body. `wanted` is given where what is stored may be freshened.
@@ -38,7 +40,7 @@ pub(super) async fn pass(
         outgoing::request(&asked.parts, &asked.admitted, asked.client.peer.ip(), route, client_upgrade.is_some());
     let idle = asked.site.settings.client_timeouts.idle;
     let request = request.map(|()| RequestBody::client(body, route.max_request_body, idle));
-    let request: Request<RequestBody> = request;
+    let meter = request.body().meter();
     let (request_time, sent) = (asked.proxy.clock.now(), Instant::now());
     let mut response = asked.route.pool.send(request, asked.exchange()).await?;
     let response_time = asked.proxy.clock.now();
@@ -48,7 +50,7 @@ pub(super) async fn pass(
         if let Some(client) = client_upgrade {
             tunnel(asked, client, &mut response);
         }
-        return Ok(Passed { response, first_byte });
+        return Ok(Passed { response, first_byte, meter });
     }
     prepare(response.headers_mut(), response_time);
     apply_static_class(&asked.site, &asked.route, &asked.parts, &mut response);
@@ -58,7 +60,7 @@ pub(super) async fn pass(
     if let Some(wanted) = wanted.filter(|_| asked.parts.method == Method::HEAD) {
         freshen_by_head(asked, wanted, &response, (request_time, response_time));
     }
-    Ok(Passed { response, first_byte })
+    Ok(Passed { response, first_byte, meter })
 }
 
 /// RFC 9111 §4.4: the target itself, and what Location and Content-Location name of the same origin.

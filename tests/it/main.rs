@@ -18,6 +18,7 @@ mod http2;
 mod kill;
 mod prometheus;
 mod proxying;
+mod records;
 mod reload;
 mod support;
 mod websocket;
