@@ -370,7 +370,7 @@ impl Asked {
         };
         let mut response = respond::stored(self, &wanted.key, &ready.response)?;
         // What has just come is passed on as it came: an Age only where the upstream gave one.
-        if !validated && facts.initial_age == 0 {
+        if !validated && ready.response.fields.get_bytes(&header::AGE).is_none() {
             response.headers_mut().remove(header::AGE);
         }
         Some(Answer { response, verdict, first_byte, asked_upstream: !collapsed, meter: None })
