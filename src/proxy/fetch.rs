@@ -194,8 +194,14 @@ impl Fetch {
             let until = self.proxy.clock.now() + self.site.settings.memory.uncacheable_memory;
             self.proxy.cache.flights.remember_uncacheable(&self.wanted.key, until);
         }
-        // RFC 9111 §4.3.3: what was to be validated has been replaced by something that may not be kept.
-        if let Some(stored) = self.wanted.stored.as_ref().filter(|_| !reuse::is_failure(status)) {
+        // RFC 9111 §4.3.3: what was to be validated has been replaced by something that may not be kept. An answer that
+        // is only this client's says nothing about what others share.
+        let is_about_this_request = matches!(
+            reason,
+            NoStoreReason::CookieRequest | NoStoreReason::Authorization | NoStoreReason::RequestNoStore
+        );
+        let replaced = !reuse::is_failure(status) && !is_about_this_request;
+        if let Some(stored) = self.wanted.stored.as_ref().filter(|_| replaced) {
             self.proxy.cache.memory.remove_variant(&self.wanted.key, stored);
         }
         Outcome::Passed(Box::new(arrived.response), reason)

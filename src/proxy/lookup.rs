@@ -19,11 +19,11 @@ use crate::policy::rules::CookieRule;
 #[derive(Debug)]
 pub(super) enum Plan {
     /// Answer with a stored response; stale ones on purpose.
-    Serve { key: CacheKey, stored: Arc<StoredResponse>, stale: Option<StaleReason> },
+    Serve { key: CacheKey, stored: Arc<StoredResponse>, stale: Option<StaleReason>, facts: RequestFacts },
     /// Ask the upstream for something that may be stored, or whether `stored` is still good.
     Fetch(Box<Wanted>),
-    /// Pass the request on as it is; what comes back is not stored.
-    Pass { why: ForwardReason, key: Option<CacheKey> },
+    /// Pass the request on as it is; what comes back is not stored, but may freshen what was `wanted`.
+    Pass { why: ForwardReason, wanted: Option<Box<Wanted>> },
     /// Nothing usable is stored, and the client wants nothing else (RFC 9111 §5.2.1.7).
     OnlyIfCached,
 }
@@ -51,7 +51,7 @@ pub(super) fn plan(asked: &Asked) -> Plan {
     let request = &asked.parts;
     let matters = cookie_matters(&route.cache.cookies, &request.headers);
     if let Some(why) = reason_to_pass(asked, matters) {
-        return Plan::Pass { why, key: None };
+        return Plan::Pass { why, wanted: None };
     }
     let key = CacheKey::new(&asked.admitted.uri(), &route.key, &request.headers);
     let facts =
@@ -62,8 +62,8 @@ pub(super) fn plan(asked: &Asked) -> Plan {
         Err(why) => (reuse::decide_without(&facts, why), None),
     };
     match (decision, stored) {
-        (Reuse::Fresh, Some(stored)) => Plan::Serve { key, stored, stale: None },
-        (Reuse::Stale(why), Some(stored)) => Plan::Serve { key, stored, stale: Some(why) },
+        (Reuse::Fresh, Some(stored)) => Plan::Serve { key, stored, stale: None, facts },
+        (Reuse::Stale(why), Some(stored)) => Plan::Serve { key, stored, stale: Some(why), facts },
         (Reuse::Validate(why), stored) => fetch(asked, key, why, facts, entry, stored),
         (Reuse::Forward(why), _) => fetch(asked, key, why, facts, entry, None),
         (Reuse::OnlyIfCached, _) => Plan::OnlyIfCached,
@@ -137,11 +137,10 @@ fn fetch(
 ) -> Plan {
     // Only a GET brings a body to store, and a part of one would be no use to others, unless it is the beginning.
     let wants_part = stored.is_none() && wants_later_part(&asked.parts);
-    if asked.parts.method != Method::GET || wants_part {
-        return Plan::Pass { why, key: Some(key) };
-    }
-    let collapsible = may_collapse(asked, &key, &facts, stored.as_deref());
-    Plan::Fetch(Box::new(Wanted { key, why, facts, entry, stored, collapsible }))
+    let passes = asked.parts.method != Method::GET || wants_part;
+    let collapsible = !passes && may_collapse(asked, &key, &facts, stored.as_deref());
+    let wanted = Box::new(Wanted { key, why, facts, entry, stored, collapsible });
+    if passes { Plan::Pass { why, wanted: Some(wanted) } } else { Plan::Fetch(wanted) }
 }
 
 /// Whether other requests may wait for this one's answer. Where it is likely to be for this client only, waiting

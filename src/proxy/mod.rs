@@ -1,8 +1,8 @@
 //! The request path: one flat run of named steps, one file a step.
 //!
-//! [`Proxy::handle`] reads top to bottom: [`admit`], [`route`], [`lookup`] (identify, look up, decide), then one of
-//! serving what is stored ([`respond`]), fetching for the cache ([`fetch`], [`fill`], with collapsing) or passing
-//! through ([`pass`]), and at the end [`finish`] (record).
+//! [`Proxy::handle`] reads top to bottom: `admit`, `route`, `lookup` (identify, look up, decide), then one of
+//! serving what is stored (`respond`), fetching for the cache (`fetch`, `fill`, with collapsing) or passing
+//! through (`pass`), and at the end `finish` (record).
 
 pub mod admit;
 pub mod body;
@@ -37,13 +37,14 @@ use crate::cache::key::CacheKey;
 use crate::clock::Clock;
 use crate::config::settings::{Settings, UpstreamProtocol};
 use crate::policy::cache_status::Verdict;
+use crate::policy::facts::RequestFacts;
 use crate::policy::reason::{ForwardReason, NoStoreReason, StaleReason};
 use crate::policy::time::Timestamp;
 use crate::policy::{fields, reuse};
 use crate::telemetry::Telemetry;
 use crate::telemetry::record::{Reason, RequestRecord};
 use crate::telemetry::route_metrics::RouteMetrics;
-use crate::upstream::{Exchange, InterimCallback, PoolError, UpstreamError};
+use crate::upstream::{Exchange, InterimCallback, Meter, PoolError, UpstreamError};
 use admit::Admitted;
 use body::Body;
 use client::Client;
@@ -88,6 +89,8 @@ struct Answer {
     verdict: Verdict,
     first_byte: Option<Duration>,
     asked_upstream: bool,
+    /// Counts the bytes of the request's body.
+    meter: Option<Meter>,
 }
 
 impl Proxy {
@@ -158,9 +161,9 @@ impl Proxy {
             return asked.finish(own_answer(status), started);
         }
         let answer = match lookup::plan(&asked) {
-            Plan::Serve { key, stored, stale } => asked.serve(&key, &stored, stale).await,
+            Plan::Serve { key, stored, stale, facts } => asked.answer_stored(&key, &stored, stale, facts),
             Plan::Fetch(wanted) => asked.fetch(*wanted).await,
-            Plan::Pass { why, key } => asked.pass(why, key, body, client_upgrade).await,
+            Plan::Pass { why, wanted } => asked.pass(why, wanted, body, client_upgrade).await,
             Plan::OnlyIfCached => failed_answer(StatusCode::GATEWAY_TIMEOUT, "only-if-cached", None),
         };
         asked.finish(answer, started)
@@ -202,7 +205,7 @@ impl Proxy {
             target: parts.uri.path_and_query().cloned().filter(|_| !stand_in),
             ..record(parts, &verdict, response.status(), now, site.unrouted.name())
         };
-        self.recorded(response, site.unrouted.clone(), started, record)
+        self.recorded(response, site.unrouted.clone(), started, record, None)
     }
 
     fn recorded(
@@ -211,8 +214,9 @@ impl Proxy {
         metrics: Arc<RouteMetrics>,
         started: Instant,
         record: RequestRecord,
+        meter: Option<Meter>,
     ) -> Response<Body> {
-        let finish = Box::new(Finish::new(self.telemetry.clone(), metrics, started, record));
+        let finish = Box::new(Finish::new(self.telemetry.clone(), metrics, started, record, meter));
         response.map(|body| body.recorded(finish))
     }
 }
@@ -224,25 +228,32 @@ const CACHE_STATUS: header::HeaderName = header::HeaderName::from_static("cache-
 
 impl Asked {
     /// From a stored response.
-    async fn serve(&mut self, key: &CacheKey, stored: &Arc<StoredResponse>, stale: Option<StaleReason>) -> Answer {
+    fn answer_stored(
+        &self,
+        key: &CacheKey,
+        stored: &Arc<StoredResponse>,
+        stale: Option<StaleReason>,
+        facts: RequestFacts,
+    ) -> Answer {
         let Some(response) = respond::stored(self, key, stored) else {
-            return self.pass_uncollapsed(key, ForwardReason::UriMiss).await;
+            // What is stored is complete, so that it can always be read.
+            return failed_answer(StatusCode::INTERNAL_SERVER_ERROR, "internal", None);
         };
         stored.count_hit();
         if stale == Some(StaleReason::WhileRevalidate) {
-            self.revalidate_in_background(key, stored);
+            self.revalidate_in_background(key, stored, facts);
         }
         let verdict = Verdict { hit: true, stale, ttl: Some(stored.facts.ttl(self.now)), ..Verdict::default() };
-        Answer { response, verdict, first_byte: None, asked_upstream: false }
+        Answer { response, verdict, first_byte: None, asked_upstream: false, meter: None }
     }
 
     /// RFC 5861 §3: one validation, however many ask.
-    fn revalidate_in_background(&self, key: &CacheKey, stored: &Arc<StoredResponse>) {
+    fn revalidate_in_background(&self, key: &CacheKey, stored: &Arc<StoredResponse>, facts: RequestFacts) {
         let Role::Leader(lead) = self.proxy.cache.flights.join(key, variant(Some(stored))) else { return };
         let wanted = Wanted {
             key: key.clone(),
             why: ForwardReason::Stale,
-            facts: Default::default(),
+            facts,
             entry: self.proxy.cache.memory.get(key).unwrap_or_default(),
             stored: Some(stored.clone()),
             collapsible: true,
@@ -258,6 +269,11 @@ impl Asked {
         }
         match self.proxy.cache.flights.join(&wanted.key, variant(wanted.stored.as_ref())) {
             Role::Leader(lead) => {
+                // Another's fill may have ended since the look-up: then there is nothing to lead.
+                if let Plan::Serve { key, stored, stale, facts } = lookup::plan(self) {
+                    drop(lead);
+                    return self.answer_stored(&key, &stored, stale, facts);
+                }
                 let fetch = Fetch::new(self, wanted.clone());
                 self.conditions_withheld = true;
                 // Its own task: when this client leaves, followers lose nothing.
@@ -322,7 +338,13 @@ impl Asked {
                     return answer;
                 }
                 let verdict = Verdict { forward: Some(wanted.why), no_store: Some(no_store), ..Verdict::default() };
-                Answer { response: respond::passed(self, *response), verdict, first_byte, asked_upstream: true }
+                Answer {
+                    response: respond::passed(self, *response),
+                    verdict,
+                    first_byte,
+                    asked_upstream: true,
+                    meter: None,
+                }
             }
             Outcome::Failed(error) => self.stand_in(&wanted).unwrap_or_else(|| self.failed(&error, wanted.why)),
         }
@@ -348,10 +370,10 @@ impl Asked {
         };
         let mut response = respond::stored(self, &wanted.key, &ready.response)?;
         // What has just come is passed on as it came: an Age only where the upstream gave one.
-        if !validated && facts.initial_age == 0 {
+        if !validated && ready.response.fields.get_bytes(&header::AGE).is_none() {
             response.headers_mut().remove(header::AGE);
         }
-        Some(Answer { response, verdict, first_byte, asked_upstream: !collapsed })
+        Some(Answer { response, verdict, first_byte, asked_upstream: !collapsed, meter: None })
     }
 
     /// RFC 5861 §4: a stored response in place of an upstream that failed.
@@ -370,32 +392,20 @@ impl Asked {
             ttl: Some(stored.facts.ttl(now)),
             ..Verdict::default()
         };
-        Some(Answer { response, verdict, first_byte: None, asked_upstream: true })
-    }
-
-    async fn pass_uncollapsed(&mut self, key: &CacheKey, why: ForwardReason) -> Answer {
-        let wanted = Wanted {
-            key: key.clone(),
-            why,
-            facts: Default::default(),
-            entry: Default::default(),
-            stored: None,
-            collapsible: false,
-        };
-        self.fetch_alone(wanted).await
+        Some(Answer { response, verdict, first_byte: None, asked_upstream: true, meter: None })
     }
 
     /// Straight through.
     async fn pass(
         &self,
         why: ForwardReason,
-        key: Option<CacheKey>,
+        wanted: Option<Box<Wanted>>,
         body: Incoming,
         client_upgrade: Option<hyper::upgrade::OnUpgrade>,
     ) -> Answer {
-        match pass::pass(self, body, client_upgrade, key.as_ref()).await {
+        match pass::pass(self, body, client_upgrade, wanted.as_deref()).await {
             Ok(passed) => {
-                let no_store = match (&key, passed.response.status()) {
+                let no_store = match (&wanted, passed.response.status()) {
                     (_, StatusCode::SWITCHING_PROTOCOLS) => NoStoreReason::Upgrade,
                     (None, _) => NoStoreReason::Bypass,
                     (Some(_), StatusCode::PARTIAL_CONTENT) => NoStoreReason::Partial,
@@ -406,7 +416,13 @@ impl Asked {
                     StatusCode::SWITCHING_PROTOCOLS => switching(passed.response),
                     _ => respond::passed(self, passed.response),
                 };
-                Answer { response, verdict, first_byte: Some(passed.first_byte), asked_upstream: true }
+                Answer {
+                    response,
+                    verdict,
+                    first_byte: Some(passed.first_byte),
+                    asked_upstream: true,
+                    meter: passed.meter,
+                }
             }
             Err(error) => self.failed(&error, why),
         }
@@ -425,7 +441,7 @@ impl Asked {
 
     /// What is the same for every answer: Via, the route's edits, Cache-Status, the record.
     fn finish(&self, answer: Answer, started: Instant) -> Response<Body> {
-        let Answer { mut response, verdict, first_byte, asked_upstream } = answer;
+        let Answer { mut response, verdict, first_byte, asked_upstream, meter } = answer;
         let status = response.status();
         let headers = response.headers_mut();
         if verdict.error.is_none() && status != StatusCode::SWITCHING_PROTOCOLS {
@@ -449,11 +465,10 @@ impl Asked {
             target: Some(self.admitted.target.clone()),
             upstream: asked_upstream.then(|| self.route.upstream.clone()),
             upstream_first_byte: first_byte,
-            bytes_in: fetch::announced_length(&self.parts.headers).unwrap_or(0),
             age,
             ..record(&self.parts, &verdict, status, self.now, self.route.metrics.name())
         };
-        self.proxy.recorded(response, self.route.metrics.clone(), started, record)
+        self.proxy.recorded(response, self.route.metrics.clone(), started, record, meter)
     }
 
     /// How an exchange with the upstream is to be run for this request.
@@ -518,12 +533,12 @@ fn switching(response: Response<crate::upstream::UpstreamBody>) -> Response<Body
 fn own_answer(status: StatusCode) -> Answer {
     let mut response = respond::own(status);
     response.headers_mut().insert(header::ALLOW, ALLOWED_METHODS);
-    Answer { response, verdict: Verdict::default(), first_byte: None, asked_upstream: false }
+    Answer { response, verdict: Verdict::default(), first_byte: None, asked_upstream: false, meter: None }
 }
 
 fn failed_answer(status: StatusCode, word: &'static str, why: Option<ForwardReason>) -> Answer {
     let verdict = Verdict { forward: why, error: Some(word), ..Verdict::default() };
-    Answer { response: respond::own(status), verdict, first_byte: None, asked_upstream: why.is_some() }
+    Answer { response: respond::own(status), verdict, first_byte: None, asked_upstream: why.is_some(), meter: None }
 }
 
 /// Requests that select different variants, as far as is known, do not wait for each other.

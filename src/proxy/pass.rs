@@ -4,21 +4,18 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::{Method, Request, Response, StatusCode, header};
+use http::{Method, Response, StatusCode, header};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 
 use super::fetch::{self, apply_static_class, prepare};
-use super::lookup::{self, Wanted};
+use super::lookup::Wanted;
 use super::{Asked, outgoing};
-use crate::cache::entry::StoredResponse;
-use crate::cache::key::{CacheKey, TargetUri};
-use crate::policy::facts::RequestFacts;
-use crate::policy::reason::ForwardReason;
+use crate::cache::key::TargetUri;
 use crate::policy::time::Timestamp;
 use crate::policy::{invalidate, validate};
-use crate::upstream::{RequestBody, UpstreamBody, UpstreamError};
+use crate::upstream::{Meter, RequestBody, UpstreamBody, UpstreamError};
 
 /// A response that was passed on, and how long its head took.
 #[derive(Debug)]
@@ -27,21 +24,23 @@ pub(super) struct Passed {
     pub response: Response<UpstreamBody>,
     /// From sending the request to the head of the answer.
     pub first_byte: Duration,
+    /// Counts the bytes of the request's body, which may still be coming.
+    pub(super) meter: Option<Meter>,
 }
 
-/// Forwards a request with its body. `key` is given where what is stored may be freshened.
+/// Forwards a request with its body. `wanted` is given where what is stored may be freshened.
 pub(super) async fn pass(
     asked: &Asked,
     body: Incoming,
     client_upgrade: Option<OnUpgrade>,
-    key: Option<&CacheKey>,
+    wanted: Option<&Wanted>,
 ) -> Result<Passed, UpstreamError> {
     let route = &asked.route.route;
     let request =
         outgoing::request(&asked.parts, &asked.admitted, asked.client.peer.ip(), route, client_upgrade.is_some());
     let idle = asked.site.settings.client_timeouts.idle;
     let request = request.map(|()| RequestBody::client(body, route.max_request_body, idle));
-    let request: Request<RequestBody> = request;
+    let meter = request.body().meter();
     let (request_time, sent) = (asked.proxy.clock.now(), Instant::now());
     let mut response = asked.route.pool.send(request, asked.exchange()).await?;
     let response_time = asked.proxy.clock.now();
@@ -51,17 +50,17 @@ pub(super) async fn pass(
         if let Some(client) = client_upgrade {
             tunnel(asked, client, &mut response);
         }
-        return Ok(Passed { response, first_byte });
+        return Ok(Passed { response, first_byte, meter });
     }
     prepare(response.headers_mut(), response_time);
     apply_static_class(&asked.site, &asked.route, &asked.parts, &mut response);
     if invalidate::applies(&asked.parts.method, response.status()) {
         invalidate_targets(asked, &response);
     }
-    if let Some(key) = key.filter(|_| asked.parts.method == Method::HEAD && response.status() == StatusCode::OK) {
-        freshen_by_head(asked, key, &response, (request_time, response_time));
+    if let Some(wanted) = wanted.filter(|_| asked.parts.method == Method::HEAD) {
+        freshen_by_head(asked, wanted, &response, (request_time, response_time));
     }
-    Ok(Passed { response, first_byte })
+    Ok(Passed { response, first_byte, meter })
 }
 
 /// RFC 9111 §4.4: the target itself, and what Location and Content-Location name of the same origin.
@@ -80,26 +79,15 @@ fn invalidate_targets(asked: &Asked, response: &Response<UpstreamBody>) {
     }
 }
 
-/// RFC 9111 §4.3.5: the answer to a HEAD confirms what is stored for GET, or shows that it is outdated.
-fn freshen_by_head(asked: &Asked, key: &CacheKey, response: &Response<UpstreamBody>, times: (Timestamp, Timestamp)) {
-    let Some(entry) = asked.proxy.cache.memory.get(key) else { return };
-    let Ok(stored) = lookup::select(&entry, &asked.parts.headers) else { return };
-    if stored.facts.status != response.status() {
-        return;
-    }
-    let wanted = Wanted {
-        key: key.clone(),
-        why: ForwardReason::Method,
-        facts: RequestFacts::default(),
-        entry: entry.clone(),
-        stored: Some(stored.clone()),
-        collapsible: false,
-    };
+/// RFC 9111 §4.3.5: the answer to a HEAD confirms what is stored for GET, or shows that it is outdated. Only where
+/// the stored response could have answered the request at all: another's session says nothing about it.
+fn freshen_by_head(asked: &Asked, wanted: &Wanted, response: &Response<UpstreamBody>, times: (Timestamp, Timestamp)) {
+    let Some(stored) = wanted.stored.as_ref().filter(|stored| stored.facts.status == response.status()) else { return };
     let confirmed = validate::head_confirms(response.headers(), &stored.fields.unpack(0));
-    let fresh = confirmed.then(|| fetch::freshened(stored, response.headers(), times, &wanted, &asked.route).ok());
+    let fresh = confirmed.then(|| fetch::freshened(stored, response.headers(), times, wanted, &asked.route).ok());
     match fresh.flatten() {
-        Some(fresh) => asked.proxy.cache.memory.replace(key, stored, Arc::<StoredResponse>::new(fresh)),
-        None => asked.proxy.cache.memory.remove_variant(key, stored),
+        Some(fresh) => asked.proxy.cache.memory.replace(&wanted.key, stored, Arc::new(fresh)),
+        None => asked.proxy.cache.memory.remove_variant(&wanted.key, stored),
     }
 }
 

@@ -45,7 +45,7 @@ use crate::config::settings::{Upstream, UpstreamTimeouts};
 pub use error::{PoolError, UpstreamError, UpstreamErrorKind};
 use lease::Lease;
 use request_body::Upload;
-pub use request_body::{ClientBody, RequestBody, RequestBodyError};
+pub use request_body::{ClientBody, Meter, RequestBody, RequestBodyError};
 pub use response_body::UpstreamBody;
 use server::Server;
 pub use stats::{PoolStats, ServerStats};

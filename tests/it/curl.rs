@@ -28,19 +28,19 @@ async fn curl_over_cleartext_gets_the_same_by_both_versions() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn curl_posts_and_follows_with_every_version() {
-    let upstream = Upstream::start(|request| match &*request.method {
-        "POST" => Reply::status("303 See Other").header("location", "/done").body(&request.body.content),
-        _ => Reply::ok().body("done"),
+async fn curl_posts_with_every_version() {
+    let upstream = Upstream::start(|request| {
+        Reply::status("303 See Other").header("location", "/done").body(&request.body.content)
     })
     .await;
     let larder = Larder::before(&upstream.url()).await;
     let url = format!("http://{}/form", larder.address);
-    for option in ["--http1.1", "--http2-prior-knowledge"] {
-        let said = curl(&[option, "--location", "--data", "note=plums", &url]).await;
-        assert!(said.starts_with("done\n"), "{option}: {said}");
+    // Redirects are not followed: curl 7.88 breaks a cleartext HTTP/2 connection that it uses again (curl#10634).
+    for (option, version) in [("--http1.1", "1.1"), ("--http2-prior-knowledge", "2")] {
+        let said = curl(&[option, "--data", "note=plums", &url]).await;
+        assert_eq!(said.trim_end(), format!("note=plums\n{version} 303 10"), "{option}");
     }
-    let posts: Vec<_> = upstream.requests().into_iter().filter(|request| request.method == "POST").collect();
+    let posts = upstream.requests();
     assert_eq!(posts.len(), 2);
     assert!(posts.iter().all(|post| post.body.content == b"note=plums" && post.body.whole), "{posts:?}");
 }
@@ -74,8 +74,10 @@ async fn curl_over_tls_agrees_on_a_version_by_alpn() {
         // A certificate of the other name would fail verification: each is its own authority.
         let authority = directory.path().join(format!("{host}.pem"));
         let (resolve, url) = (format!("{host}:{port}:127.0.0.1"), format!("https://{host}:{port}/page"));
-        let said = curl(&["--cacert", authority.to_str().unwrap(), "--resolve", &resolve, option, &url]).await;
-        assert_eq!(said.trim_end().rsplit_once('\n').unwrap().1, format!("{version} 200 2000"), "{option} {host}");
+        // Twice, on one connection.
+        let said = curl(&["--cacert", authority.to_str().unwrap(), "--resolve", &resolve, option, &url, &url]).await;
+        let once = format!("{}\n{version} 200 2000", "x".repeat(2000));
+        assert_eq!(said.lines().collect::<String>(), once.repeat(2).replace('\n', ""), "{option} {host}");
     }
     let requests = upstream.requests();
     assert_eq!(requests.len(), 2, "one forward for each host");

@@ -12,6 +12,8 @@ use crate::support::{PATIENCE, long, machine};
 
 /// Longer than the reloads take: wrk is told to stop when they are done.
 const LOAD_SECONDS: &str = "600s";
+/// What the other requests of the test name, too: one stored response serves all.
+const HOST: &str = "Host: app.test";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn reload_200_times_under_load_fails_no_request() {
@@ -30,7 +32,19 @@ async fn reload_200_times_under_load_fails_no_request() {
 
     let load = |path: &str| {
         let url = format!("http://{}{path}", larder.address);
-        Process::start(Command::new("wrk").args(["-t", "1", "-c", "16", "-d", LOAD_SECONDS, "--timeout", "30s", &url]))
+        Process::start(Command::new("wrk").args([
+            "-t",
+            "1",
+            "-c",
+            "16",
+            "-d",
+            LOAD_SECONDS,
+            "--timeout",
+            "30s",
+            "-H",
+            HOST,
+            &url,
+        ]))
     };
     let loads = [load("/kept"), load("/fetched")];
     for generation in 1..=reloads {
