@@ -75,14 +75,10 @@ impl Client {
         let mut read = 0;
         loop {
             read += self.stream.read(&mut self.buffer[read..]).expect("the response comes");
-            let Some(end) = find(&self.buffer[..read], b"\r\n\r\n") else { continue };
+            let Some(end) = memchr::memmem::find(&self.buffer[..read], b"\r\n\r\n") else { continue };
             if read == end + 4 + BODY {
                 return std::str::from_utf8(&self.buffer[..end]).expect("a head is text");
             }
         }
     }
-}
-
-fn find(bytes: &[u8], wanted: &[u8]) -> Option<usize> {
-    bytes.windows(wanted.len()).position(|window| window == wanted)
 }

@@ -147,10 +147,12 @@ impl Proxy {
             has_body,
             conditions_withheld: false,
         };
+        // What waits for an upstream is boxed: within this future it would be moved with every hit, and kept with
+        // every idle connection, in case it were needed (10,000 instructions a hit).
         let answer = match lookup::plan(&asked) {
             Plan::Serve { key, stored, stale } => asked.answer_stored(&key, &stored, stale),
-            Plan::Fetch(wanted) => asked.fetch(*wanted).await,
-            Plan::Pass { why, key } => asked.pass(why, key, body, client_upgrade).await,
+            Plan::Fetch(wanted) => Box::pin(asked.fetch(*wanted)).await,
+            Plan::Pass { why, key } => Box::pin(asked.pass(why, key, body, client_upgrade)).await,
             Plan::OnlyIfCached => failed_answer(StatusCode::GATEWAY_TIMEOUT, "only-if-cached", None),
         };
         asked.finish(answer, started)
@@ -192,7 +194,7 @@ impl Proxy {
             scheme: if client.tls { "https" } else { "http" },
             host: parts.headers.get(header::HOST).cloned().filter(|_| !stand_in),
             target: parts.uri.path_and_query().cloned().filter(|_| !stand_in),
-            ..record(parts, &verdict, response.status(), now, site.unrouted.name())
+            ..record(parts, &verdict, response.status(), now, site.unrouted.name(), self.telemetry.logs())
         };
         self.recorded(response, site.unrouted.clone(), started, record)
     }
@@ -421,19 +423,27 @@ impl Asked {
         {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
-        let age = headers.get(header::AGE).and_then(|age| age.to_str().ok()?.parse().ok());
+        let logged = self.proxy.telemetry.logs();
+        let age = headers.get(header::AGE).filter(|_| logged).and_then(|age| age.to_str().ok()?.parse().ok());
         let record = RequestRecord {
             client: self.admitted.client,
             scheme: self.admitted.scheme,
-            host: HeaderValue::from_str(&self.admitted.authority).ok(),
-            target: Some(self.admitted.target.clone()),
+            host: logged.then(|| self.host_field()).flatten(),
+            target: logged.then(|| self.admitted.target.clone()),
             upstream: asked_upstream.then(|| self.route.upstream.clone()),
             upstream_first_byte: first_byte,
             bytes_in: fetch::announced_length(&self.parts.headers).unwrap_or(0),
             age,
-            ..record(&self.parts, &verdict, status, self.now, self.route.metrics.name())
+            ..record(&self.parts, &verdict, status, self.now, self.route.metrics.name(), logged)
         };
         self.proxy.recorded(response, self.route.metrics.clone(), started, record)
+    }
+
+    /// The host asked for, sharing the request's bytes where it came as it is kept.
+    fn host_field(&self) -> Option<HeaderValue> {
+        let authority = self.admitted.authority.as_str();
+        let given = self.parts.headers.get(header::HOST).filter(|given| *given == authority);
+        given.cloned().or_else(|| HeaderValue::from_str(authority).ok())
     }
 
     /// How an exchange with the upstream is to be run for this request.
@@ -510,9 +520,17 @@ fn variant(stored: Option<&Arc<StoredResponse>>) -> u64 {
     if stored.selection.is_empty() { 0 } else { hasher.digest() }
 }
 
-/// The part of a record that the request and the verdict tell.
-fn record(parts: &Parts, verdict: &Verdict, status: StatusCode, now: Timestamp, route: &Arc<str>) -> RequestRecord {
-    let field = |name: header::HeaderName| parts.headers.get(name).cloned();
+/// The part of a record that the request and the verdict tell; what only the access log tells, only where it is
+/// `logged`.
+fn record(
+    parts: &Parts,
+    verdict: &Verdict,
+    status: StatusCode,
+    now: Timestamp,
+    route: &Arc<str>,
+    logged: bool,
+) -> RequestRecord {
+    let field = |name: header::HeaderName| parts.headers.get(name).filter(|_| logged).cloned();
     RequestRecord {
         started: now,
         duration: Duration::ZERO,

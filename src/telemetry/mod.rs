@@ -48,6 +48,11 @@ impl Telemetry {
         Telemetry::new(&off, &[]).expect("an access log that is off opens no file")
     }
 
+    /// Whether there is an access log, for which records need the request's fields.
+    pub fn logs(&self) -> bool {
+        self.access_log.load().is_on()
+    }
+
     /// Takes in one finished request. Never blocks: a line the access log has no room for is dropped and counted.
     pub fn record(&self, route: &RouteMetrics, record: RequestRecord) {
         route.count(&record);
