@@ -90,7 +90,8 @@ fn listen(address: SocketAddr) {
 
 /// The same bytes as larder sends, by hyper alone, over HTTP/1.1 or HTTP/2.
 async fn serve_bare(listener: TcpListener) {
-    let sent_by_larder = "age: 0\r\naccept-ranges: bytes\r\nvia: 1.1 larder\r\ncache-status: larder; hit; ttl=86399\r\n";
+    let sent_by_larder =
+        "age: 0\r\naccept-ranges: bytes\r\nvia: 1.1 larder\r\ncache-status: larder; hit; ttl=86399\r\n";
     let fields: Vec<(HeaderName, HeaderValue)> = [FIELDS, sent_by_larder]
         .iter()
         .flat_map(|lines| lines.lines())
@@ -113,7 +114,11 @@ async fn serve_bare(listener: TcpListener) {
             let stream = TokioIo::new(stream);
             // That the client leaves is no fault.
             let _ = match http2 {
-                true => hyper::server::conn::http2::Builder::new(TokioExecutor::new()).serve_connection(stream, service).await,
+                true => {
+                    hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+                        .serve_connection(stream, service)
+                        .await
+                }
                 false => hyper::server::conn::http1::Builder::new().serve_connection(stream, service).await,
             };
         });

@@ -18,7 +18,8 @@ pub const FIELDS: &str = "content-type: text/html; charset=utf-8\r\ncache-contro
                           etag: \"5e1f-1024\"\r\nlast-modified: Sun, 06 Nov 1994 08:49:37 GMT\r\n";
 
 /// What a browser asks, nearly.
-const REQUEST: &[u8] = b"GET /shop/page?id=7 HTTP/1.1\r\nhost: app.test\r\nuser-agent: measure/1.0\r\naccept: */*\r\n\r\n";
+const REQUEST: &[u8] =
+    b"GET /shop/page?id=7 HTTP/1.1\r\nhost: app.test\r\nuser-agent: measure/1.0\r\naccept: */*\r\n\r\n";
 
 /// Starts larder, with everything off that is not on the way of a hit, before an origin of its own.
 pub async fn larder() -> (Arc<App>, SocketAddr) {

@@ -13,21 +13,19 @@ pub struct Finish {
     telemetry: Arc<Telemetry>,
     metrics: Arc<RouteMetrics>,
     started: Instant,
-    record: Option<RequestRecord>,
+    record: RequestRecord,
     completed: bool,
 }
 
 impl Finish {
     /// For a request whose response is about to be sent. `record` lacks what only the end tells.
     pub fn new(telemetry: Arc<Telemetry>, metrics: Arc<RouteMetrics>, started: Instant, record: RequestRecord) -> Self {
-        Finish { telemetry, metrics, started, record: Some(record), completed: false }
+        Finish { telemetry, metrics, started, record, completed: false }
     }
 
     /// Bytes were handed to the connection.
     pub(super) fn sent(&mut self, bytes: usize) {
-        if let Some(record) = &mut self.record {
-            record.bytes_out += bytes as u64;
-        }
+        self.record.bytes_out += bytes as u64;
     }
 
     /// The body failed.
@@ -43,10 +41,8 @@ impl Finish {
 
 impl Drop for Finish {
     fn drop(&mut self) {
-        if let Some(mut record) = self.record.take() {
-            record.duration = self.started.elapsed();
-            record.cut = !self.completed;
-            self.telemetry.record(&self.metrics, record);
-        }
+        self.record.duration = self.started.elapsed();
+        self.record.cut = !self.completed;
+        self.telemetry.record(&self.metrics, &self.record);
     }
 }

@@ -46,7 +46,7 @@ pub(super) struct Wanted {
 }
 
 /// Decides what to do with a request.
-pub(super) fn plan(asked: &Asked) -> Plan {
+pub(super) fn plan(asked: &Asked<'_>) -> Plan {
     let route = &asked.route.route;
     let request = &asked.parts;
     let matters = cookie_matters(&route.cache.cookies, &request.headers);
@@ -93,7 +93,7 @@ fn is_acceptable(stored: &StoredResponse, request: &HeaderMap) -> bool {
 }
 
 /// Why a request is not the cache's business at all.
-fn reason_to_pass(asked: &Asked, cookie_matters: bool) -> Option<ForwardReason> {
+fn reason_to_pass(asked: &Asked<'_>, cookie_matters: bool) -> Option<ForwardReason> {
     let (settings, route, request) = (&asked.site.settings, &asked.route.route, &asked.parts);
     if asked.upgrade {
         return Some(ForwardReason::Upgrade);
@@ -128,7 +128,7 @@ pub(super) fn cookie_matters(rule: &CookieRule, headers: &HeaderMap) -> bool {
 }
 
 fn fetch(
-    asked: &Asked,
+    asked: &Asked<'_>,
     key: CacheKey,
     why: ForwardReason,
     facts: RequestFacts,
@@ -146,7 +146,7 @@ fn fetch(
 
 /// Whether other requests may wait for this one's answer. Where it is likely to be for this client only, waiting
 /// would only cost the others time.
-fn may_collapse(asked: &Asked, key: &CacheKey, facts: &RequestFacts, stored: Option<&StoredResponse>) -> bool {
+fn may_collapse(asked: &Asked<'_>, key: &CacheKey, facts: &RequestFacts, stored: Option<&StoredResponse>) -> bool {
     let shareable = || {
         stored.is_some_and(|stored| stored.facts.allows_cookies)
             || (asked.route.route.static_files

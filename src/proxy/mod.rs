@@ -67,11 +67,11 @@ pub struct Proxy {
 
 /// A request that was admitted and routed: what every further step works with.
 #[derive(Debug)]
-struct Asked {
-    proxy: Arc<Proxy>,
-    site: Arc<Site>,
-    route: Arc<SiteRoute>,
-    client: Arc<Client>,
+struct Asked<'a> {
+    proxy: &'a Arc<Proxy>,
+    site: &'a Arc<Site>,
+    route: &'a Arc<SiteRoute>,
+    client: &'a Arc<Client>,
     parts: Parts,
     admitted: Admitted,
     now: Timestamp,
@@ -128,7 +128,7 @@ impl Proxy {
             Ok(admitted) => admitted,
             Err(refusal) => return self.refuse(&site, client, &parts, refusal, started, now),
         };
-        let Some(route) = route::find(&site, &admitted, &parts).cloned() else {
+        let Some(route) = route::find(&site, &admitted, &parts) else {
             return self.refuse(&site, client, &parts, Refusal::NoRoute, started, now);
         };
         if fetch::announced_length(&parts.headers).is_some_and(|length| length > route.route.max_request_body) {
@@ -136,10 +136,10 @@ impl Proxy {
         }
         let has_body = !http_body::Body::is_end_stream(&body);
         let mut asked = Asked {
-            proxy: self.clone(),
-            site,
+            proxy: self,
+            site: &site,
             route,
-            client: client.clone(),
+            client,
             parts,
             admitted,
             now,
@@ -213,7 +213,7 @@ impl Proxy {
 
 const CACHE_STATUS: header::HeaderName = header::HeaderName::from_static("cache-status");
 
-impl Asked {
+impl Asked<'_> {
     /// From a stored response.
     fn answer_stored(&self, key: &CacheKey, stored: &Arc<StoredResponse>, stale: Option<StaleReason>) -> Answer {
         let Some(response) = respond::stored(self, key, stored) else {
