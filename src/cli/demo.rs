@@ -40,7 +40,9 @@ pub async fn run(listen: SocketAddr, out: &mut (dyn Write + Send)) -> anyhow::Re
         .map_err(|diagnostics| anyhow::anyhow!("{diagnostics}"))?;
     // The commands to try should not drown in lines.
     settings.access_log = AccessLog { target: LogTarget::Off, format: LogFormat::Combined };
-    let app = App::start(settings, origin, Clock::system(), None)?;
+    // Nor should the browser's own reloads, which loopback may force, hide what larder keeps.
+    settings.trusted_clients.clear();
+    let app = App::start(settings, origin, Clock::system(), None).map_err(|error| anyhow::anyhow!("{error}"))?;
     tell(&app, app_address, out)?;
 
     signals.stop().await;

@@ -73,7 +73,7 @@ impl Verdict {
         if let Some(status) = self.forward_status.filter(|_| !self.hit) {
             let _ = write!(text, "; fwd-status={}", status.as_u16());
         }
-        if let Some(ttl) = self.ttl.filter(|_| self.hit || self.stored) {
+        if let Some(ttl) = self.ttl.filter(|_| self.hit || self.stored || self.stale.is_some()) {
             let _ = write!(text, "; ttl={ttl}");
         }
         if self.stored && !self.hit {

@@ -27,20 +27,20 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use bytes::{BufMut, BytesMut};
 use http::request::Parts;
-use http::{HeaderValue, Request, Response, StatusCode, Version, header};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version, header};
 use hyper::body::Incoming;
 
 use crate::cache::Cache;
 use crate::cache::collapse::{Progress, Ready, Role};
-use crate::cache::entry::StoredResponse;
+use crate::cache::entry::{Entry, StoredResponse};
 use crate::cache::key::CacheKey;
 use crate::clock::Clock;
 use crate::config::settings::{Settings, UpstreamProtocol};
 use crate::policy::cache_status::Verdict;
-use crate::policy::facts::RequestFacts;
+use crate::policy::fields;
 use crate::policy::reason::{ForwardReason, NoStoreReason, StaleReason};
+use crate::policy::reuse::{self, Reuse};
 use crate::policy::time::Timestamp;
-use crate::policy::{fields, reuse};
 use crate::telemetry::Telemetry;
 use crate::telemetry::record::{Reason, RequestRecord};
 use crate::telemetry::route_metrics::RouteMetrics;
@@ -48,7 +48,7 @@ use crate::upstream::{Exchange, InterimCallback, Meter, PoolError, UpstreamError
 use admit::Admitted;
 use body::Body;
 use client::Client;
-use fetch::{Fetch, Fetched, Outcome};
+use fetch::{Brought, Fetch, Fetched, Outcome};
 use finish::Finish;
 use lookup::{Plan, Wanted};
 use refusal::Refusal;
@@ -161,9 +161,9 @@ impl Proxy {
             return asked.finish(own_answer(status), started);
         }
         let answer = match lookup::plan(&asked) {
-            Plan::Serve { key, stored, stale, facts } => asked.answer_stored(&key, &stored, stale, facts),
+            Plan::Serve { key, stored, stale } => asked.answer_stored(&key, &stored, stale),
             Plan::Fetch(wanted) => asked.fetch(*wanted).await,
-            Plan::Pass { why, wanted } => asked.pass(why, wanted, body, client_upgrade).await,
+            Plan::Pass { why, freshens } => asked.pass(why, freshens.as_deref(), body, client_upgrade).await,
             Plan::OnlyIfCached => failed_answer(StatusCode::GATEWAY_TIMEOUT, "only-if-cached", None),
         };
         asked.finish(answer, started)
@@ -228,38 +228,34 @@ const CACHE_STATUS: header::HeaderName = header::HeaderName::from_static("cache-
 
 impl Asked {
     /// From a stored response.
-    fn answer_stored(
-        &self,
-        key: &CacheKey,
-        stored: &Arc<StoredResponse>,
-        stale: Option<StaleReason>,
-        facts: RequestFacts,
-    ) -> Answer {
+    fn answer_stored(&self, key: &CacheKey, stored: &Arc<StoredResponse>, stale: Option<StaleReason>) -> Answer {
         let Some(response) = respond::stored(self, key, stored) else {
             // What is stored is complete, so that it can always be read.
             return failed_answer(StatusCode::INTERNAL_SERVER_ERROR, "internal", None);
         };
         stored.count_hit();
         if stale == Some(StaleReason::WhileRevalidate) {
-            self.revalidate_in_background(key, stored, facts);
+            self.revalidate_in_background(key, stored);
         }
         let verdict = Verdict { hit: true, stale, ttl: Some(stored.facts.ttl(self.now)), ..Verdict::default() };
         Answer { response, verdict, first_byte: None, asked_upstream: false, meter: None }
     }
 
     /// RFC 5861 §3: one validation, however many ask.
-    fn revalidate_in_background(&self, key: &CacheKey, stored: &Arc<StoredResponse>, facts: RequestFacts) {
-        let Role::Leader(lead) = self.proxy.cache.flights.join(key, variant(Some(stored))) else { return };
-        let wanted = Wanted {
-            key: key.clone(),
-            why: ForwardReason::Stale,
-            facts,
-            entry: self.proxy.cache.memory.get(key).unwrap_or_default(),
-            stored: Some(stored.clone()),
-            collapsible: true,
+    fn revalidate_in_background(&self, key: &CacheKey, stored: &Arc<StoredResponse>) {
+        // It carries this client's fields, so what comes back is judged by what this client is.
+        let facts = lookup::facts(self);
+        if facts.directives.no_store {
+            return;
+        }
+        let entry = self.proxy.cache.memory.get(key).unwrap_or_default();
+        let Role::Leader(lead) = self.proxy.cache.flights.join(key, variant(&entry, &self.parts.headers)) else {
+            return;
         };
-        let fetch = Fetch::new(self, wanted).unheard();
-        tokio::spawn(async move { drop(fetch.run(Some(lead)).await) });
+        let (key, stored) = (key.clone(), Some(stored.clone()));
+        let wanted = Wanted { key, why: ForwardReason::Stale, facts, entry, stored, collapsible: true };
+        let fetch = Fetch::new(self, wanted).in_background();
+        tokio::spawn(async move { drop(fetch.run(lead).await) });
     }
 
     /// By a fetch for the cache: as its leader, as a follower, or alone where nobody else could use the answer.
@@ -267,17 +263,17 @@ impl Asked {
         if !wanted.collapsible {
             return self.fetch_alone(wanted).await;
         }
-        match self.proxy.cache.flights.join(&wanted.key, variant(wanted.stored.as_ref())) {
+        match self.proxy.cache.flights.join(&wanted.key, variant(&wanted.entry, &self.parts.headers)) {
             Role::Leader(lead) => {
                 // Another's fill may have ended since the look-up: then there is nothing to lead.
-                if let Plan::Serve { key, stored, stale, facts } = lookup::plan(self) {
+                if let Plan::Serve { key, stored, stale } = lookup::plan(self) {
                     drop(lead);
-                    return self.answer_stored(&key, &stored, stale, facts);
+                    return self.answer_stored(&key, &stored, stale);
                 }
                 let fetch = Fetch::new(self, wanted.clone());
                 self.conditions_withheld = true;
                 // Its own task: when this client leaves, followers lose nothing.
-                let fetched = tokio::spawn(fetch.run(Some(lead))).await;
+                let fetched = tokio::spawn(fetch.run(lead)).await;
                 match fetched {
                     Ok(fetched) => self.take(wanted, fetched),
                     Err(_) => failed_answer(StatusCode::INTERNAL_SERVER_ERROR, "internal", Some(wanted.why)),
@@ -286,21 +282,19 @@ impl Asked {
             Role::Follower(flight) => {
                 let limit = self.site.settings.memory.collapse_wait;
                 match flight.wait(limit).await {
-                    Some(Progress::Ready(ready)) if self.may_use(&ready.response, &wanted) => {
-                        match self.answer_from(&wanted, &ready, None, true) {
+                    Some(Progress::Ready(ready)) => match self.may_use(&ready.response, &wanted) {
+                        Ok(()) => match self.answer_from(&wanted, &ready, None, true) {
                             Some(answer) => answer,
                             // It grew too large to be kept, and its beginning is gone.
                             None => self.fetch_alone(Wanted { why: ForwardReason::Uncacheable, ..wanted }).await,
-                        }
-                    }
+                        },
+                        Err(why) => self.fetch_alone(Wanted { why, ..wanted }).await,
+                    },
                     Some(Progress::Failed(failure)) => self.stand_in(&wanted).unwrap_or_else(|| {
                         let mut answer = failed_answer(failure.status, failure.word, Some(wanted.why));
                         answer.verdict.collapsed = true;
                         answer
                     }),
-                    Some(Progress::Ready(_)) => {
-                        self.fetch_alone(Wanted { why: ForwardReason::VaryMiss, ..wanted }).await
-                    }
                     Some(Progress::Uncacheable(_) | Progress::Fetching) => {
                         self.fetch_alone(Wanted { why: ForwardReason::Uncacheable, ..wanted }).await
                     }
@@ -312,29 +306,46 @@ impl Asked {
 
     async fn fetch_alone(&mut self, wanted: Wanted) -> Answer {
         let wanted = Wanted { collapsible: false, ..wanted };
-        self.conditions_withheld = wanted.stored.is_some();
-        let fetched = Fetch::new(self, wanted.clone()).run(None).await;
+        let fetch = Fetch::new(self, wanted.clone());
+        self.conditions_withheld = fetch.withholds_conditions();
+        let lead = self.proxy.cache.flights.alone(&wanted.key);
+        let fetched = fetch.run(lead).await;
         self.take(wanted, fetched)
     }
 
-    /// Whether what another's fetch brought may answer this request too.
-    fn may_use(&self, response: &StoredResponse, wanted: &Wanted) -> bool {
-        response.is_selected_by(&self.parts.headers)
-            && (!wanted.facts.cookie || response.facts.allows_cookies)
-            && (!wanted.facts.authorization || response.facts.allows_authorization)
+    /// Whether what another's fetch brought may answer this request too (RFC 9111 §4), or why not.
+    fn may_use(&self, response: &StoredResponse, wanted: &Wanted) -> Result<(), ForwardReason> {
+        if !response.is_selected_by(&self.parts.headers) {
+            return Err(ForwardReason::VaryMiss);
+        }
+        if !lookup::is_acceptable(response, &self.parts.headers) {
+            return Err(ForwardReason::CodingMiss);
+        }
+        // It comes straight from the upstream: a reload gets what it asks for.
+        let mut facts = wanted.facts;
+        facts.directives.no_cache = false;
+        match reuse::decide(&facts, &response.facts, self.proxy.clock.now()) {
+            Reuse::Fresh | Reuse::Stale(_) => Ok(()),
+            Reuse::Validate(why) | Reuse::Forward(why) => Err(why),
+            Reuse::OnlyIfCached => Err(wanted.why),
+        }
     }
 
     /// Makes an answer of what a fetch brought.
     fn take(&self, wanted: Wanted, fetched: Fetched) -> Answer {
         let first_byte = fetched.first_byte;
         match fetched.outcome {
-            Outcome::Ready(ready, _anchor) => self
-                .answer_from(&wanted, &ready, first_byte, false)
+            Outcome::Ready(brought) => self
+                .answer_from(&wanted, &brought.ready, first_byte, false)
+                .map(|answer| with_own_fields(answer, &brought))
                 .unwrap_or_else(|| failed_answer(StatusCode::BAD_GATEWAY, "cut", Some(wanted.why))),
             Outcome::Passed(response, no_store) => {
                 if reuse::is_failure(response.status())
-                    && let Some(answer) = self.stand_in(&wanted)
+                    && let Some(mut answer) = self.stand_in(&wanted)
                 {
+                    // RFC 9211 §2.1: what was forwarded is no hit.
+                    answer.verdict.hit = false;
+                    answer.verdict.forward_status = Some(response.status());
                     return answer;
                 }
                 let verdict = Verdict { forward: Some(wanted.why), no_store: Some(no_store), ..Verdict::default() };
@@ -369,9 +380,12 @@ impl Asked {
             ..Verdict::default()
         };
         let mut response = respond::stored(self, &wanted.key, &ready.response)?;
-        // What has just come is passed on as it came: an Age only where the upstream gave one.
-        if !validated && ready.response.fields.get_bytes(&header::AGE).is_none() {
-            response.headers_mut().remove(header::AGE);
+        // RFC 9111 §5.1: what has just come for this request has the Age that the upstream gave, if any.
+        if !validated && !collapsed {
+            match ready.response.fields.get(&header::AGE) {
+                Some(age) => response.headers_mut().insert(header::AGE, age),
+                None => response.headers_mut().remove(header::AGE),
+            };
         }
         Some(Answer { response, verdict, first_byte, asked_upstream: !collapsed, meter: None })
     }
@@ -399,13 +413,13 @@ impl Asked {
     async fn pass(
         &self,
         why: ForwardReason,
-        wanted: Option<Box<Wanted>>,
+        freshens: Option<&Wanted>,
         body: Incoming,
         client_upgrade: Option<hyper::upgrade::OnUpgrade>,
     ) -> Answer {
-        match pass::pass(self, body, client_upgrade, wanted.as_deref()).await {
+        match pass::pass(self, body, client_upgrade, freshens).await {
             Ok(passed) => {
-                let no_store = match (&wanted, passed.response.status()) {
+                let no_store = match (freshens, passed.response.status()) {
                     (_, StatusCode::SWITCHING_PROTOCOLS) => NoStoreReason::Upgrade,
                     (None, _) => NoStoreReason::Bypass,
                     (Some(_), StatusCode::PARTIAL_CONTENT) => NoStoreReason::Partial,
@@ -541,16 +555,31 @@ fn failed_answer(status: StatusCode, word: &'static str, why: Option<ForwardReas
     Answer { response: respond::own(status), verdict, first_byte: None, asked_upstream: why.is_some(), meter: None }
 }
 
-/// Requests that select different variants, as far as is known, do not wait for each other.
-fn variant(stored: Option<&Arc<StoredResponse>>) -> u64 {
-    let Some(stored) = stored else { return 0 };
+/// Adds what is for the client that caused a fetch and for nobody else.
+fn with_own_fields(mut answer: Answer, brought: &Brought) -> Answer {
+    let headers = answer.response.headers_mut();
+    for name in brought.own.keys() {
+        headers.remove(name);
+    }
+    for (name, value) in &brought.own {
+        headers.append(name.clone(), value.clone());
+    }
+    answer.verdict.no_store = brought.no_store;
+    answer.verdict.stored = brought.no_store.is_none();
+    answer
+}
+
+/// Requests that select different variants, as far as the newest one tells, do not wait for each other.
+fn variant(entry: &Entry, request: &HeaderMap) -> u64 {
+    let newest = entry.variants().first().filter(|newest| !newest.selection.is_empty());
+    let Some(newest) = newest else { return 0 };
     let mut hasher = xxhash_rust::xxh3::Xxh3::new();
-    for (name, value) in stored.selection.fields() {
+    for (name, value) in newest.selection.for_request(request).fields() {
         hasher.update(name.as_str().as_bytes());
         hasher.update(value.unwrap_or(b"\0"));
         hasher.update(b"\n");
     }
-    if stored.selection.is_empty() { 0 } else { hasher.digest() }
+    hasher.digest()
 }
 
 /// The part of a record that the request and the verdict tell.

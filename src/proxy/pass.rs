@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::{Method, Response, StatusCode, header};
+use http::{HeaderMap, Method, Response, StatusCode, header};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
@@ -28,12 +28,12 @@ pub(super) struct Passed {
     pub(super) meter: Option<Meter>,
 }
 
-/// Forwards a request with its body. `wanted` is given where what is stored may be freshened.
+/// Forwards a request with its body. `freshens` is given where what is stored may be freshened.
 pub(super) async fn pass(
     asked: &Asked,
     body: Incoming,
     client_upgrade: Option<OnUpgrade>,
-    wanted: Option<&Wanted>,
+    freshens: Option<&Wanted>,
 ) -> Result<Passed, UpstreamError> {
     let route = &asked.route.route;
     let request =
@@ -57,7 +57,8 @@ pub(super) async fn pass(
     if invalidate::applies(&asked.parts.method, response.status()) {
         invalidate_targets(asked, &response);
     }
-    if let Some(wanted) = wanted.filter(|_| asked.parts.method == Method::HEAD) {
+    let answers_head = asked.parts.method == Method::HEAD && response.status() == StatusCode::OK;
+    if let Some(wanted) = freshens.filter(|wanted| answers_head && !wanted.facts.directives.no_store) {
         freshen_by_head(asked, wanted, &response, (request_time, response_time));
     }
     Ok(Passed { response, first_byte, meter })
@@ -79,16 +80,27 @@ fn invalidate_targets(asked: &Asked, response: &Response<UpstreamBody>) {
     }
 }
 
-/// RFC 9111 §4.3.5: the answer to a HEAD confirms what is stored for GET, or shows that it is outdated. Only where
-/// the stored response could have answered the request at all: another's session says nothing about it.
+/// RFC 9111 §4.3.5: the answer to a HEAD confirms the response stored for GET that could have been chosen for it, or
+/// shows that it is outdated.
 fn freshen_by_head(asked: &Asked, wanted: &Wanted, response: &Response<UpstreamBody>, times: (Timestamp, Timestamp)) {
     let Some(stored) = wanted.stored.as_ref().filter(|stored| stored.facts.status == response.status()) else { return };
-    let confirmed = validate::head_confirms(response.headers(), &stored.fields.unpack(0));
-    let fresh = confirmed.then(|| fetch::freshened(stored, response.headers(), times, wanted, &asked.route).ok());
-    match fresh.flatten() {
-        Some(fresh) => asked.proxy.cache.memory.replace(&wanted.key, stored, Arc::new(fresh)),
-        None => asked.proxy.cache.memory.remove_variant(&wanted.key, stored),
+    let (memory, headers) = (&asked.proxy.cache.memory, response.headers());
+    let fields = stored.fields.unpack(0);
+    // Its tag may be one of ours, which says nothing about the upstream's.
+    let theirs = if stored.own_tag { without_tag(fields) } else { fields };
+    if !validate::head_confirms(headers, &theirs, stored.body.len()) {
+        return memory.remove_variant(&wanted.key, stored);
     }
+    let fresh = fetch::freshened(stored, true, headers, times, &wanted.facts, &asked.parts.headers, &asked.route);
+    match fresh.no_store {
+        None => memory.replace(&wanted.key, stored, Arc::new(fresh.response)),
+        Some(_) => memory.remove_variant(&wanted.key, stored),
+    }
+}
+
+fn without_tag(mut fields: HeaderMap) -> HeaderMap {
+    fields.remove(header::ETAG);
+    fields
 }
 
 /// Joins the two connections, after the 101 has been sent, until either side ends.
