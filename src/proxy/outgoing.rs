@@ -36,7 +36,6 @@ pub(super) fn request(
         headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
         headers.insert(header::UPGRADE, protocol);
     }
-    join_cookies(&mut headers);
     set_forwarded(&mut headers, admitted, peer);
     append_via(&mut headers, received.version);
     strip_coded_tags(&mut headers);
@@ -69,17 +68,6 @@ fn set_forwarded(headers: &mut HeaderMap, admitted: &Admitted, peer: IpAddr) {
     let ours = format!("for={node};host=\"{}\";proto={}", admitted.authority, admitted.scheme);
     let chain = fields::joined(headers, &header::FORWARDED).and_then(|chain| chain.to_str().map(str::to_owned).ok());
     insert(headers, header::FORWARDED, &chain.map_or_else(|| ours.clone(), |chain| format!("{chain}, {ours}")));
-}
-
-/// RFC 9113 §8.2.3: what HTTP/2 splits into crumbs is one field to everybody else.
-fn join_cookies(headers: &mut HeaderMap) {
-    if headers.get_all(header::COOKIE).iter().nth(1).is_none() {
-        return;
-    }
-    let crumbs: Vec<&[u8]> = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
-    if let Ok(whole) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..])) {
-        headers.insert(header::COOKIE, whole);
-    }
 }
 
 fn insert(headers: &mut HeaderMap, name: HeaderName, value: &str) {
@@ -134,20 +122,5 @@ pub(super) fn edit(headers: &mut HeaderMap, edits: &[HeaderEdit]) {
                 headers.remove(name);
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn cookie_crumbs_become_one_field() {
-        let mut headers = HeaderMap::new();
-        for crumb in ["a=1", "b=2; c=3"] {
-            headers.append(header::COOKIE, HeaderValue::from_static(crumb));
-        }
-        join_cookies(&mut headers);
-        assert_eq!(headers.get_all(header::COOKIE).iter().collect::<Vec<_>>(), ["a=1; b=2; c=3"]);
     }
 }

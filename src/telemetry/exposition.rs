@@ -86,6 +86,11 @@ fn connections(families: &mut Families, connections: &ConnectionFigures) {
     );
     families.counter("larder_client_tls_errors_total", "TLS handshakes that failed.", connections.tls_errors);
     families.counter(
+        "larder_client_http2_errors_total",
+        "HTTP/2 connections closed for what the client did, floods included.",
+        connections.http2_errors,
+    );
+    families.counter(
         "larder_client_timeouts_total",
         "Connections closed because the client was too slow.",
         connections.timeouts,

@@ -65,6 +65,8 @@ pub struct ConnectionFigures {
     pub accept_errors: u64,
     /// TLS handshakes that failed.
     pub tls_errors: u64,
+    /// HTTP/2 connections closed for what the client did.
+    pub http2_errors: u64,
     /// Connections closed because the client was too slow.
     pub timeouts: u64,
     /// Connections closed for what the client sent, or for a limit, by the word for it.

@@ -49,7 +49,10 @@ fn operations_names_every_metric_family_and_log_field() {
     let sources = ["metrics", "exposition"].map(|file| code(&read(&format!("src/telemetry/{file}.rs")))).concat();
     let families: BTreeSet<String> = sources
         .split('"')
-        .filter(|text| text.starts_with("larder_") && text.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'))
+        .filter(|text| {
+            text.starts_with("larder_")
+                && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
+        })
         .map(str::to_owned)
         .collect();
     assert!(families.len() > 30, "{families:?}");

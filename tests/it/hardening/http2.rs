@@ -1,5 +1,6 @@
 //! HTTP/2 that is no HTTP, or means two things: an error or a 4xx, and nothing of it reaches the upstream.
 
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use super::before;
@@ -192,6 +193,7 @@ async fn rapid_resets_close_the_connection() {
     };
     within("the connection to be closed", closed).await;
     assert!(upstream.requests().len() < 500, "{}", upstream.requests().len());
+    assert_eq!(proxy.app.server.counters().http2_errors.load(Relaxed), 1, "and it shows in a figure");
     let mut other = Connection::open(proxy.address).await;
     gate.open();
     other.headers(1, &GET, true).await;
@@ -221,6 +223,7 @@ async fn floods_close_the_connection() {
         within("the connection to be closed", closed).await;
     }
     assert_eq!(upstream.connections(), 0);
+    assert!(proxy.app.server.counters().http2_errors.load(Relaxed) > 0);
 }
 
 #[tokio::test]

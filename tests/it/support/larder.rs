@@ -82,6 +82,12 @@ impl Larder {
         client::get(self.address, path, fields).await
     }
 
+    /// Asks for a path until it is answered from the cache: a client may have all of a response just before it is
+    /// stored.
+    pub async fn until_hit(&self, path: &str) {
+        self.until(&format!("a hit of {path}"), async || self.get(path, &[]).await.is_hit()).await;
+    }
+
     /// What a scrape of the metrics gets.
     pub async fn metrics_text(&self) -> String {
         let response = client::get(self.metrics, "/metrics", &[("Host", &self.metrics.to_string())]).await;
