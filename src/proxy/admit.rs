@@ -62,7 +62,8 @@ pub fn admit(settings: &Settings, client: &Client, request: &Parts) -> Result<Ad
     }
     let target = request.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
     // RFC 9110 §7.1: the whole server is a target of OPTIONS alone. HTTP/2 lets other paths without a slash by.
-    if !target.path().starts_with('/') && !(request.method == Method::OPTIONS && target.as_str() == "*") {
+    let names_the_server = request.method == Method::OPTIONS && target.as_str() == "*";
+    if !names_the_server && !target.path().starts_with('/') {
         return Err(Refusal::BadTarget);
     }
     let is_http = |scheme: &Scheme| *scheme == Scheme::HTTP || *scheme == Scheme::HTTPS;

@@ -177,8 +177,7 @@ impl Fetch {
         self.wanted.entry.variants().iter().find(|stored| {
             validate::confirms(not_modified, &stored.fields.unpack(0), false)
                 && lookup::is_acceptable(stored, &self.received.headers)
-                && !(self.wanted.facts.cookie && !stored.facts.allows_cookies)
-                && !(self.wanted.facts.authorization && !stored.facts.allows_authorization)
+                && stored.facts.admits(&self.wanted.facts)
         })
     }
 
