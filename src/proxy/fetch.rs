@@ -177,8 +177,8 @@ impl Fetch {
         self.wanted.entry.variants().iter().find(|stored| {
             validate::confirms(not_modified, &stored.fields.unpack(0), false)
                 && lookup::is_acceptable(stored, &self.received.headers)
-                && !(self.wanted.facts.cookie && !stored.facts.allows_cookies)
-                && !(self.wanted.facts.authorization && !stored.facts.allows_authorization)
+                && (!self.wanted.facts.cookie || stored.facts.allows_cookies)
+                && (!self.wanted.facts.authorization || stored.facts.allows_authorization)
         })
     }
 

@@ -117,7 +117,7 @@ fn links_lead_somewhere() {
             if !anchor.is_empty() {
                 let text = fs::read_to_string(&file).unwrap();
                 let known: Vec<_> =
-                    text.lines().filter(|line| line.starts_with('#')).map(|line| anchor_of(line)).collect();
+                    text.lines().filter(|line| line.starts_with('#')).map(anchor_of).collect();
                 assert!(known.iter().any(|known| known == anchor), "{page}: {target}; there are {known:?}");
             }
         }
