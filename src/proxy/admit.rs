@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use http::request::Parts;
 use http::uri::{PathAndQuery, Scheme};
-use http::{HeaderMap, HeaderName, Method, Version, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Version, header};
 use ipnet::IpNet;
 
 use super::client::Client;
@@ -63,6 +63,9 @@ pub fn admit(settings: &Settings, client: &Client, request: &Parts) -> Result<Ad
     let target = request.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
     check_target(request, &target)?;
     check_limits(settings, &target, &request.headers)?;
+    if request.version >= Version::HTTP_2 {
+        check_control_bytes(&request.headers)?;
+    }
     check_expect(&request.headers)?;
 
     let via_trusted_proxy = contains(&settings.trusted_proxies, client.peer.ip());
@@ -112,12 +115,15 @@ fn check_limits(settings: &Settings, target: &PathAndQuery, headers: &HeaderMap)
             return Err(Refusal::HeadTooLarge);
         }
     }
-    // A control byte would mean something else to whoever reads the field next (RFC 9110 §5.5); HTTP/2 lets them by.
-    let is_control = |byte: &u8| (*byte < 0x20 && *byte != b'\t') || *byte == 0x7f;
-    if headers.values().any(|value| value.as_bytes().iter().any(is_control)) {
-        return Err(Refusal::ControlByte);
-    }
     Ok(())
+}
+
+/// A control byte would mean something else to whoever reads the field next (RFC 9110 §5.5). In HTTP/1 heads the
+/// inspection refuses them; HTTP/2 lets them by.
+fn check_control_bytes(headers: &HeaderMap) -> Result<(), Refusal> {
+    let is_control = |byte: &u8| (*byte < 0x20 && *byte != b'\t') || *byte == 0x7f;
+    let found = headers.values().any(|value| value.as_bytes().iter().any(is_control));
+    if found { Err(Refusal::ControlByte) } else { Ok(()) }
 }
 
 /// RFC 9110 §10.1.1: the only expectation there is.
@@ -168,8 +174,8 @@ fn is_unbelieved(name: &str, via_trusted_proxy: bool) -> bool {
 }
 
 fn scheme(client: &Client, headers: &HeaderMap, via_trusted_proxy: bool) -> &'static str {
-    let told = headers.get("x-forwarded-proto").filter(|_| via_trusted_proxy).map(|value| value.as_bytes());
-    match told {
+    let told = if via_trusted_proxy { headers.get("x-forwarded-proto") } else { None };
+    match told.map(HeaderValue::as_bytes) {
         Some(b"https") => "https",
         Some(b"http") => "http",
         _ if client.tls => "https",
@@ -193,7 +199,7 @@ fn authority(client: &Client, request: &Parts, scheme: &str, via_trusted_proxy: 
         (None, None) if request.version <= Version::HTTP_10 => return Ok(client.local.to_string()),
         (None, None) => return Err(Refusal::BadHost),
     };
-    let forwarded = request.headers.get("x-forwarded-host").filter(|_| via_trusted_proxy);
+    let forwarded = if via_trusted_proxy { request.headers.get("x-forwarded-host") } else { None };
     let given = forwarded.and_then(|value| value.to_str().ok()).map_or(given, str::trim);
     normalised_authority(given, scheme).ok_or(Refusal::BadHost)
 }

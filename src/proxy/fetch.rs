@@ -86,7 +86,7 @@ struct Arrived {
 
 impl Fetch {
     /// For a request that the cache could not answer.
-    pub(super) fn new(asked: &Asked, wanted: Wanted) -> Self {
+    pub(super) fn new(asked: &Asked<'_>, wanted: Wanted) -> Self {
         let mut outgoing =
             outgoing::request(&asked.parts, &asked.admitted, asked.client.peer.ip(), &asked.route.route, false);
         // The cache wants the whole response in its plain form: conditions, ranges and codings are its own business.

@@ -14,7 +14,7 @@ pub struct Finish {
     telemetry: Arc<Telemetry>,
     metrics: Arc<RouteMetrics>,
     started: Instant,
-    record: Option<RequestRecord>,
+    record: RequestRecord,
     /// Of the request's body, which may end after the response has begun.
     meter: Option<Meter>,
     completed: bool,
@@ -29,14 +29,12 @@ impl Finish {
         record: RequestRecord,
         meter: Option<Meter>,
     ) -> Self {
-        Finish { telemetry, metrics, started, record: Some(record), meter, completed: false }
+        Finish { telemetry, metrics, started, record, meter, completed: false }
     }
 
     /// Bytes were handed to the connection.
     pub(super) fn sent(&mut self, bytes: usize) {
-        if let Some(record) = &mut self.record {
-            record.bytes_out += bytes as u64;
-        }
+        self.record.bytes_out += bytes as u64;
     }
 
     /// The body failed.
@@ -52,11 +50,9 @@ impl Finish {
 
 impl Drop for Finish {
     fn drop(&mut self) {
-        if let Some(mut record) = self.record.take() {
-            record.duration = self.started.elapsed();
-            record.bytes_in = self.meter.as_ref().map_or(0, Meter::bytes);
-            record.cut = !self.completed;
-            self.telemetry.record(&self.metrics, record);
-        }
+        self.record.duration = self.started.elapsed();
+        self.record.bytes_in = self.meter.as_ref().map_or(0, Meter::bytes);
+        self.record.cut = !self.completed;
+        self.telemetry.record(&self.metrics, &self.record);
     }
 }

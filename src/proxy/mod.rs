@@ -69,11 +69,11 @@ pub struct Proxy {
 
 /// A request that was admitted and routed: what every further step works with.
 #[derive(Debug)]
-struct Asked {
-    proxy: Arc<Proxy>,
-    site: Arc<Site>,
-    route: Arc<SiteRoute>,
-    client: Arc<Client>,
+struct Asked<'a> {
+    proxy: &'a Arc<Proxy>,
+    site: &'a Arc<Site>,
+    route: &'a Arc<SiteRoute>,
+    client: &'a Arc<Client>,
     parts: Parts,
     admitted: Admitted,
     now: Timestamp,
@@ -138,7 +138,7 @@ impl Proxy {
         admit::remove_unbelieved(&mut parts.headers, admitted.via_trusted_proxy);
         fields::remove_nominated(&mut parts.headers);
         fields::join_cookies(&mut parts.headers);
-        let Some(route) = route::find(&site, &admitted, &parts).cloned() else {
+        let Some(route) = route::find(&site, &admitted, &parts) else {
             return self.refuse(&site, client, &parts, Refusal::NoRoute, started, now);
         };
         if fetch::announced_length(&parts.headers).is_some_and(|length| length > route.route.max_request_body) {
@@ -146,10 +146,10 @@ impl Proxy {
         }
         let has_body = !http_body::Body::is_end_stream(&body);
         let mut asked = Asked {
-            proxy: self.clone(),
-            site,
+            proxy: self,
+            site: &site,
             route,
-            client: client.clone(),
+            client,
             parts,
             admitted,
             now,
@@ -160,10 +160,12 @@ impl Proxy {
         if let Some(status) = max_forwards::ends_here(&mut asked.parts) {
             return asked.finish(own_answer(status), started);
         }
+        // What waits for an upstream is boxed: within this future it would be moved with every hit, and kept with
+        // every idle connection, in case it were needed (10,000 instructions a hit).
         let answer = match lookup::plan(&asked) {
             Plan::Serve { key, stored, stale } => asked.answer_stored(&key, &stored, stale),
-            Plan::Fetch(wanted) => asked.fetch(*wanted).await,
-            Plan::Pass { why, freshens } => asked.pass(why, freshens.as_deref(), body, client_upgrade).await,
+            Plan::Fetch(wanted) => Box::pin(asked.fetch(*wanted)).await,
+            Plan::Pass { why, freshens } => Box::pin(asked.pass(why, freshens.as_deref(), body, client_upgrade)).await,
             Plan::OnlyIfCached => failed_answer(StatusCode::GATEWAY_TIMEOUT, "only-if-cached", None),
         };
         asked.finish(answer, started)
@@ -203,7 +205,7 @@ impl Proxy {
             scheme: if client.tls { "https" } else { "http" },
             host: parts.headers.get(header::HOST).cloned().filter(|_| !stand_in),
             target: parts.uri.path_and_query().cloned().filter(|_| !stand_in),
-            ..record(parts, &verdict, response.status(), now, site.unrouted.name())
+            ..record(parts, &verdict, response.status(), now, site.unrouted.name(), self.telemetry.logs())
         };
         self.recorded(response, site.unrouted.clone(), started, record, None)
     }
@@ -226,7 +228,7 @@ const ALLOWED_METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, 
 
 const CACHE_STATUS: header::HeaderName = header::HeaderName::from_static("cache-status");
 
-impl Asked {
+impl Asked<'_> {
     /// From a stored response.
     fn answer_stored(&self, key: &CacheKey, stored: &Arc<StoredResponse>, stale: Option<StaleReason>) -> Answer {
         let Some(response) = respond::stored(self, key, stored) else {
@@ -471,18 +473,26 @@ impl Asked {
         if self.parts.version < Version::HTTP_2 && verdict.error.is_some() && status.is_client_error() {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
-        let age = headers.get(header::AGE).and_then(|age| age.to_str().ok()?.parse().ok());
+        let logged = self.proxy.telemetry.logs();
+        let age = headers.get(header::AGE).filter(|_| logged).and_then(|age| age.to_str().ok()?.parse().ok());
         let record = RequestRecord {
             client: self.admitted.client,
             scheme: self.admitted.scheme,
-            host: HeaderValue::from_str(&self.admitted.authority).ok(),
-            target: Some(self.admitted.target.clone()),
+            host: logged.then(|| self.host_field()).flatten(),
+            target: logged.then(|| self.admitted.target.clone()),
             upstream: asked_upstream.then(|| self.route.upstream.clone()),
             upstream_first_byte: first_byte,
             age,
-            ..record(&self.parts, &verdict, status, self.now, self.route.metrics.name())
+            ..record(&self.parts, &verdict, status, self.now, self.route.metrics.name(), logged)
         };
         self.proxy.recorded(response, self.route.metrics.clone(), started, record, meter)
+    }
+
+    /// The host asked for, sharing the request's bytes where it came as it is kept.
+    fn host_field(&self) -> Option<HeaderValue> {
+        let authority = self.admitted.authority.as_str();
+        let given = self.parts.headers.get(header::HOST).filter(|given| *given == authority);
+        given.cloned().or_else(|| HeaderValue::from_str(authority).ok())
     }
 
     /// How an exchange with the upstream is to be run for this request.
@@ -582,9 +592,17 @@ fn variant(entry: &Entry, request: &HeaderMap) -> u64 {
     hasher.digest()
 }
 
-/// The part of a record that the request and the verdict tell.
-fn record(parts: &Parts, verdict: &Verdict, status: StatusCode, now: Timestamp, route: &Arc<str>) -> RequestRecord {
-    let field = |name: header::HeaderName| parts.headers.get(name).cloned();
+/// The part of a record that the request and the verdict tell; what only the access log tells, only where it is
+/// `logged`.
+fn record(
+    parts: &Parts,
+    verdict: &Verdict,
+    status: StatusCode,
+    now: Timestamp,
+    route: &Arc<str>,
+    logged: bool,
+) -> RequestRecord {
+    let field = |name: header::HeaderName| parts.headers.get(name).filter(|_| logged).cloned();
     RequestRecord {
         started: now,
         duration: Duration::ZERO,

@@ -30,7 +30,7 @@ pub(super) struct Passed {
 
 /// Forwards a request with its body. `freshens` is given where what is stored may be freshened.
 pub(super) async fn pass(
-    asked: &Asked,
+    asked: &Asked<'_>,
     body: Incoming,
     client_upgrade: Option<OnUpgrade>,
     freshens: Option<&Wanted>,
@@ -65,7 +65,7 @@ pub(super) async fn pass(
 }
 
 /// RFC 9111 §4.4: the target itself, and what Location and Content-Location name of the same origin.
-fn invalidate_targets(asked: &Asked, response: &Response<UpstreamBody>) {
+fn invalidate_targets(asked: &Asked<'_>, response: &Response<UpstreamBody>) {
     let uri = asked.admitted.uri();
     let own = asked.admitted.target.as_str();
     let named = invalidate::named_targets(uri.scheme, uri.authority, own, response.headers());
@@ -82,7 +82,12 @@ fn invalidate_targets(asked: &Asked, response: &Response<UpstreamBody>) {
 
 /// RFC 9111 §4.3.5: the answer to a HEAD confirms the response stored for GET that could have been chosen for it, or
 /// shows that it is outdated.
-fn freshen_by_head(asked: &Asked, wanted: &Wanted, response: &Response<UpstreamBody>, times: (Timestamp, Timestamp)) {
+fn freshen_by_head(
+    asked: &Asked<'_>,
+    wanted: &Wanted,
+    response: &Response<UpstreamBody>,
+    times: (Timestamp, Timestamp),
+) {
     let Some(stored) = wanted.stored.as_ref().filter(|stored| stored.facts.status == response.status()) else { return };
     let (memory, headers) = (&asked.proxy.cache.memory, response.headers());
     let fields = stored.fields.unpack(0);
@@ -104,7 +109,7 @@ fn without_tag(mut fields: HeaderMap) -> HeaderMap {
 }
 
 /// Joins the two connections, after the 101 has been sent, until either side ends.
-fn tunnel(asked: &Asked, client: OnUpgrade, response: &mut Response<UpstreamBody>) {
+fn tunnel(asked: &Asked<'_>, client: OnUpgrade, response: &mut Response<UpstreamBody>) {
     let protocol = response.headers().get(header::UPGRADE).cloned();
     let upstream = hyper::upgrade::on(response);
     tracing::debug!(?protocol, target = asked.admitted.target.as_str(), "switching protocols");
