@@ -53,7 +53,7 @@ pub(super) async fn pass(
         return Ok(Passed { response, first_byte, meter });
     }
     prepare(response.headers_mut(), response_time);
-    apply_static_class(&asked.site, &asked.route, &asked.parts, &mut response);
+    apply_static_class(asked.site, asked.route, &asked.parts, &mut response);
     if invalidate::applies(&asked.parts.method, response.status()) {
         invalidate_targets(asked, &response);
     }
@@ -96,7 +96,7 @@ fn freshen_by_head(
     if !validate::head_confirms(headers, &theirs, stored.body.len()) {
         return memory.remove_variant(&wanted.key, stored);
     }
-    let fresh = fetch::freshened(stored, true, headers, times, &wanted.facts, &asked.parts.headers, &asked.route);
+    let fresh = fetch::freshened(stored, true, headers, times, &wanted.facts, &asked.parts.headers, asked.route);
     match fresh.no_store {
         None => memory.replace(&wanted.key, stored, Arc::new(fresh.response)),
         Some(_) => memory.remove_variant(&wanted.key, stored),
