@@ -61,15 +61,7 @@ pub fn admit(settings: &Settings, client: &Client, request: &Parts) -> Result<Ad
         return Err(Refusal::Connect);
     }
     let target = request.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
-    // RFC 9110 §7.1: the whole server is a target of OPTIONS alone. HTTP/2 lets other paths without a slash by.
-    let names_the_server = request.method == Method::OPTIONS && target.as_str() == "*";
-    if !names_the_server && !target.path().starts_with('/') {
-        return Err(Refusal::BadTarget);
-    }
-    let is_http = |scheme: &Scheme| *scheme == Scheme::HTTP || *scheme == Scheme::HTTPS;
-    if request.uri.authority().is_some() && !request.uri.scheme().is_some_and(is_http) {
-        return Err(Refusal::BadTarget);
-    }
+    check_target(request, &target)?;
     check_limits(settings, &target, &request.headers)?;
     if request.version >= Version::HTTP_2 {
         check_control_bytes(&request.headers)?;
@@ -91,6 +83,15 @@ pub fn admit(settings: &Settings, client: &Client, request: &Parts) -> Result<Ad
         via_trusted_proxy,
         trusted_client: contains(&settings.trusted_clients, address),
     })
+}
+
+/// What HTTP/2 lets by, and HTTP/1 does not get through inspection with.
+fn check_target(request: &Parts, target: &PathAndQuery) -> Result<(), Refusal> {
+    // RFC 9110 §7.1: the server as a whole is a target of OPTIONS alone.
+    let is_whole_server = target.as_str() == "*" && request.method == Method::OPTIONS;
+    let is_http = |scheme: &Scheme| *scheme == Scheme::HTTP || *scheme == Scheme::HTTPS;
+    let has_scheme = request.uri.authority().is_none() || request.uri.scheme().is_some_and(is_http);
+    if has_scheme && (is_whole_server || target.path().starts_with('/')) { Ok(()) } else { Err(Refusal::BadTarget) }
 }
 
 fn check_limits(settings: &Settings, target: &PathAndQuery, headers: &HeaderMap) -> Result<(), Refusal> {

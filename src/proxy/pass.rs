@@ -43,7 +43,7 @@ pub(super) async fn pass(
     let meter = request.body().meter();
     let (request_time, sent) = (asked.proxy.clock.now(), Instant::now());
     let mut response = asked.route.pool.send(request, asked.exchange()).await?;
-    let response_time = asked.proxy.clock.now();
+    let (response_time, wall) = (asked.proxy.clock.now(), asked.proxy.clock.wall());
     let first_byte = sent.elapsed();
 
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
@@ -52,14 +52,14 @@ pub(super) async fn pass(
         }
         return Ok(Passed { response, first_byte, meter });
     }
-    prepare(response.headers_mut(), response_time);
+    prepare(response.headers_mut(), wall);
     apply_static_class(asked.site, asked.route, &asked.parts, &mut response);
     if invalidate::applies(&asked.parts.method, response.status()) {
         invalidate_targets(asked, &response);
     }
     let answers_head = asked.parts.method == Method::HEAD && response.status() == StatusCode::OK;
     if let Some(wanted) = freshens.filter(|wanted| answers_head && !wanted.facts.directives.no_store) {
-        freshen_by_head(asked, wanted, &response, (request_time, response_time));
+        freshen_by_head(asked, wanted, &response, (request_time, response_time, wall));
     }
     Ok(Passed { response, first_byte, meter })
 }
@@ -86,7 +86,7 @@ fn freshen_by_head(
     asked: &Asked<'_>,
     wanted: &Wanted,
     response: &Response<UpstreamBody>,
-    times: (Timestamp, Timestamp),
+    times: (Timestamp, Timestamp, Timestamp),
 ) {
     let Some(stored) = wanted.stored.as_ref().filter(|stored| stored.facts.status == response.status()) else { return };
     let (memory, headers) = (&asked.proxy.cache.memory, response.headers());

@@ -1,5 +1,6 @@
 //! Stories of caching through the real proxy: a scripted upstream, a manual clock.
 
+mod clock;
 mod freshness;
 mod personal_files;
 mod personal_refresh;

@@ -116,8 +116,7 @@ fn links_lead_somewhere() {
             assert!(file.exists(), "{page}: {target}");
             if !anchor.is_empty() {
                 let text = fs::read_to_string(&file).unwrap();
-                let known: Vec<_> =
-                    text.lines().filter(|line| line.starts_with('#')).map(anchor_of).collect();
+                let known: Vec<_> = text.lines().filter(|line| line.starts_with('#')).map(anchor_of).collect();
                 assert!(known.iter().any(|known| known == anchor), "{page}: {target}; there are {known:?}");
             }
         }

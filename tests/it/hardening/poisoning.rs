@@ -2,6 +2,7 @@
 
 use super::before;
 use crate::support::client::{Connection, request};
+use crate::support::proxy::Proxy;
 use crate::support::reply::{Gate, Reply};
 use crate::support::upstream::Upstream;
 
@@ -163,7 +164,7 @@ async fn variants_of_a_key_are_capped() {
     let upstream =
         Upstream::start(|_| Reply::ok().header("cache-control", "max-age=60").header("vary", "user-agent").body("x"))
             .await;
-    let proxy = before(&upstream, "[cache.rules]\nmax_variants = 4");
+    let proxy = Proxy::with_rules(&upstream, "max_variants = 4");
     for number in 0..20 {
         assert_eq!(proxy.get("/", &[("User-Agent", &format!("ua{number}"))]).await.status, 200);
     }

@@ -198,3 +198,43 @@ async fn errors_are_not_stored_unless_told_to() {
         assert_eq!(upstream.requests().len(), 2, "{status}");
     }
 }
+
+/// The first client of a fetch has the head and a piece; a second one has joined. The test goes on from there.
+async fn joined(
+    end: impl FnOnce(Reply) -> Reply,
+) -> (Upstream, Gate, crate::support::proxy::Proxy, Connection, Connection) {
+    let gate = Gate::new();
+    let reply = end(Reply::ok().header("cache-control", "max-age=60").piece("first ").gate(&gate).piece("second"));
+    let upstream = Upstream::start(move |_| reply.clone()).await;
+    let proxy = before(&upstream, "");
+    let mut leader = Connection::open(proxy.address).await;
+    leader.send(request("GET", "/", &[], "")).await;
+    assert_eq!(leader.head().await.first_line, "HTTP/1.1 200 OK");
+    let mut follower = Connection::open(proxy.address).await;
+    follower.send(request("GET", "/", &[], "")).await;
+    (upstream, gate, proxy, leader, follower)
+}
+
+#[tokio::test]
+async fn client_that_caused_a_fill_may_leave() {
+    let (upstream, gate, proxy, leader, mut follower) = joined(|reply| reply).await;
+    let head = follower.head().await;
+    assert!(head.fields.get("cache-status").unwrap().contains("collapsed"), "{head:?}");
+    drop(leader);
+    gate.open();
+    let body = follower.body(&head).await;
+    assert_eq!((&*body.content, body.whole), (&b"first second"[..], true));
+    assert!(proxy.get("/", &[]).await.is_hit());
+    assert_eq!(upstream.requests().len(), 1);
+}
+
+#[tokio::test]
+async fn failure_within_a_fill_is_told_to_all_who_read_it() {
+    let (upstream, gate, proxy, _leader, mut follower) = joined(Reply::cut).await;
+    let head = follower.head().await;
+    gate.open();
+    let body = follower.body(&head).await;
+    assert_eq!((&*body.content, body.whole), (&b"first second"[..], false));
+    assert!(!proxy.get("/", &[]).await.is_hit());
+    assert_eq!(upstream.requests().len(), 2);
+}

@@ -66,6 +66,11 @@ impl Proxy {
         client::get(address, "/metrics", &[("Host", &address.to_string())]).await.text()
     }
 
+    /// Sets the wall clock without any time passing.
+    pub fn step_wall_clock(&self, seconds: i64) {
+        self.clock.step_wall(seconds);
+    }
+
     /// One GET on a connection of its own.
     pub async fn get(&self, path: &str, fields: &[(&str, &str)]) -> Response {
         client::get(self.address, path, fields).await
