@@ -140,7 +140,18 @@ impl ForwardReason {
     /// Whether the cache was not even asked.
     pub const fn is_bypass(self) -> bool {
         use ForwardReason::*;
-        matches!(self, CacheOff | Debug | CookieRequest | RequestBody | Upgrade | Uncacheable | Authorization | Method)
+        matches!(
+            self,
+            CacheOff
+                | Debug
+                | CookieRequest
+                | RequestBody
+                | Upgrade
+                | Uncacheable
+                | Authorization
+                | Method
+                | Precondition
+        )
     }
 }
 

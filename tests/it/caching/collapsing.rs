@@ -1,0 +1,342 @@
+//! RFC 9111 §4: many requests, one fetch; and what becomes of those that waited.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use tokio::task::JoinSet;
+
+use super::ok;
+use crate::support::client::{self, Connection, Response, request};
+use crate::support::http2;
+use crate::support::proxy::Proxy;
+use crate::support::reply::{Gate, Reply};
+use crate::support::upstream::Upstream;
+use crate::support::within;
+
+/// An upstream that lets each answer wait at a gate.
+async fn gated(reply: Reply) -> (Upstream, Gate) {
+    let gate = Gate::new();
+    let opener = gate.clone();
+    (Upstream::start(move |_| reply.clone().after(&opener)).await, gate)
+}
+
+/// That many clients, each on a connection of its own, begin to ask.
+fn crowd(proxy: &Proxy, count: usize, fields: &'static [(&'static str, &'static str)]) -> JoinSet<Response> {
+    let address = proxy.address;
+    (0..count).map(|_| async move { client::get(address, "/page", fields).await }).collect()
+}
+
+/// Waits until that many requests have joined another's fetch.
+async fn collapsed(proxy: &Proxy, count: u64) {
+    within("requests to join a fetch", async {
+        while proxy.app.proxy.cache.flights.collapsed() < count {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
+/// Waits until that many fetches are under way.
+async fn under_way(proxy: &Proxy, count: u64) {
+    within("fetches to end", async {
+        while proxy.app.proxy.cache.flights.under_way() != count {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn collapsing_makes_one_fetch_of_a_hundred() {
+    let (upstream, gate) = gated(ok("max-age=60", "x")).await;
+    let proxy = Proxy::before(&upstream);
+    let clients = crowd(&proxy, 100, &[]);
+    collapsed(&proxy, 99).await;
+    gate.open();
+    let responses = within("all answers", clients.join_all()).await;
+    assert!(responses.iter().all(|response| response.text() == "x"));
+    let followers = "larder; fwd=uri-miss; ttl=60; stored; collapsed";
+    assert_eq!(responses.iter().filter(|response| response.field("cache-status") == followers).count(), 99);
+    assert_eq!(upstream.count("/page"), 1);
+}
+
+#[tokio::test]
+async fn collapsing_makes_one_validation_of_a_hundred() {
+    let gate = Gate::new();
+    let opener = gate.clone();
+    let upstream = Upstream::start(move |request| match request.fields.get("if-none-match") {
+        Some(_) => Reply::status("304 Not Modified").header("etag", "\"v1\"").after(&opener),
+        None => ok("max-age=60", "x").header("etag", "\"v1\""),
+    })
+    .await;
+    let proxy = Proxy::before(&upstream);
+    proxy.get("/page", &[]).await;
+    proxy.advance(60);
+    let clients = crowd(&proxy, 100, &[]);
+    collapsed(&proxy, 99).await;
+    gate.open();
+    assert!(within("all answers", clients.join_all()).await.iter().all(|response| response.text() == "x"));
+    assert_eq!(upstream.count("/page"), 2);
+}
+
+#[tokio::test]
+async fn collapsing_over_http2() {
+    let (upstream, gate) = gated(ok("max-age=60", "x")).await;
+    let proxy = Proxy::before(&upstream);
+    let connection = Arc::new(http2::Connection::open(proxy.address).await);
+    let streams: JoinSet<_> = (0..50)
+        .map(|_| {
+            let connection = connection.clone();
+            async move {
+                let request = connection.get("/page").body(Default::default()).unwrap();
+                connection.ask(request).await.unwrap().into_body()
+            }
+        })
+        .collect();
+    collapsed(&proxy, 49).await;
+    gate.open();
+    assert!(within("all answers", streams.join_all()).await.iter().all(|body| body == "x"));
+    assert_eq!(upstream.count("/page"), 1);
+}
+
+#[tokio::test]
+async fn collapsing_gives_followers_the_body_while_it_grows() {
+    let gate = Gate::new();
+    let opener = gate.clone();
+    let upstream = Upstream::start(move |_| {
+        Reply::ok().header("cache-control", "max-age=60").piece("early ").gate(&opener).piece("late")
+    })
+    .await;
+    let proxy = Proxy::before(&upstream);
+    let mut connections = Vec::new();
+    for _ in 0..3 {
+        let mut connection = Connection::open(proxy.address).await;
+        connection.send(request("GET", "/page", &[], "")).await;
+        // The head arrives although the body is still to come.
+        assert_eq!(client::status(&connection.head().await), 200);
+        connections.push(connection);
+    }
+    // A follower that leaves changes nothing for the others, nor does the leader.
+    drop(connections.remove(0));
+    gate.open();
+    for mut connection in connections {
+        connection.send(request("GET", "/end", &[("connection", "close")], "")).await;
+        let rest = String::from_utf8(connection.rest().await).unwrap();
+        assert!(rest.starts_with("6\r\nearly \r\n4\r\nlate\r\n0\r\n\r\n"), "{rest}");
+    }
+    assert_eq!(upstream.count("/page"), 1);
+}
+
+#[tokio::test]
+async fn collapsing_survives_the_leaders_client() {
+    let (upstream, gate) = gated(ok("max-age=60", "x")).await;
+    let proxy = Proxy::before(&upstream);
+    let mut leader = Connection::open(proxy.address).await;
+    leader.send(request("GET", "/page", &[], "")).await;
+    upstream.arrived(1).await;
+    let followers = crowd(&proxy, 5, &[]);
+    collapsed(&proxy, 5).await;
+    drop(leader);
+    gate.open();
+    assert!(within("all answers", followers.join_all()).await.iter().all(|response| response.text() == "x"));
+    assert_eq!(upstream.count("/page"), 1);
+}
+
+#[tokio::test]
+async fn collapsing_ends_for_all_at_once_when_the_answer_is_for_one() {
+    for reply in [
+        ok("no-store", "x"),
+        ok("private, max-age=60", "x"),
+        ok("max-age=60", "x").header("set-cookie", "a=b"),
+        ok("max-age=60", "x").header("vary", "*"),
+        // To be validated each time, it is stored, but answers nobody else.
+        ok("no-cache", "x").header("etag", "\"v1\""),
+        ok("max-age=0", "x").header("etag", "\"v1\""),
+    ] {
+        let (first, rest) = (Gate::new(), Gate::new());
+        let (opener, others) = (first.clone(), rest.clone());
+        let asked = Arc::new(AtomicUsize::new(0));
+        let answer = reply.clone();
+        let upstream = Upstream::start(move |_| match asked.fetch_add(1, Ordering::SeqCst) {
+            0 => answer.clone().after(&opener),
+            _ => answer.clone().after(&others),
+        })
+        .await;
+        let proxy = Proxy::before(&upstream);
+        let clients = crowd(&proxy, 50, &[]);
+        collapsed(&proxy, 49).await;
+        first.open();
+        // All that waited are at the upstream side by side, none behind another.
+        assert_eq!(upstream.arrived(50).await.len(), 50, "{reply:?}");
+        rest.open();
+        let responses = within("all answers", clients.join_all()).await;
+        assert!(responses.iter().all(|response| response.text() == "x" && !response.is_hit()));
+        // That is remembered: the next do not wait for each other at all.
+        let joined = proxy.app.proxy.cache.flights.collapsed();
+        within("all answers", crowd(&proxy, 10, &[]).join_all()).await;
+        assert_eq!(proxy.app.proxy.cache.flights.collapsed(), joined, "{reply:?}");
+    }
+}
+
+#[tokio::test]
+async fn collapsing_is_taken_up_again_when_the_answer_can_be_shared() {
+    let uncacheable = Arc::new(AtomicBool::new(true));
+    let is_uncacheable = uncacheable.clone();
+    let upstream = Upstream::start(move |_| match is_uncacheable.load(Ordering::SeqCst) {
+        true => ok("no-store", "x"),
+        false => ok("max-age=60", "x"),
+    })
+    .await;
+    let proxy = Proxy::before(&upstream);
+    proxy.get("/page", &[]).await;
+    uncacheable.store(false, Ordering::SeqCst);
+    let alone = proxy.get("/page", &[]).await;
+    assert_eq!(alone.field("cache-status"), "larder; fwd=uri-miss; ttl=60; stored");
+    assert!(proxy.get("/page", &[]).await.is_hit());
+}
+
+#[tokio::test]
+async fn collapsing_does_not_join_those_with_credentials_to_the_crowd() {
+    for field in [("cookie", "session=1"), ("authorization", "Basic YTpi"), ("cache-control", "no-store")] {
+        let (upstream, gate) = gated(ok("max-age=60", "x")).await;
+        let proxy = Proxy::before(&upstream);
+        let address = proxy.address;
+        let fields = [field];
+        let clients: JoinSet<_> =
+            (0..10).map(|_| async move { client::get(address, "/page", &fields).await }).collect();
+        upstream.arrived(10).await;
+        gate.open();
+        within("all answers", clients.join_all()).await;
+        assert_eq!(proxy.app.proxy.cache.flights.collapsed(), 0, "{field:?}");
+    }
+}
+
+#[tokio::test]
+async fn collapsing_hands_nobody_what_was_made_for_other_fields() {
+    let (upstream, gate) = {
+        let gate = Gate::new();
+        let opener = gate.clone();
+        let upstream = Upstream::start(move |request| {
+            ok("max-age=60", request.fields.get("foo").unwrap_or("none")).header("vary", "Foo").after(&opener)
+        })
+        .await;
+        (upstream, gate)
+    };
+    let proxy = Proxy::before(&upstream);
+    let (ones, twos) = (crowd(&proxy, 1, &[("foo", "1")]), crowd(&proxy, 3, &[("foo", "2")]));
+    collapsed(&proxy, 3).await;
+    gate.open();
+    assert!(within("answers", ones.join_all()).await.iter().all(|response| response.text() == "1"));
+    assert!(within("answers", twos.join_all()).await.iter().all(|response| response.text() == "2"));
+    // Now that the fields are known, different variants do not wait for each other.
+    proxy.advance(60);
+    let joined = proxy.app.proxy.cache.flights.collapsed();
+    within("answers", async { tokio::join!(proxy.get("/page", &[("foo", "1")]), proxy.get("/page", &[("foo", "3")])) })
+        .await;
+    assert_eq!(proxy.app.proxy.cache.flights.collapsed(), joined);
+}
+
+#[tokio::test]
+async fn collapsing_shows_a_cut_to_all_and_stores_nothing() {
+    for length in [None, Some("10")] {
+        let gate = Gate::new();
+        let opener = gate.clone();
+        let upstream = Upstream::start(move |_| {
+            let reply = Reply::ok().header("cache-control", "max-age=60");
+            let reply = length.into_iter().fold(reply, |reply, length| reply.header("content-length", length));
+            reply.piece("01234").gate(&opener).cut()
+        })
+        .await;
+        let proxy = Proxy::before(&upstream);
+        let clients = crowd(&proxy, 5, &[]);
+        collapsed(&proxy, 4).await;
+        gate.open();
+        for response in within("all answers", clients.join_all()).await {
+            assert_eq!((response.status, response.text().as_str(), response.body.whole), (200, "01234", false));
+        }
+        assert!(!proxy.get("/page", &[]).await.is_hit());
+    }
+}
+
+#[tokio::test]
+async fn collapsing_shares_a_failure() {
+    let (upstream, gate) = gated(Reply::close()).await;
+    let proxy = Proxy::before(&upstream);
+    let clients = crowd(&proxy, 10, &[]);
+    collapsed(&proxy, 9).await;
+    let asked = upstream.arrived(1).await.len();
+    gate.open();
+    assert!(within("all answers", clients.join_all()).await.iter().all(|response| response.status == 502));
+    assert!(upstream.count("/page") <= asked + 2, "at most the leader's own retries: {}", upstream.count("/page"));
+}
+
+#[tokio::test]
+async fn collapsing_waits_no_longer_than_the_limit() {
+    let (upstream, gate) = gated(ok("max-age=60", "x")).await;
+    let proxy = Proxy::configured(&format!(
+        "[upstreams.app]\nservers = [\"{}\"]\n[cache]\ncollapse_wait = \"50ms\"\n",
+        upstream.url()
+    ));
+    let clients = crowd(&proxy, 3, &[]);
+    assert_eq!(upstream.arrived(3).await.len(), 3, "after the limit they ask themselves");
+    gate.open();
+    let responses = within("all answers", clients.join_all()).await;
+    let alone = |response: &&Response| response.field("cache-status").contains("detail=collapse-timeout");
+    assert_eq!(responses.iter().filter(alone).count(), 2);
+}
+
+#[tokio::test]
+async fn collapsing_passes_what_is_too_large_through_with_little_memory() {
+    const LENGTH: usize = 8 << 20;
+    for announced in [true, false] {
+        let gate = Gate::new();
+        let opener = gate.clone();
+        let upstream = Upstream::start(move |_| {
+            let body = vec![b'x'; LENGTH];
+            let reply = Reply::ok().header("cache-control", "max-age=60");
+            match announced {
+                true => reply.after(&opener).body(body),
+                false => body.chunks(64 << 10).fold(reply.after(&opener), |reply, piece| reply.piece(piece)),
+            }
+        })
+        .await;
+        let proxy = Proxy::with_rules(&upstream, "max_object = \"1MiB\"");
+        let clients = crowd(&proxy, 3, &[]);
+        collapsed(&proxy, 2).await;
+        gate.open();
+        for response in within("all answers", clients.join_all()).await {
+            assert_eq!((response.body.content.len(), response.body.whole), (LENGTH, true));
+        }
+        under_way(&proxy, 0).await;
+        assert!(!proxy.get("/page", &[]).await.is_hit());
+        let memory = &proxy.app.proxy.cache.memory;
+        memory.settle();
+        assert_eq!((memory.bytes(), memory.filling()), (0, 0), "nothing of it is kept");
+    }
+}
+
+#[tokio::test]
+async fn collapsing_stores_nothing_that_was_purged_meanwhile() {
+    for while_in_body in [false, true] {
+        let gate = Gate::new();
+        let opener = gate.clone();
+        let upstream = Upstream::start(move |_| {
+            let reply = Reply::ok().header("cache-control", "max-age=60");
+            match while_in_body {
+                true => reply.piece("x").gate(&opener).piece("y"),
+                false => reply.after(&opener).piece("xy"),
+            }
+        })
+        .await;
+        let proxy = Proxy::before(&upstream);
+        let purging = async {
+            upstream.arrived(1).await;
+            proxy.app.proxy.cache.purge_all();
+            gate.open();
+        };
+        let (before, ()) = tokio::join!(proxy.get("/page", &[]), purging);
+        assert_eq!(before.text(), "xy", "who asked gets it all the same");
+        under_way(&proxy, 0).await;
+        assert!(!proxy.get("/page", &[]).await.is_hit());
+    }
+}
