@@ -54,7 +54,7 @@ pub(super) async fn pass(
         return Ok(Passed { response, first_byte });
     }
     prepare(response.headers_mut(), response_time);
-    apply_static_class(&asked.site, &asked.route, &asked.parts, &mut response);
+    apply_static_class(asked.site, asked.route, &asked.parts, &mut response);
     if invalidate::applies(&asked.parts.method, response.status()) {
         invalidate_targets(asked, &response);
     }
@@ -101,7 +101,7 @@ fn freshen_by_head(
         collapsible: false,
     };
     let confirmed = validate::head_confirms(response.headers(), &stored.fields.unpack(0));
-    let fresh = confirmed.then(|| fetch::freshened(stored, response.headers(), times, &wanted, &asked.route).ok());
+    let fresh = confirmed.then(|| fetch::freshened(stored, response.headers(), times, &wanted, asked.route).ok());
     match fresh.flatten() {
         Some(fresh) => asked.proxy.cache.memory.replace(key, stored, Arc::<StoredResponse>::new(fresh)),
         None => asked.proxy.cache.memory.remove_variant(key, stored),
