@@ -58,6 +58,10 @@ pub struct Flight {
 }
 
 impl Flight {
+    fn new(key: &CacheKey) -> Self {
+        Flight { key: key.clone(), progress: watch::Sender::new(Progress::Fetching), purged: AtomicBool::new(false) }
+    }
+
     /// The key it fetches.
     pub fn key(&self) -> &CacheKey {
         &self.key
@@ -98,15 +102,21 @@ pub struct Flights {
     /// Keys whose last answer could not be shared, until when. Bounded; forgetting one costs a wait.
     uncacheable: Cache<u64, Timestamp, BuildPassHash>,
     collapsed: AtomicU64,
+    alone: AtomicU64,
 }
 
-/// Key and variant: requests that are known to select different variants do not wait for each other.
+/// Key and variant: requests that are known to select different variants do not wait for each other. A fetch that
+/// nobody may join has a number of its own instead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct FlightKey(u64);
+enum FlightKey {
+    Shared(u64),
+    Alone(u64),
+}
 
 impl std::hash::Hash for FlightKey {
     fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
-        state.write_u64(self.0);
+        let (FlightKey::Shared(hash) | FlightKey::Alone(hash)) = self;
+        state.write_u64(*hash);
     }
 }
 
@@ -118,6 +128,7 @@ impl Default for Flights {
             under_way: Mutex::default(),
             uncacheable: Cache::builder().max_capacity(MOST_UNCACHEABLE).build_with_hasher(BuildPassHash::default()),
             collapsed: AtomicU64::new(0),
+            alone: AtomicU64::new(0),
         }
     }
 }
@@ -125,25 +136,29 @@ impl Default for Flights {
 impl Flights {
     /// Joins the fetch of a key and variant, or begins one.
     pub fn join(self: &Arc<Self>, key: &CacheKey, variant: u64) -> Role {
-        let flight_key = FlightKey(key.hash() ^ variant);
+        let flight_key = FlightKey::Shared(key.hash() ^ variant);
         match self.under_way.lock().entry(flight_key) {
-            // Two keys of the same hash are told apart; the second one then fetches unshared.
             Slot::Occupied(slot) if slot.get().key == *key => {
                 self.collapsed.fetch_add(1, Ordering::Relaxed);
-                Role::Follower(slot.get().clone())
+                return Role::Follower(slot.get().clone());
             }
-            slot => {
-                let flight = Arc::new(Flight {
-                    key: key.clone(),
-                    progress: watch::Sender::new(Progress::Fetching),
-                    purged: AtomicBool::new(false),
-                });
-                if let Slot::Vacant(slot) = slot {
-                    slot.insert(flight.clone());
-                }
-                Role::Leader(Lead { flights: self.clone(), flight_key, flight })
+            // Two keys of the same hash are told apart; the second one then fetches unshared.
+            Slot::Occupied(_) => {}
+            Slot::Vacant(slot) => {
+                let flight = Arc::new(Flight::new(key));
+                slot.insert(flight.clone());
+                return Role::Leader(Lead { flights: self.clone(), flight_key, flight });
             }
         }
+        Role::Leader(self.alone(key))
+    }
+
+    /// Begins a fetch that nobody joins, but that a purge reaches like any other.
+    pub fn alone(self: &Arc<Self>, key: &CacheKey) -> Lead {
+        let flight_key = FlightKey::Alone(self.alone.fetch_add(1, Ordering::Relaxed));
+        let flight = Arc::new(Flight::new(key));
+        self.under_way.lock().insert(flight_key, flight.clone());
+        Lead { flights: self.clone(), flight_key, flight }
     }
 
     /// Keeps fetches of a URL, begun before now, from storing what they bring. How many there are.

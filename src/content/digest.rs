@@ -36,6 +36,13 @@ pub fn remove_digests(fields: &mut HeaderMap) {
     }
 }
 
+/// Removes the digests of a message's content (RFC 9530 §2, RFC 1864), for a message that has other content than the
+/// one they came with: a part, or none. Those of the representation stay true.
+pub fn remove_content_digests(fields: &mut HeaderMap) {
+    fields.remove("content-digest");
+    fields.remove("content-md5");
+}
+
 /// Says that the response depends on Accept-Encoding, unless it says so already. Belongs on the uncoded variant of a
 /// response that may be coded as well (RFC 9110 §12.5.5).
 pub fn vary_on_accept_encoding(headers: &mut HeaderMap) {

@@ -99,24 +99,35 @@ impl ResponseDirectives {
         let members = Parser::new(&text).parse::<Dictionary>().ok().filter(|members| !members.is_empty())?;
         let mut found = ResponseDirectives { targeted: true, ..Self::default() };
         for (key, entry) in &members {
-            let ListEntry::Item(item) = entry else { continue };
+            let ListEntry::Item(item) = entry else {
+                found.add_wrong_type(key.as_str());
+                continue;
+            };
             match &item.bare_item {
                 BareItem::Boolean(true) => found.add(key.as_str(), None),
                 BareItem::Boolean(false) => {}
                 BareItem::Integer(number) => found.add(key.as_str(), Some(number.to_string().as_bytes())),
                 BareItem::String(text) => found.add_fields(key.as_str(), text.as_str().as_bytes()),
                 BareItem::Token(text) => found.add_fields(key.as_str(), text.as_str().as_bytes()),
-                _ => {}
+                _ => found.add_wrong_type(key.as_str()),
             }
         }
         Some(found)
     }
 
-    /// In a Dictionary only the directives that name fields take text; a duration given as text has the wrong type
-    /// and is ignored.
+    /// In a Dictionary only the directives that name fields take text.
     fn add_fields(&mut self, name: &str, value: &[u8]) {
-        if matches!(name, "no-cache" | "private") {
-            self.add(name, Some(value));
+        match name {
+            "no-cache" | "private" => self.add(name, Some(value)),
+            _ => self.add_wrong_type(name),
+        }
+    }
+
+    /// A lifetime that is no number can't be read, which makes the response stale (RFC 9111 §4.2.1); other directives
+    /// of a wrong type are ignored.
+    fn add_wrong_type(&mut self, name: &str) {
+        if matches!(name, "max-age" | "s-maxage") {
+            self.add(name, Some(b""));
         }
     }
 
@@ -142,6 +153,11 @@ impl ResponseDirectives {
     /// Whether the response must not be served stale by a shared cache (RFC 9111 §5.2.2.2, §5.2.2.8, §5.2.2.10).
     pub fn forbids_stale(&self) -> bool {
         self.must_revalidate || self.proxy_revalidate || self.s_maxage.is_some() || self.no_cache
+    }
+
+    /// Whether it is meant for everybody, whoever asked for it.
+    pub fn allows_sharing(&self) -> bool {
+        self.public || self.s_maxage.is_some()
     }
 
     /// Whether a shared cache may answer requests that carry Authorization (RFC 9111 §3.5).
@@ -338,7 +354,10 @@ mod tests {
         for ignored in ["", "max-age=", "max-age=60,", "MAX-AGE=60", "max-age=\"unclosed"] {
             assert_eq!(of(&[cc, ("cdn-cache-control", ignored)]).max_age, Some(1), "{ignored:?}");
         }
-        assert_eq!(of(&[cc, ("cdn-cache-control", "max-age=\"60\", public")]).max_age, None, "wrong type is ignored");
+        for wrong_type in ["max-age=\"60\", public", "max-age=sixty", "max-age=6.5", "max-age=(60)", "max-age=:aa==:"] {
+            assert_eq!(of(&[cc, ("cdn-cache-control", wrong_type)]).max_age, Some(0), "{wrong_type}");
+        }
+        assert!(!of(&[("cdn-cache-control", "public=\"x\"")]).public);
         assert_eq!(of(&[cc, ("cdn-cache-control", "max-age=60;x=1")]).max_age, Some(60), "parameters are ignored");
         assert!(!of(&[("cdn-cache-control", "no-store=?0, max-age=1")]).no_store);
     }

@@ -2,10 +2,14 @@
 
 use http::{HeaderMap, Method, StatusCode, Uri, header};
 
+/// Further methods that the IANA registry lists as safe (RFC 4918, RFC 3253, RFC 5323, RFC 9110 §16.1.1).
+const SAFE_EXTENSIONS: [&str; 4] = ["PROPFIND", "REPORT", "SEARCH", "QUERY"];
+
 /// Whether a request of this method with an answer of this status invalidates: any method not known to be safe, and
 /// any answer that is no error.
 pub fn applies(method: &Method, status: StatusCode) -> bool {
-    let safe = matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE);
+    let safe = matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE)
+        || SAFE_EXTENSIONS.contains(&method.as_str());
     !safe && (status.is_success() || status.is_redirection())
 }
 
@@ -108,6 +112,7 @@ mod tests {
             ("HEAD", 200, false),
             ("OPTIONS", 200, false),
             ("TRACE", 200, false),
+            ("PROPFIND", 207, false),
         ] {
             let method: Method = method.parse().unwrap();
             assert_eq!(applies(&method, StatusCode::from_u16(status).unwrap()), expected, "{method} {status}");

@@ -70,6 +70,10 @@ fn decide_stale(request: &RequestFacts, stored: &Facts, staleness: u64) -> Reuse
     if request.directives.max_stale.is_some_and(|most| staleness <= u64::from(most)) {
         return Reuse::Stale(StaleReason::MaxStale);
     }
+    // §5.2.1.1: who states max-age alone does not wish to receive anything stale.
+    if request.directives.max_age.is_some() {
+        return Reuse::Validate(ForwardReason::Stale);
+    }
     // RFC 5861 §3
     if staleness < u64::from(stored.stale_while_revalidate) {
         return Reuse::Stale(StaleReason::WhileRevalidate);
@@ -139,6 +143,8 @@ mod tests {
             ("max-age=60", "max-age=10", 10, Fresh),
             ("max-age=60", "max-age=10", 11, Validate(Why::RequestMaxAge)),
             ("max-age=60", "max-age=0", 0, Fresh),
+            ("max-age=60, stale-while-revalidate=30", "max-age=99", 61, Validate(Why::Stale)),
+            ("max-age=60", "max-age=99, max-stale", 61, Stale(MaxStale)),
             // §5.2.1.3
             ("max-age=60", "min-fresh=10", 50, Fresh),
             ("max-age=60", "min-fresh=10", 51, Validate(Why::RequestMinFresh)),

@@ -78,8 +78,8 @@ pub enum SetCookieRule {
 /// Whether Cache-Control directives of requests are obeyed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum RequestDirectivesRule {
-    /// From trusted addresses all; from others those that only narrow what is served (`only-if-cached`,
-    /// `max-age`, `min-fresh`, `no-store`) but none that force a forward (`no-cache`, `max-age=0`).
+    /// From trusted addresses all; from others none that can force a forward for everybody's key (`no-cache`,
+    /// `max-age`, `min-fresh`), but `only-if-cached`, `max-stale`, `no-store` and `stale-if-error`.
     #[default]
     Trusted,
     /// From everybody: RFC 9111 §5.2.1 to the letter.

@@ -34,8 +34,10 @@ pub struct Arrival<'a> {
 pub struct Storable {
     /// What the policy remembers.
     pub facts: Facts,
-    /// Fields that must not be stored (RFC 9111 §5.2.2.4, §5.2.2.7) or that the route strips.
+    /// Fields that must not be stored (RFC 9111 §5.2.2.4, §5.2.2.7); only the client that asked gets them.
     pub without: Vec<HeaderName>,
+    /// Fields that the route strips: nobody gets them.
+    pub stripped: Vec<HeaderName>,
 }
 
 /// Judges a response: what to remember, or the first reason not to store it.
@@ -50,10 +52,8 @@ pub fn judge(arrival: &Arrival<'_>, rules: &CacheRules) -> Result<Storable, NoSt
     is_worth_storing(&facts, &directives, arrival.headers)?;
     let mut without = directives.private_fields;
     without.extend(directives.no_cache_fields);
-    if rules.set_cookie == SetCookieRule::Strip {
-        without.push(header::SET_COOKIE);
-    }
-    Ok(Storable { facts, without })
+    let stripped = if rules.set_cookie == SetCookieRule::Strip { vec![header::SET_COOKIE] } else { Vec::new() };
+    Ok(Storable { facts, without, stripped })
 }
 
 fn may_store(
@@ -89,7 +89,13 @@ fn may_store(
         return Err(NoStoreReason::Authorization);
     }
     // Not of the RFC, but what keeps one visitor's page from the next when the app says nothing.
-    if rules.set_cookie == SetCookieRule::Never && arrival.headers.contains_key(header::SET_COOKIE) {
+    let cookie_is_kept_apart = [&directives.private_fields, &directives.no_cache_fields]
+        .iter()
+        .any(|fields| fields.contains(&header::SET_COOKIE));
+    if rules.set_cookie == SetCookieRule::Never
+        && arrival.headers.contains_key(header::SET_COOKIE)
+        && !cookie_is_kept_apart
+    {
         return Err(NoStoreReason::SetCookie);
     }
     if arrival.request.cookie && !allows_cookies(arrival, directives, rules) {
@@ -148,7 +154,7 @@ fn allows_cookies(arrival: &Arrival<'_>, directives: &ResponseDirectives, rules:
     match rules.cookies {
         CookieRule::Ignore => true,
         CookieRule::Bypass | CookieRule::BypassNames(_) => false,
-        CookieRule::Protect => directives.public || directives.s_maxage.is_some() || arrival.is_static,
+        CookieRule::Protect => directives.allows_sharing() || arrival.is_static,
     }
 }
 

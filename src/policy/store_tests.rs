@@ -150,8 +150,8 @@ fn store_of_set_cookie_by_rule() {
         Case { fields, rules: CacheRules { set_cookie, ..CacheRules::default() }, ..Case::default() }.judge()
     };
     assert_eq!(judged(SetCookieRule::Never), Err(NoStoreReason::SetCookie));
-    assert_eq!(judged(SetCookieRule::Strip).unwrap().without, [header::SET_COOKIE]);
-    assert!(judged(SetCookieRule::Store).unwrap().without.is_empty());
+    assert_eq!(judged(SetCookieRule::Strip).unwrap().stripped, [header::SET_COOKIE]);
+    assert!(judged(SetCookieRule::Store).unwrap().stripped.is_empty());
 }
 
 #[test]

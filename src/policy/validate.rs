@@ -9,12 +9,11 @@ use super::entity_tag::EntityTag;
 /// larder answers the conditions itself.
 pub const CLIENT_CONDITIONS: [HeaderName; 3] = [header::IF_NONE_MATCH, header::IF_MODIFIED_SINCE, header::IF_RANGE];
 
-/// Turns a request into a validation of stored responses, given as their fields (RFC 9111 §4.3.1): If-None-Match
-/// with the tags of all of them, If-Modified-Since from the one that was selected. Nothing is added where there is
-/// no validator.
+/// Turns a request into a validation of stored responses (RFC 9111 §4.3.1): If-None-Match with the tags of all of
+/// them, If-Modified-Since from the one that was selected, if any. Nothing is added where there is no validator.
 pub fn make_conditional<'a>(
     request: &mut HeaderMap,
-    selected: &HeaderMap,
+    selected: Option<&HeaderMap>,
     all_of_key: impl Iterator<Item = &'a HeaderValue>,
 ) {
     for name in CLIENT_CONDITIONS {
@@ -30,35 +29,40 @@ pub fn make_conditional<'a>(
     if let Some(list) = HeaderValue::from_bytes(&tags).ok().filter(|list| !list.is_empty()) {
         request.insert(header::IF_NONE_MATCH, list);
     }
-    if let Some(Some(_)) = dates::field(selected, &header::LAST_MODIFIED) {
-        request.insert(header::IF_MODIFIED_SINCE, selected[header::LAST_MODIFIED].clone());
+    let modified = selected.filter(|fields| matches!(dates::field(fields, &header::LAST_MODIFIED), Some(Some(_))));
+    if let Some(modified) = modified.and_then(|fields| fields.get(header::LAST_MODIFIED)) {
+        request.insert(header::IF_MODIFIED_SINCE, modified.clone());
     }
 }
 
-/// Whether a 304 confirms the stored response with these fields (RFC 9111 §4.3.4). `selected` says that the request
-/// chose it: only that one can be meant by a 304 without a validator or with a weak one.
-pub fn confirms(not_modified: &HeaderMap, stored: &HeaderMap, selected: bool) -> bool {
-    let tag_of = |headers: &HeaderMap| headers.get(header::ETAG).cloned();
-    let (given, kept) = (tag_of(not_modified), tag_of(stored));
-    match (given.as_ref().and_then(parse), kept.as_ref().and_then(parse)) {
-        (Some(given), Some(kept)) if !given.weak => {
-            given.strongly_equals(&kept) || (selected && given.weakly_equals(&kept))
-        }
-        (Some(given), Some(kept)) => selected && given.weakly_equals(&kept),
+/// Whether a 304 confirms the stored response with these fields (RFC 9111 §4.3.4): by a strong tag only what has the
+/// same, by a weak one what matches it, by Last-Modified what has that. `alone` says that the request named no other
+/// stored response: only then can a 304 without any validator be understood.
+pub fn confirms(not_modified: &HeaderMap, stored: &HeaderMap, alone: bool) -> bool {
+    let modified = |headers| dates::field(headers, &header::LAST_MODIFIED).flatten();
+    match (not_modified.get(header::ETAG).and_then(parse), stored.get(header::ETAG).and_then(parse)) {
+        (Some(given), Some(kept)) if given.weak => given.weakly_equals(&kept),
+        (Some(given), Some(kept)) => given.strongly_equals(&kept),
         (Some(_), None) => false,
-        (None, _) => {
-            let modified = |headers| dates::field(headers, &header::LAST_MODIFIED).flatten();
-            selected && modified(not_modified).is_none_or(|given| modified(stored) == Some(given))
-        }
+        (None, _) => match modified(not_modified) {
+            Some(given) => modified(stored) == Some(given),
+            None => alone,
+        },
     }
+}
+
+/// Whether a 304 names a strong tag, which identifies one representation among all of a resource.
+pub fn has_strong_tag(not_modified: &HeaderMap) -> bool {
+    not_modified.get(header::ETAG).and_then(parse).is_some_and(|tag| !tag.weak)
 }
 
 /// Whether a response to HEAD confirms what is stored for GET (RFC 9111 §4.3.5): same validators and same length,
-/// where given.
-pub fn head_confirms(head: &HeaderMap, stored: &HeaderMap) -> bool {
-    [header::ETAG, header::LAST_MODIFIED, header::CONTENT_LENGTH]
-        .iter()
-        .all(|name| head.get(name).is_none_or(|given| stored.get(name) == Some(given)))
+/// where given. `length` is that of the stored body in bytes.
+pub fn head_confirms(head: &HeaderMap, stored: &HeaderMap, length: Option<u64>) -> bool {
+    let same = |name| head.get(name).is_none_or(|given| stored.get(name) == Some(given));
+    let given_length =
+        head.get(header::CONTENT_LENGTH).map(|text| text.to_str().ok().and_then(|text| text.parse().ok()));
+    same(&header::ETAG) && same(&header::LAST_MODIFIED) && given_length.is_none_or(|given| given == length)
 }
 
 fn parse(value: &HeaderValue) -> Option<EntityTag<'_>> {
@@ -86,39 +90,50 @@ mod tests {
         let mut request = headers(&[("if-none-match", "\"client\""), ("if-range", "\"client\"")]);
         let selected = headers(&[("etag", "\"a\""), ("last-modified", AT)]);
         let tags: Vec<HeaderValue> = ["\"a\"", "W/\"b\"", "broken"].iter().map(|tag| tag.parse().unwrap()).collect();
-        make_conditional(&mut request, &selected, tags.iter());
+        make_conditional(&mut request, Some(&selected), tags.iter());
         assert_eq!(request, headers(&[("if-none-match", "\"a\", W/\"b\""), ("if-modified-since", AT)]));
 
         let mut request = headers(&[("if-modified-since", AT)]);
-        make_conditional(&mut request, &headers(&[("last-modified", "yesterday")]), [].iter());
+        make_conditional(&mut request, Some(&headers(&[("last-modified", "yesterday")])), [].iter());
         assert_eq!(request, HeaderMap::new());
+
+        make_conditional(&mut request, None, tags.iter());
+        assert_eq!(request, headers(&[("if-none-match", "\"a\", W/\"b\"")]));
     }
 
     #[test]
     fn not_modified_confirms_by_the_rules_of_section_4_3_4() {
-        for (given, stored, if_selected, otherwise) in [
+        for (given, stored, if_alone, otherwise) in [
             (&[("etag", "\"a\"")][..], &[("etag", "\"a\"")][..], true, true),
             (&[("etag", "\"a\"")], &[("etag", "\"b\"")], false, false),
-            (&[("etag", "W/\"a\"")], &[("etag", "\"a\"")], true, false),
-            (&[("etag", "\"a\"")], &[("etag", "W/\"a\"")], true, false),
+            (&[("etag", "W/\"a\"")], &[("etag", "\"a\"")], true, true),
+            (&[("etag", "W/\"a\"")], &[("etag", "W/\"b\"")], false, false),
+            (&[("etag", "\"a\"")], &[("etag", "W/\"a\"")], false, false),
             (&[("etag", "\"a\"")], &[], false, false),
             (&[], &[("etag", "\"a\"")], true, false),
-            (&[("last-modified", AT)], &[("last-modified", AT)], true, false),
+            (&[("last-modified", AT)], &[("last-modified", AT)], true, true),
             (&[("last-modified", LATER)], &[("last-modified", AT)], false, false),
             (&[], &[], true, false),
         ] {
             let (given, stored) = (headers(given), headers(stored));
-            assert_eq!(confirms(&given, &stored, true), if_selected, "{given:?} {stored:?}");
+            assert_eq!(confirms(&given, &stored, true), if_alone, "{given:?} {stored:?}");
             assert_eq!(confirms(&given, &stored, false), otherwise, "{given:?} {stored:?}");
         }
     }
 
     #[test]
     fn head_confirms_when_nothing_given_differs() {
-        let stored = headers(&[("etag", "\"a\""), ("content-length", "5")]);
-        assert!(head_confirms(&headers(&[("etag", "\"a\"")]), &stored));
-        assert!(head_confirms(&headers(&[("content-length", "5")]), &stored));
-        assert!(!head_confirms(&headers(&[("content-length", "6")]), &stored));
-        assert!(!head_confirms(&headers(&[("etag", "\"b\"")]), &stored));
+        let stored = headers(&[("etag", "\"a\"")]);
+        for (head, expected) in [
+            (&[("etag", "\"a\"")][..], true),
+            (&[("content-length", "5")], true),
+            (&[], true),
+            (&[("content-length", "6")], false),
+            (&[("content-length", "x")], false),
+            (&[("etag", "\"b\"")], false),
+            (&[("last-modified", AT)], false),
+        ] {
+            assert_eq!(head_confirms(&headers(head), &stored, Some(5)), expected, "{head:?}");
+        }
     }
 }

@@ -43,8 +43,25 @@ impl Selection {
             }
             // The language that a client prefers above all others is served whatever else it would have taken.
             *name == header::ACCEPT_LANGUAGE
-                && given.is_some_and(|given| most_preferred(&given).is_some_and(|top| Some(top) == content_language))
+                && given.is_some_and(|given| {
+                    most_preferred(&given)
+                        .is_some_and(|top| content_language.is_some_and(|language| language.eq_ignore_ascii_case(top)))
+                })
         })
+    }
+
+    /// What the selection of a response would be that names the same fields and was fetched by this request.
+    pub fn for_request(&self, request: &HeaderMap) -> Selection {
+        let fields = self.0.iter().map(|(name, _)| {
+            let value = normalised(request, name).map(|value| value.into_owned().into_boxed_slice());
+            (name.clone(), value)
+        });
+        Selection(fields.collect())
+    }
+
+    /// Whether the two name the same fields.
+    pub fn names_same_fields(&self, other: &Selection) -> bool {
+        self.0.iter().map(|(name, _)| name).eq(other.0.iter().map(|(name, _)| name))
     }
 
     /// Whether it does not depend on the request at all.

@@ -5,8 +5,8 @@
 use std::net::IpAddr;
 
 use http::request::Parts;
-use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderValue, Method, Version, header};
+use http::uri::{PathAndQuery, Scheme};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Version, header};
 use ipnet::IpNet;
 
 use super::client::Client;
@@ -61,6 +61,14 @@ pub fn admit(settings: &Settings, client: &Client, request: &Parts) -> Result<Ad
         return Err(Refusal::Connect);
     }
     let target = request.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
+    // RFC 9110 §7.1: the whole server is a target of OPTIONS alone. HTTP/2 lets other paths without a slash by.
+    if !target.path().starts_with('/') && !(request.method == Method::OPTIONS && target.as_str() == "*") {
+        return Err(Refusal::BadTarget);
+    }
+    let is_http = |scheme: &Scheme| *scheme == Scheme::HTTP || *scheme == Scheme::HTTPS;
+    if request.uri.authority().is_some() && !request.uri.scheme().is_some_and(is_http) {
+        return Err(Refusal::BadTarget);
+    }
     check_limits(settings, &target, &request.headers)?;
     if request.version >= Version::HTTP_2 {
         check_control_bytes(&request.headers)?;
@@ -93,6 +101,11 @@ fn check_limits(settings: &Settings, target: &PathAndQuery, headers: &HeaderMap)
         return Err(Refusal::TooManyFields);
     }
     let sizes = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4);
+    // Lines of Cookie are forwarded as one.
+    let cookies: usize = headers.get_all(header::COOKIE).iter().map(|value| value.len() + 2).sum();
+    if cookies > limits.field {
+        return Err(Refusal::HeadTooLarge);
+    }
     let mut total = target.as_str().len();
     for size in sizes {
         total += size;
@@ -115,6 +128,47 @@ fn check_control_bytes(headers: &HeaderMap) -> Result<(), Refusal> {
 fn check_expect(headers: &HeaderMap) -> Result<(), Refusal> {
     let unknown = |value: &http::HeaderValue| !value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"100-continue");
     if headers.get_all(header::EXPECT).iter().any(unknown) { Err(Refusal::BadExpect) } else { Ok(()) }
+}
+
+/// Fields beside X-Forwarded-* by which a client could pretend to be a proxy, or make an app see another URL, method
+/// or configuration (`Proxy`: httpoxy) than larder does.
+const ONLY_FROM_PROXIES: [&str; 16] = [
+    "client-ip",
+    "forwarded",
+    "front-end-https",
+    "proxy",
+    "true-client-ip",
+    "x-client-ip",
+    "x-host",
+    "x-http-method",
+    "x-http-method-override",
+    "x-method-override",
+    "x-original-host",
+    "x-original-url",
+    "x-real-ip",
+    "x-rewrite-url",
+    "x-scheme",
+    "x-url-scheme",
+];
+
+/// Removes the fields that only a trusted proxy may send. Before anything looks at them: what the upstream does not
+/// get must neither route nor select a stored response.
+pub fn remove_unbelieved(headers: &mut HeaderMap, via_trusted_proxy: bool) {
+    let unbelieved: Vec<HeaderName> =
+        headers.keys().filter(|name| is_unbelieved(name.as_str(), via_trusted_proxy)).cloned().collect();
+    for name in unbelieved {
+        headers.remove(name);
+    }
+}
+
+fn is_unbelieved(name: &str, via_trusted_proxy: bool) -> bool {
+    let only_from_proxies = |name: &str| name.starts_with("x-forwarded-") || ONLY_FROM_PROXIES.contains(&name);
+    if name.contains('_') {
+        // CGI and WSGI apps can't tell `X_Forwarded_For` from `X-Forwarded-For`; no proxy sends the former.
+        let dashed = name.replace('_', "-");
+        return only_from_proxies(&dashed) || matches!(&*dashed, "content-length" | "transfer-encoding");
+    }
+    !via_trusted_proxy && only_from_proxies(name)
 }
 
 fn scheme(client: &Client, headers: &HeaderMap, via_trusted_proxy: bool) -> &'static str {
@@ -247,6 +301,31 @@ mod tests {
             ("a.test, b.test", "http", None),
         ] {
             assert_eq!(normalised_authority(given, scheme).as_deref(), expected, "{given}");
+        }
+    }
+
+    #[test]
+    fn fields_that_only_proxies_may_send_are_removed_from_others() {
+        for (name, from_proxy, from_client) in [
+            ("forwarded", true, false),
+            ("x-forwarded-for", true, false),
+            ("x-forwarded-anything", true, false),
+            ("x-original-url", true, false),
+            ("x-http-method-override", true, false),
+            ("proxy", true, false),
+            ("x_forwarded_for", false, false),
+            ("x-forwarded_for", false, false),
+            ("transfer_encoding", false, false),
+            ("x_own", true, true),
+            ("x-own", true, true),
+            ("x-forwarded", true, true),
+        ] {
+            for (trusted, stays) in [(true, from_proxy), (false, from_client)] {
+                let mut headers = HeaderMap::new();
+                headers.insert(HeaderName::from_static(name), header::HeaderValue::from_static("x"));
+                remove_unbelieved(&mut headers, trusted);
+                assert_eq!(!headers.is_empty(), stays, "{name}, trusted: {trusted}");
+            }
         }
     }
 

@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicU32;
 use std::time::{Duration, Instant};
 
 use http::request::Parts;
-use http::{HeaderMap, Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 
 use super::fill::Fill;
 use super::lookup::{self, Wanted};
@@ -14,14 +14,18 @@ use super::site::{Site, SiteRoute};
 use super::{Asked, Proxy, outgoing};
 use crate::cache::body::{BodyReader, SharedBody};
 use crate::cache::collapse::{FetchFailure, Lead, Progress, Ready};
-use crate::cache::entry::StoredResponse;
+use crate::cache::entry::{Entry, StoredResponse};
 use crate::cache::fields::StoredFields;
 use crate::content::{compressible, static_files};
+use crate::policy::directives::ResponseDirectives;
+use crate::policy::facts::{Facts, RequestFacts};
 use crate::policy::reason::NoStoreReason;
+use crate::policy::reuse::{self, Reuse};
+use crate::policy::rules::SetCookieRule;
 use crate::policy::store::{self, Arrival, Storable};
 use crate::policy::time::Timestamp;
 use crate::policy::vary::Selection;
-use crate::policy::{dates, fields, reuse, validate};
+use crate::policy::{dates, fields, freshness, validate};
 use crate::upstream::{Exchange, RequestBody, UpstreamBody, UpstreamError};
 
 /// A request to the upstream whose answer may be stored.
@@ -36,6 +40,7 @@ pub(super) struct Fetch {
     /// As it goes to the upstream.
     outgoing: Request<()>,
     exchange: Exchange,
+    withholds_conditions: bool,
 }
 
 /// What a fetch brought.
@@ -50,13 +55,25 @@ pub(super) struct Fetched {
 /// How a fetch ended.
 #[derive(Debug)]
 pub(super) enum Outcome {
-    /// With something stored, or being filled, to answer from. The reader keeps the beginning of a body from going
-    /// before the client that caused the fetch has begun to read.
-    Ready(Ready, Option<BodyReader>),
+    /// With something stored, or being filled, to answer from.
+    Ready(Box<Brought>),
     /// With a response that is passed on and not stored.
     Passed(Box<Response<UpstreamBody>>, NoStoreReason),
     /// Without a response.
     Failed(UpstreamError),
+}
+
+/// Something to answer from, for the client that caused the fetch.
+#[derive(Debug)]
+pub(super) struct Brought {
+    /// What others may be answered from as well.
+    pub ready: Ready,
+    /// Fields that are for this client alone.
+    pub own: HeaderMap,
+    /// Why it is not kept, where it is not.
+    pub no_store: Option<NoStoreReason>,
+    /// Keeps the beginning of the body from going before this client has begun to read.
+    _anchor: Option<BodyReader>,
 }
 
 /// A response's head, and when it was asked for and came.
@@ -73,7 +90,9 @@ impl Fetch {
         let mut outgoing =
             outgoing::request(&asked.parts, &asked.admitted, asked.client.peer.ip(), &asked.route.route, false);
         // The cache wants the whole response in its plain form: conditions, ranges and codings are its own business.
-        if wanted.collapsible || wanted.stored.is_some() || asked.parts.headers.contains_key(header::RANGE) {
+        let withholds_conditions =
+            wanted.collapsible || wanted.stored.is_some() || asked.parts.headers.contains_key(header::RANGE);
+        if withholds_conditions {
             for name in validate::CLIENT_CONDITIONS {
                 outgoing.headers_mut().remove(name);
             }
@@ -90,23 +109,40 @@ impl Fetch {
             received: asked.parts.clone(),
             outgoing,
             exchange: asked.exchange(),
+            withholds_conditions,
         }
+    }
+
+    /// Whether the client's conditions were left out, so that they are due when the answer is there.
+    pub(super) fn withholds_conditions(&self) -> bool {
+        self.withholds_conditions
+    }
+
+    /// For nobody in particular: the client that gave the occasion is answered already, and gets no interim responses.
+    pub(super) fn in_background(mut self) -> Self {
+        self.exchange.on_interim = None;
+        self
     }
 
     /// Asks the upstream and sees the answer through: to the client's hands, and into the cache where it may.
     /// `lead` is held until the body has ended.
-    pub(super) async fn run(self, lead: Option<Lead>) -> Fetched {
+    pub(super) async fn run(self, lead: Lead) -> Fetched {
         let arrived = match self.ask().await {
             Ok(arrived) => arrived,
             Err(error) => {
-                publish(&lead, Progress::Failed(FetchFailure { status: error.status(), word: error.word() }));
+                let failure = FetchFailure { status: error.status(), word: error.word() };
+                lead.flight().publish(Progress::Failed(failure));
                 return Fetched { outcome: Outcome::Failed(error), first_byte: None };
             }
         };
         let first_byte = Some(arrived.first_byte);
-        let outcome = match (&self.wanted.stored, arrived.response.status()) {
-            (Some(stored), StatusCode::NOT_MODIFIED) => self.freshen(stored.clone(), arrived, lead),
-            _ => self.take(arrived, lead),
+        let confirmed = match arrived.response.status() {
+            StatusCode::NOT_MODIFIED => self.confirmed(arrived.response.headers()).cloned(),
+            _ => None,
+        };
+        let outcome = match confirmed {
+            Some(confirmed) => self.freshen(&confirmed, &arrived, lead),
+            None => self.take(arrived, lead),
         };
         Fetched { outcome, first_byte }
     }
@@ -120,15 +156,30 @@ impl Fetch {
         }
         let arrived = self.send(headers).await?;
         let unconfirmed = arrived.response.status() == StatusCode::NOT_MODIFIED
-            && self.wanted.stored.as_ref().is_some_and(|stored| !self.confirms_any(stored, arrived.response.headers()));
+            && self.wanted.stored.is_some()
+            && self.confirmed(arrived.response.headers()).is_none();
         if unconfirmed { self.send(self.outgoing.headers().clone()).await } else { Ok(arrived) }
     }
 
-    fn confirms_any(&self, selected: &Arc<StoredResponse>, not_modified: &HeaderMap) -> bool {
-        let confirms = |stored: &Arc<StoredResponse>| {
-            validate::confirms(not_modified, &stored.fields.unpack(0), Arc::ptr_eq(stored, selected))
-        };
-        self.wanted.entry.variants().iter().any(confirms)
+    /// The stored response that a 304 confirms (RFC 9111 §4.3.4): the selected one, or another of the key by the
+    /// strong tag that they share, which proves that it is byte for byte what this client is to get.
+    fn confirmed(&self, not_modified: &HeaderMap) -> Option<&Arc<StoredResponse>> {
+        let selected = self.wanted.stored.as_ref()?;
+        let mut named = tags(&self.wanted.entry);
+        let first = named.next();
+        let alone = named.all(|tag| Some(&tag) == first.as_ref());
+        if validate::confirms(not_modified, &selected.fields.unpack(0), alone) {
+            return Some(selected);
+        }
+        if !validate::has_strong_tag(not_modified) {
+            return None;
+        }
+        self.wanted.entry.variants().iter().find(|stored| {
+            validate::confirms(not_modified, &stored.fields.unpack(0), false)
+                && lookup::is_acceptable(stored, &self.received.headers)
+                && !(self.wanted.facts.cookie && !stored.facts.allows_cookies)
+                && !(self.wanted.facts.authorization && !stored.facts.allows_authorization)
+        })
     }
 
     async fn send(&self, headers: HeaderMap) -> Result<Arrived, UpstreamError> {
@@ -144,7 +195,11 @@ impl Fetch {
     }
 
     /// A full response: judged, then filled or passed on.
-    fn take(&self, mut arrived: Arrived, lead: Option<Lead>) -> Outcome {
+    fn take(&self, mut arrived: Arrived, lead: Lead) -> Outcome {
+        // RFC 9111 §4.3.3: what is stored answers instead, so that the error must not take its place.
+        if reuse::is_failure(arrived.response.status()) && self.may_stand_in() {
+            return self.pass_on(arrived, NoStoreReason::ErrorStatus, lead);
+        }
         let is_static = apply_static_class(&self.site, &self.route, &self.received, &mut arrived.response);
         let judged = self.judge(&arrived, is_static).and_then(|(storable, selection)| {
             let announced = announced_length(arrived.response.headers());
@@ -168,38 +223,60 @@ impl Fetch {
             is_static,
         };
         let storable = store::judge(&arrival, &self.route.route.cache)?;
-        let settled = self.route.route.compression.is_some().then_some(&header::ACCEPT_ENCODING);
-        let selection =
-            Selection::of(arrived.response.headers(), &self.received.headers, settled).ok_or(NoStoreReason::VaryAny)?;
+        let selection = selection(arrived.response.headers(), &self.received.headers, &self.route)?;
         Ok((storable, selection))
     }
 
-    fn pass_on(&self, arrived: Arrived, reason: NoStoreReason, lead: Option<Lead>) -> Outcome {
+    fn may_stand_in(&self) -> bool {
+        let now = self.proxy.clock.now();
+        self.wanted.stored.as_ref().is_some_and(|stored| reuse::may_stand_in(&self.wanted.facts, &stored.facts, now))
+    }
+
+    fn pass_on(&self, arrived: Arrived, reason: NoStoreReason, lead: Lead) -> Outcome {
         let status = arrived.response.status();
-        let stale_may_do = self.wanted.stored.as_ref().is_some_and(|stored| stored.facts.stale_if_error > 0);
-        publish(
-            &lead,
-            match reuse::is_failure(status) && stale_may_do {
-                true => Progress::Failed(FetchFailure { status, word: "upstream-error" }),
-                false => Progress::Uncacheable(reason),
-            },
-        );
-        if lead.is_some() {
-            let until = self.proxy.clock.now() + self.site.settings.memory.uncacheable_memory;
-            self.proxy.cache.flights.remember_uncacheable(&self.wanted.key, until);
+        if reuse::is_failure(status) && self.may_stand_in() {
+            lead.flight().publish(Progress::Failed(FetchFailure { status, word: "upstream-error" }));
+        } else {
+            self.release_followers(&lead, reason);
         }
-        // RFC 9111 §4.3.3: what was to be validated has been replaced by something that may not be kept.
-        if let Some(stored) = self.wanted.stored.as_ref().filter(|_| !reuse::is_failure(status)) {
+        // RFC 9111 §4.3.3: what was to be validated has been replaced by something that may not be kept. An answer that
+        // is only this client's says nothing about what others share.
+        let is_about_this_request = matches!(
+            reason,
+            NoStoreReason::CookieRequest | NoStoreReason::Authorization | NoStoreReason::RequestNoStore
+        );
+        let replaced = !status.is_server_error() && !is_about_this_request;
+        if let Some(stored) = self.wanted.stored.as_ref().filter(|_| replaced) {
             self.proxy.cache.memory.remove_variant(&self.wanted.key, stored);
         }
         Outcome::Passed(Box::new(arrived.response), reason)
     }
 
-    fn fill(&self, arrived: Arrived, storable: Storable, selection: Selection, lead: Option<Lead>) -> Outcome {
-        let (mut head, upstream_body) = arrived.response.into_parts();
-        for name in &storable.without {
-            head.headers.remove(name);
+    /// The answer is of no use to others: they ask for themselves, at once, and those to come do not wait at all.
+    fn release_followers(&self, lead: &Lead, reason: NoStoreReason) {
+        lead.flight().publish(Progress::Uncacheable(reason));
+        if self.wanted.collapsible {
+            let until = self.proxy.clock.now() + self.site.settings.memory.uncacheable_memory;
+            self.proxy.cache.flights.remember_uncacheable(&self.wanted.key, until);
         }
+    }
+
+    /// Tells followers what there is, if any request but the one that fetched it may have it (RFC 9111 §4): what is
+    /// stale on arrival or says `no-cache` is kept for validating alone.
+    fn announce(&self, ready: &Ready, lead: &Lead) {
+        let ordinary = RequestFacts::default();
+        match reuse::decide(&ordinary, &ready.response.facts, self.proxy.clock.now()) {
+            Reuse::Fresh | Reuse::Stale(_) => {
+                lead.flight().publish(Progress::Ready(ready.clone()));
+                self.proxy.cache.flights.forget_uncacheable(&self.wanted.key);
+            }
+            _ => self.release_followers(lead, NoStoreReason::ZeroTtl),
+        }
+    }
+
+    fn fill(&self, arrived: Arrived, storable: Storable, selection: Selection, lead: Lead) -> Outcome {
+        let (mut head, upstream_body) = arrived.response.into_parts();
+        let own = take_out(&mut head.headers, &storable);
         let announced = announced_length(&head.headers);
         let compressible = self.route.route.compression.as_ref().is_some_and(|compression| {
             compressible::judge(compression, head.status, &head.headers, announced)
@@ -217,8 +294,7 @@ impl Fetch {
             hits: AtomicU32::new(0),
         });
         let ready = Ready { response: response.clone(), forward_status: head.status };
-        publish(&lead, Progress::Ready(ready.clone()));
-        self.proxy.cache.flights.forget_uncacheable(&self.wanted.key);
+        self.announce(&ready, &lead);
         let fill = Fill {
             proxy: self.proxy.clone(),
             key: self.wanted.key.clone(),
@@ -230,89 +306,134 @@ impl Fetch {
         };
         let anchor = ready.response.body.reader();
         fill.begin(upstream_body, lead);
-        Outcome::Ready(ready, anchor)
+        Outcome::Ready(Box::new(Brought { ready, own, no_store: None, _anchor: anchor }))
     }
 
-    /// A 304: every variant that it confirms is freshened (RFC 9111 §4.3.4), and the selected one answers.
-    fn freshen(&self, selected: Arc<StoredResponse>, arrived: Arrived, lead: Option<Lead>) -> Outcome {
-        let mut answer = None;
-        for stored in self.wanted.entry.variants() {
-            let is_selected = Arc::ptr_eq(stored, &selected);
-            if !validate::confirms(arrived.response.headers(), &stored.fields.unpack(0), is_selected) {
-                continue;
-            }
-            let fresh = self.freshened(stored, &arrived);
-            match fresh {
-                Ok(fresh) => {
-                    let fresh = Arc::new(fresh);
-                    self.replace(stored, &fresh, lead.as_ref());
-                    if is_selected || answer.is_none() {
-                        answer = Some(fresh);
-                    }
+    /// A 304: what it confirms is freshened and answers.
+    fn freshen(&self, confirmed: &Arc<StoredResponse>, arrived: &Arrived, lead: Lead) -> Outcome {
+        let times = (arrived.request_time, arrived.response_time);
+        let is_selected = self.wanted.stored.as_ref().is_some_and(|selected| Arc::ptr_eq(selected, confirmed));
+        let headers = arrived.response.headers();
+        let fresh =
+            freshened(confirmed, is_selected, headers, times, &self.wanted.facts, &self.received.headers, &self.route);
+        let response = Arc::new(fresh.response);
+        let ready = Ready { response: response.clone(), forward_status: StatusCode::NOT_MODIFIED };
+        let (memory, key) = (&self.proxy.cache.memory, &self.wanted.key);
+        match fresh.no_store {
+            None => {
+                if lead.flight().may_store() && is_selected {
+                    memory.replace(key, confirmed, response);
+                } else if lead.flight().may_store() {
+                    memory.insert(key, response, self.route.route.cache.max_variants);
                 }
-                // What it says now forbids keeping it: it may answer this once.
-                Err(_) => {
-                    self.proxy.cache.memory.remove_variant(&self.wanted.key, stored);
-                    answer.get_or_insert_with(|| stored.clone());
+                self.announce(&ready, &lead);
+            }
+            // It may answer this request, but no other.
+            Some(reason) => {
+                self.release_followers(&lead, reason);
+                if reason != NoStoreReason::RequestNoStore {
+                    memory.remove_variant(key, confirmed);
                 }
             }
         }
-        let response = answer.unwrap_or(selected);
-        let ready = Ready { response, forward_status: StatusCode::NOT_MODIFIED };
-        publish(&lead, Progress::Ready(ready.clone()));
-        Outcome::Ready(ready, None)
-    }
-
-    fn replace(&self, old: &Arc<StoredResponse>, new: &Arc<StoredResponse>, lead: Option<&Lead>) {
-        if lead.is_none_or(|lead| lead.flight().may_store()) {
-            self.proxy.cache.memory.replace(&self.wanted.key, old, new.clone());
-        }
-    }
-
-    fn freshened(&self, stored: &Arc<StoredResponse>, arrived: &Arrived) -> Result<StoredResponse, NoStoreReason> {
-        freshened(
-            stored,
-            arrived.response.headers(),
-            (arrived.request_time, arrived.response_time),
-            &self.wanted,
-            &self.route,
-        )
+        Outcome::Ready(Box::new(Brought { ready, own: fresh.own, no_store: fresh.no_store, _anchor: None }))
     }
 }
 
-/// A stored response with the fields of a 304, or of a HEAD's answer, taken over (RFC 9111 §3.2, §4.3.4, §4.3.5).
+/// A stored response with the fields of a 304, or of a HEAD's answer, taken over.
+pub(super) struct Freshened {
+    /// With its new fields, age and lifetime.
+    pub response: StoredResponse,
+    /// Fields that only the client that asked gets.
+    own: HeaderMap,
+    /// Why it may not be kept any more, if so.
+    pub no_store: Option<NoStoreReason>,
+}
+
+/// Takes the fields of a 304, or of a HEAD's answer, over into a stored response (RFC 9111 §3.2, §4.3.4, §4.3.5).
+/// `is_selected` says that the request selects it already; else it becomes the variant for requests like this one.
 pub(super) fn freshened(
     stored: &StoredResponse,
+    is_selected: bool,
     fresh: &HeaderMap,
     (request_time, response_time): (Timestamp, Timestamp),
-    wanted: &Wanted,
+    facts: &RequestFacts,
+    request: &HeaderMap,
     route: &SiteRoute,
-) -> Result<StoredResponse, NoStoreReason> {
+) -> Freshened {
+    let (mut fresh, mut own) = (fresh.clone(), HeaderMap::new());
+    if route.route.cache.set_cookie != SetCookieRule::Store {
+        // A cookie that comes along with a confirmation makes nothing personal of what is stored.
+        move_field(&header::SET_COOKIE, &mut fresh, &mut own);
+    }
+    if route.route.cache.set_cookie == SetCookieRule::Strip {
+        own.clear();
+    }
     let mut headers = stored.fields.unpack(4);
-    fields::update(&mut headers, fresh);
+    // What the fields said themselves they have to say again; what larder knew of the file stays true.
+    let is_static = stored.facts.allows_cookies && !ResponseDirectives::of(&headers).allows_sharing();
+    fields::update(&mut headers, &fresh);
     let arrival = Arrival {
         method: &Method::GET,
-        request: &wanted.facts,
+        request: facts,
         status: stored.facts.status,
         headers: &headers,
         request_time,
         response_time,
-        is_static: stored.facts.allows_cookies,
+        is_static,
     };
-    let storable = store::judge(&arrival, &route.route.cache)?;
-    for name in &storable.without {
-        headers.remove(name);
-    }
-    Ok(StoredResponse {
-        facts: storable.facts,
-        selection: stored.selection.clone(),
+    let judged = store::judge(&arrival, &route.route.cache)
+        .and_then(|storable| Ok((storable, selection(&headers, request, route)?)));
+    let (facts, selection, no_store) = match judged {
+        Ok((storable, selection)) => {
+            for (name, value) in &take_out(&mut headers, &storable) {
+                own.append(name.clone(), value.clone());
+            }
+            let keeps = is_selected && selection.names_same_fields(&stored.selection);
+            (storable.facts, if keeps { stored.selection.clone() } else { selection }, None)
+        }
+        Err(reason) => {
+            let initial_age = freshness::initial_age(&headers, request_time, response_time);
+            let facts = Facts { request_time, response_time, initial_age, ..stored.facts.clone() };
+            (facts, stored.selection.clone(), Some(reason))
+        }
+    };
+    let response = StoredResponse {
+        facts,
+        selection,
         fields: StoredFields::pack(&headers),
         body: stored.body.clone(),
         coded: stored.coded.clone(),
         compressible: stored.compressible,
-        own_tag: stored.own_tag,
+        own_tag: stored.own_tag && !fresh.contains_key(header::ETAG),
         hits: AtomicU32::new(stored.hits.load(std::sync::atomic::Ordering::Relaxed)),
-    })
+    };
+    Freshened { response, own, no_store }
+}
+
+/// Which requests a response will be selected by.
+fn selection(response: &HeaderMap, request: &HeaderMap, route: &SiteRoute) -> Result<Selection, NoStoreReason> {
+    let settled = route.route.compression.is_some().then_some(&header::ACCEPT_ENCODING);
+    Selection::of(response, request, settled).ok_or(NoStoreReason::VaryAny)
+}
+
+/// Takes out what must not be stored; what of it the client that asked still gets.
+fn take_out(headers: &mut HeaderMap, storable: &Storable) -> HeaderMap {
+    for name in &storable.stripped {
+        headers.remove(name);
+    }
+    let mut own = HeaderMap::new();
+    for name in &storable.without {
+        move_field(name, headers, &mut own);
+    }
+    own
+}
+
+fn move_field(name: &HeaderName, from: &mut HeaderMap, to: &mut HeaderMap) {
+    for value in from.get_all(name) {
+        to.append(name.clone(), value.clone());
+    }
+    from.remove(name);
 }
 
 /// What every response from an upstream goes through before anybody looks at it.
@@ -359,23 +480,17 @@ pub(super) fn apply_static_class<B>(
 }
 
 fn make_conditional(headers: &mut HeaderMap, stored: &StoredResponse, wanted: &Wanted) {
-    let tags: Vec<_> = wanted
-        .entry
-        .variants()
-        .iter()
-        .filter(|variant| !variant.own_tag)
-        .filter_map(|variant| variant.fields.get(&header::ETAG))
-        .collect();
-    validate::make_conditional(headers, &stored.fields.unpack(0), tags.iter());
+    let tags: Vec<_> = tags(&wanted.entry).collect();
+    validate::make_conditional(headers, Some(&stored.fields.unpack(0)), tags.iter());
+}
+
+/// The upstream's own tags of all that is stored under a key.
+fn tags(entry: &Entry) -> impl Iterator<Item = HeaderValue> {
+    let theirs = entry.variants().iter().filter(|variant| !variant.own_tag);
+    theirs.filter_map(|variant| variant.fields.get(&header::ETAG))
 }
 
 /// Content-Length, which the pool has checked.
 pub(super) fn announced_length(headers: &HeaderMap) -> Option<u64> {
     headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
-}
-
-fn publish(lead: &Option<Lead>, progress: Progress) {
-    if let Some(lead) = lead {
-        lead.flight().publish(progress);
-    }
 }

@@ -68,7 +68,7 @@ impl Drop for Reservation<'_> {
 
 impl Fill {
     /// Goes on by itself: whoever asked may leave.
-    pub(super) fn begin(self, mut body: UpstreamBody, lead: Option<Lead>) {
+    pub(super) fn begin(self, mut body: UpstreamBody, lead: Lead) {
         if body.is_end_stream() {
             // Nothing to wait for: stored before the answer is sent.
             return self.store(None, etag::Hasher::new().digest(), lead);
@@ -78,7 +78,7 @@ impl Fill {
         });
     }
 
-    async fn run(mut self, body: &mut UpstreamBody, lead: Option<Lead>) {
+    async fn run(mut self, body: &mut UpstreamBody, lead: Lead) {
         let proxy = self.proxy.clone();
         let mut reservation = Reservation { proxy: &proxy, bytes: 0 };
         let mut hasher = etag::Hasher::new();
@@ -100,7 +100,7 @@ impl Fill {
                         length += data.len() as u64;
                         if keeping && (length > self.max_object || !reservation.covers(length)) {
                             keeping = false;
-                            self.give_up_storing(lead.as_ref());
+                            self.give_up_storing(&lead);
                         }
                         if keeping {
                             hasher.update(&data);
@@ -118,19 +118,17 @@ impl Fill {
     }
 
     /// It has grown too large: those who read it get it, others fetch for themselves, at once.
-    fn give_up_storing(&mut self, lead: Option<&Lead>) {
+    fn give_up_storing(&mut self, lead: &Lead) {
         self.filler.stop_keeping();
-        if let Some(lead) = lead {
-            lead.let_go();
-        }
+        lead.let_go();
         let until = self.proxy.clock.now() + self.uncacheable_memory;
         self.proxy.cache.flights.remember_uncacheable(&self.key, until);
     }
 
-    fn store(self, trailers: Option<HeaderMap>, digest: u128, lead: Option<Lead>) {
+    fn store(self, trailers: Option<HeaderMap>, digest: u128, lead: Lead) {
         self.filler.finish(trailers);
         let response = with_validator(self.response, digest);
-        let may_store = || lead.as_ref().is_none_or(|lead| lead.flight().may_store());
+        let may_store = || lead.flight().may_store();
         let memory = &self.proxy.cache.memory;
         if may_store() {
             memory.insert(&self.key, response.clone(), self.max_variants);

@@ -23,7 +23,8 @@ pub(super) enum Plan {
     /// Ask the upstream for something that may be stored, or whether `stored` is still good.
     Fetch(Box<Wanted>),
     /// Pass the request on as it is; what comes back is not stored.
-    Pass { why: ForwardReason, key: Option<CacheKey> },
+    /// `freshens` is given where it may confirm what is stored.
+    Pass { why: ForwardReason, freshens: Option<Box<Wanted>> },
     /// Nothing usable is stored, and the client wants nothing else (RFC 9111 §5.2.1.7).
     OnlyIfCached,
 }
@@ -49,13 +50,19 @@ pub(super) struct Wanted {
 pub(super) fn plan(asked: &Asked<'_>) -> Plan {
     let route = &asked.route.route;
     let request = &asked.parts;
-    let matters = cookie_matters(&route.cache.cookies, &request.headers);
-    if let Some(why) = reason_to_pass(asked, matters) {
-        return Plan::Pass { why, key: None };
+    if let Some(why) = reason_to_pass(asked) {
+        return match why {
+            // The cache has nothing for these, whatever is stored.
+            ForwardReason::RequestBody | ForwardReason::Precondition | ForwardReason::CookieRequest
+                if facts(asked).directives.only_if_cached =>
+            {
+                Plan::OnlyIfCached
+            }
+            _ => Plan::Pass { why, freshens: None },
+        };
     }
     let key = CacheKey::new(&asked.admitted.uri(), &route.key, &request.headers);
-    let facts =
-        RequestFacts::of(&request.headers, matters, asked.admitted.trusted_client, route.cache.request_directives);
+    let facts = facts(asked);
     let entry = asked.proxy.cache.memory.get(&key).unwrap_or_default();
     let (decision, stored) = match select(&entry, &request.headers) {
         Ok(stored) => (reuse::decide(&facts, &stored.facts, asked.now), Some(stored.clone())),
@@ -71,21 +78,30 @@ pub(super) fn plan(asked: &Asked<'_>) -> Plan {
     }
 }
 
-/// The stored response for a request, or why there is none.
-pub(super) fn select<'a>(entry: &'a Entry, request: &HeaderMap) -> Result<&'a Arc<StoredResponse>, ForwardReason> {
+/// What the request says about caching.
+pub(super) fn facts(asked: &Asked<'_>) -> RequestFacts {
+    let (rules, headers) = (&asked.route.route.cache, &asked.parts.headers);
+    let cookie = cookie_matters(&rules.cookies, headers);
+    RequestFacts::of(headers, cookie, asked.admitted.trusted_client, rules.request_directives)
+}
+
+/// The stored response for a request, or why there is none. Of several the most recent by Date (RFC 9111 §4).
+fn select<'a>(entry: &'a Entry, request: &HeaderMap) -> Result<&'a Arc<StoredResponse>, ForwardReason> {
     let mut why = if entry.variants().is_empty() { ForwardReason::UriMiss } else { ForwardReason::VaryMiss };
+    let mut newest: Option<&Arc<StoredResponse>> = None;
     for stored in entry.variants().iter().filter(|stored| stored.is_selected_by(request)) {
-        if is_acceptable(stored, request) {
-            return Ok(stored);
+        if !is_acceptable(stored, request) {
+            why = ForwardReason::CodingMiss;
+        } else if newest.is_none_or(|newest| stored.facts.date > newest.facts.date) {
+            newest = Some(stored);
         }
-        why = ForwardReason::CodingMiss;
     }
-    Err(why)
+    newest.ok_or(why)
 }
 
 /// Whether the client takes the coding that a stored response came in: an upstream that codes without saying so in
 /// Vary must not break other clients.
-fn is_acceptable(stored: &StoredResponse, request: &HeaderMap) -> bool {
+pub(super) fn is_acceptable(stored: &StoredResponse, request: &HeaderMap) -> bool {
     match stored.fields.get_bytes(&header::CONTENT_ENCODING) {
         None => true,
         Some(coding) => std::str::from_utf8(coding).is_ok_and(|coding| accept::accepts(request, coding)),
@@ -93,7 +109,7 @@ fn is_acceptable(stored: &StoredResponse, request: &HeaderMap) -> bool {
 }
 
 /// Why a request is not the cache's business at all.
-fn reason_to_pass(asked: &Asked<'_>, cookie_matters: bool) -> Option<ForwardReason> {
+fn reason_to_pass(asked: &Asked<'_>) -> Option<ForwardReason> {
     let (settings, route, request) = (&asked.site.settings, &asked.route.route, &asked.parts);
     if asked.upgrade {
         return Some(ForwardReason::Upgrade);
@@ -115,7 +131,7 @@ fn reason_to_pass(asked: &Asked<'_>, cookie_matters: bool) -> Option<ForwardReas
         return Some(ForwardReason::Precondition);
     }
     let bypasses = matches!(route.cache.cookies, CookieRule::Bypass | CookieRule::BypassNames(_));
-    (bypasses && cookie_matters).then_some(ForwardReason::CookieRequest)
+    (bypasses && cookie_matters(&route.cache.cookies, &request.headers)).then_some(ForwardReason::CookieRequest)
 }
 
 /// Whether a request carries a cookie that matters on this route.
@@ -137,11 +153,10 @@ fn fetch(
 ) -> Plan {
     // Only a GET brings a body to store, and a part of one would be no use to others, unless it is the beginning.
     let wants_part = stored.is_none() && wants_later_part(&asked.parts);
-    if asked.parts.method != Method::GET || wants_part {
-        return Plan::Pass { why, key: Some(key) };
-    }
-    let collapsible = may_collapse(asked, &key, &facts, stored.as_deref());
-    Plan::Fetch(Box::new(Wanted { key, why, facts, entry, stored, collapsible }))
+    let passes = asked.parts.method != Method::GET || wants_part;
+    let collapsible = !passes && may_collapse(asked, &key, &facts, stored.as_deref());
+    let wanted = Box::new(Wanted { key, why, facts, entry, stored, collapsible });
+    if passes { Plan::Pass { why, freshens: Some(wanted) } } else { Plan::Fetch(wanted) }
 }
 
 /// Whether other requests may wait for this one's answer. Where it is likely to be for this client only, waiting

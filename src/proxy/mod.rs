@@ -12,6 +12,7 @@ mod fetch;
 mod fill;
 pub mod finish;
 mod lookup;
+mod max_forwards;
 mod outgoing;
 mod pass;
 pub mod refusal;
@@ -26,27 +27,28 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use bytes::{BufMut, BytesMut};
 use http::request::Parts;
-use http::{HeaderValue, Request, Response, StatusCode, Version, header};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version, header};
 use hyper::body::Incoming;
 
 use crate::cache::Cache;
 use crate::cache::collapse::{Progress, Ready, Role};
-use crate::cache::entry::StoredResponse;
+use crate::cache::entry::{Entry, StoredResponse};
 use crate::cache::key::CacheKey;
 use crate::clock::Clock;
-use crate::config::settings::Settings;
+use crate::config::settings::{Settings, UpstreamProtocol};
 use crate::policy::cache_status::Verdict;
+use crate::policy::fields;
 use crate::policy::reason::{ForwardReason, NoStoreReason, StaleReason};
+use crate::policy::reuse::{self, Reuse};
 use crate::policy::time::Timestamp;
-use crate::policy::{fields, reuse};
 use crate::telemetry::Telemetry;
 use crate::telemetry::record::{Reason, RequestRecord};
 use crate::telemetry::route_metrics::RouteMetrics;
-use crate::upstream::{Exchange, InterimCallback, PoolError, UpstreamError};
+use crate::upstream::{Exchange, InterimCallback, Meter, PoolError, UpstreamError};
 use admit::Admitted;
 use body::Body;
 use client::Client;
-use fetch::{Fetch, Fetched, Outcome};
+use fetch::{Brought, Fetch, Fetched, Outcome};
 use finish::Finish;
 use lookup::{Plan, Wanted};
 use refusal::Refusal;
@@ -87,6 +89,8 @@ struct Answer {
     verdict: Verdict,
     first_byte: Option<Duration>,
     asked_upstream: bool,
+    /// Counts the bytes of the request's body.
+    meter: Option<Meter>,
 }
 
 impl Proxy {
@@ -105,14 +109,17 @@ impl Proxy {
         self.site.load_full()
     }
 
-    /// Swaps the settings for requests to come. The cache and upstreams that did not change stay.
+    /// Sets up what new settings name, without taking them over. Upstreams that did not change are kept.
     ///
     /// # Errors
-    /// An upstream cannot be set up; the old settings stay.
-    pub fn reload(&self, settings: Arc<Settings>) -> Result<(), PoolError> {
-        let site = Site::new(settings, Some(&self.site.load()), &self.telemetry)?;
+    /// An upstream cannot be set up.
+    pub fn prepare(&self, settings: Arc<Settings>) -> Result<Site, PoolError> {
+        Site::new(settings, Some(&self.site.load()), &self.telemetry)
+    }
+
+    /// Takes prepared settings over for requests to come. The cache stays.
+    pub fn adopt(&self, site: Site) {
         self.site.store(Arc::new(site));
-        Ok(())
     }
 
     /// Answers one request.
@@ -122,12 +129,15 @@ impl Proxy {
         let site = self.site.load_full();
         let (mut request, body) = split(request);
         let client_upgrade = take_upgrade(&mut request);
-        let (parts, ()) = request.into_parts();
+        let (mut parts, ()) = request.into_parts();
 
         let admitted = match admit::admit(&site.settings, client, &parts) {
             Ok(admitted) => admitted,
             Err(refusal) => return self.refuse(&site, client, &parts, refusal, started, now),
         };
+        admit::remove_unbelieved(&mut parts.headers, admitted.via_trusted_proxy);
+        fields::remove_nominated(&mut parts.headers);
+        fields::join_cookies(&mut parts.headers);
         let Some(route) = route::find(&site, &admitted, &parts) else {
             return self.refuse(&site, client, &parts, Refusal::NoRoute, started, now);
         };
@@ -147,12 +157,15 @@ impl Proxy {
             has_body,
             conditions_withheld: false,
         };
+        if let Some(status) = max_forwards::ends_here(&mut asked.parts) {
+            return asked.finish(own_answer(status), started);
+        }
         // What waits for an upstream is boxed: within this future it would be moved with every hit, and kept with
         // every idle connection, in case it were needed (10,000 instructions a hit).
         let answer = match lookup::plan(&asked) {
             Plan::Serve { key, stored, stale } => asked.answer_stored(&key, &stored, stale),
             Plan::Fetch(wanted) => Box::pin(asked.fetch(*wanted)).await,
-            Plan::Pass { why, key } => Box::pin(asked.pass(why, key, body, client_upgrade)).await,
+            Plan::Pass { why, freshens } => Box::pin(asked.pass(why, freshens.as_deref(), body, client_upgrade)).await,
             Plan::OnlyIfCached => failed_answer(StatusCode::GATEWAY_TIMEOUT, "only-if-cached", None),
         };
         asked.finish(answer, started)
@@ -184,9 +197,7 @@ impl Proxy {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         if refusal == Refusal::Connect {
-            response
-                .headers_mut()
-                .insert(header::ALLOW, HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"));
+            response.headers_mut().insert(header::ALLOW, ALLOWED_METHODS);
         }
         let stand_in = parts.method.as_str() == Client::REFUSED_METHOD;
         let record = RequestRecord {
@@ -196,7 +207,7 @@ impl Proxy {
             target: parts.uri.path_and_query().cloned().filter(|_| !stand_in),
             ..record(parts, &verdict, response.status(), now, site.unrouted.name(), self.telemetry.logs())
         };
-        self.recorded(response, site.unrouted.clone(), started, record)
+        self.recorded(response, site.unrouted.clone(), started, record, None)
     }
 
     fn recorded(
@@ -205,11 +216,15 @@ impl Proxy {
         metrics: Arc<RouteMetrics>,
         started: Instant,
         record: RequestRecord,
+        meter: Option<Meter>,
     ) -> Response<Body> {
-        let finish = Box::new(Finish::new(self.telemetry.clone(), metrics, started, record));
+        let finish = Box::new(Finish::new(self.telemetry.clone(), metrics, started, record, meter));
         response.map(|body| body.recorded(finish))
     }
 }
+
+/// What a client may try instead of what larder itself does not do.
+const ALLOWED_METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
 
 const CACHE_STATUS: header::HeaderName = header::HeaderName::from_static("cache-status");
 
@@ -225,22 +240,24 @@ impl Asked<'_> {
             self.revalidate_in_background(key, stored);
         }
         let verdict = Verdict { hit: true, stale, ttl: Some(stored.facts.ttl(self.now)), ..Verdict::default() };
-        Answer { response, verdict, first_byte: None, asked_upstream: false }
+        Answer { response, verdict, first_byte: None, asked_upstream: false, meter: None }
     }
 
     /// RFC 5861 §3: one validation, however many ask.
     fn revalidate_in_background(&self, key: &CacheKey, stored: &Arc<StoredResponse>) {
-        let Role::Leader(lead) = self.proxy.cache.flights.join(key, variant(Some(stored))) else { return };
-        let wanted = Wanted {
-            key: key.clone(),
-            why: ForwardReason::Stale,
-            facts: Default::default(),
-            entry: self.proxy.cache.memory.get(key).unwrap_or_default(),
-            stored: Some(stored.clone()),
-            collapsible: true,
+        // It carries this client's fields, so what comes back is judged by what this client is.
+        let facts = lookup::facts(self);
+        if facts.directives.no_store {
+            return;
+        }
+        let entry = self.proxy.cache.memory.get(key).unwrap_or_default();
+        let Role::Leader(lead) = self.proxy.cache.flights.join(key, variant(&entry, &self.parts.headers)) else {
+            return;
         };
-        let fetch = Fetch::new(self, wanted);
-        tokio::spawn(async move { drop(fetch.run(Some(lead)).await) });
+        let (key, stored) = (key.clone(), Some(stored.clone()));
+        let wanted = Wanted { key, why: ForwardReason::Stale, facts, entry, stored, collapsible: true };
+        let fetch = Fetch::new(self, wanted).in_background();
+        tokio::spawn(async move { drop(fetch.run(lead).await) });
     }
 
     /// By a fetch for the cache: as its leader, as a follower, or alone where nobody else could use the answer.
@@ -248,7 +265,7 @@ impl Asked<'_> {
         if !wanted.collapsible {
             return self.fetch_alone(wanted).await;
         }
-        match self.proxy.cache.flights.join(&wanted.key, variant(wanted.stored.as_ref())) {
+        match self.proxy.cache.flights.join(&wanted.key, variant(&wanted.entry, &self.parts.headers)) {
             Role::Leader(lead) => {
                 // Another's fill may have ended since the look-up: then there is nothing to lead.
                 if let Plan::Serve { key, stored, stale } = lookup::plan(self) {
@@ -258,7 +275,7 @@ impl Asked<'_> {
                 let fetch = Fetch::new(self, wanted.clone());
                 self.conditions_withheld = true;
                 // Its own task: when this client leaves, followers lose nothing.
-                let fetched = tokio::spawn(fetch.run(Some(lead))).await;
+                let fetched = tokio::spawn(fetch.run(lead)).await;
                 match fetched {
                     Ok(fetched) => self.take(wanted, fetched),
                     Err(_) => failed_answer(StatusCode::INTERNAL_SERVER_ERROR, "internal", Some(wanted.why)),
@@ -267,21 +284,19 @@ impl Asked<'_> {
             Role::Follower(flight) => {
                 let limit = self.site.settings.memory.collapse_wait;
                 match flight.wait(limit).await {
-                    Some(Progress::Ready(ready)) if self.may_use(&ready.response, &wanted) => {
-                        match self.answer_from(&wanted, &ready, None, true) {
+                    Some(Progress::Ready(ready)) => match self.may_use(&ready.response, &wanted) {
+                        Ok(()) => match self.answer_from(&wanted, &ready, None, true) {
                             Some(answer) => answer,
                             // It grew too large to be kept, and its beginning is gone.
                             None => self.fetch_alone(Wanted { why: ForwardReason::Uncacheable, ..wanted }).await,
-                        }
-                    }
+                        },
+                        Err(why) => self.fetch_alone(Wanted { why, ..wanted }).await,
+                    },
                     Some(Progress::Failed(failure)) => self.stand_in(&wanted).unwrap_or_else(|| {
                         let mut answer = failed_answer(failure.status, failure.word, Some(wanted.why));
                         answer.verdict.collapsed = true;
                         answer
                     }),
-                    Some(Progress::Ready(_)) => {
-                        self.fetch_alone(Wanted { why: ForwardReason::VaryMiss, ..wanted }).await
-                    }
                     Some(Progress::Uncacheable(_) | Progress::Fetching) => {
                         self.fetch_alone(Wanted { why: ForwardReason::Uncacheable, ..wanted }).await
                     }
@@ -293,33 +308,56 @@ impl Asked<'_> {
 
     async fn fetch_alone(&mut self, wanted: Wanted) -> Answer {
         let wanted = Wanted { collapsible: false, ..wanted };
-        self.conditions_withheld = wanted.stored.is_some();
-        let fetched = Fetch::new(self, wanted.clone()).run(None).await;
+        let fetch = Fetch::new(self, wanted.clone());
+        self.conditions_withheld = fetch.withholds_conditions();
+        let lead = self.proxy.cache.flights.alone(&wanted.key);
+        let fetched = fetch.run(lead).await;
         self.take(wanted, fetched)
     }
 
-    /// Whether what another's fetch brought may answer this request too.
-    fn may_use(&self, response: &StoredResponse, wanted: &Wanted) -> bool {
-        response.is_selected_by(&self.parts.headers)
-            && (!wanted.facts.cookie || response.facts.allows_cookies)
-            && (!wanted.facts.authorization || response.facts.allows_authorization)
+    /// Whether what another's fetch brought may answer this request too (RFC 9111 §4), or why not.
+    fn may_use(&self, response: &StoredResponse, wanted: &Wanted) -> Result<(), ForwardReason> {
+        if !response.is_selected_by(&self.parts.headers) {
+            return Err(ForwardReason::VaryMiss);
+        }
+        if !lookup::is_acceptable(response, &self.parts.headers) {
+            return Err(ForwardReason::CodingMiss);
+        }
+        // It comes straight from the upstream: a reload gets what it asks for.
+        let mut facts = wanted.facts;
+        facts.directives.no_cache = false;
+        match reuse::decide(&facts, &response.facts, self.proxy.clock.now()) {
+            Reuse::Fresh | Reuse::Stale(_) => Ok(()),
+            Reuse::Validate(why) | Reuse::Forward(why) => Err(why),
+            Reuse::OnlyIfCached => Err(wanted.why),
+        }
     }
 
     /// Makes an answer of what a fetch brought.
     fn take(&self, wanted: Wanted, fetched: Fetched) -> Answer {
         let first_byte = fetched.first_byte;
         match fetched.outcome {
-            Outcome::Ready(ready, _anchor) => self
-                .answer_from(&wanted, &ready, first_byte, false)
+            Outcome::Ready(brought) => self
+                .answer_from(&wanted, &brought.ready, first_byte, false)
+                .map(|answer| with_own_fields(answer, &brought))
                 .unwrap_or_else(|| failed_answer(StatusCode::BAD_GATEWAY, "cut", Some(wanted.why))),
             Outcome::Passed(response, no_store) => {
                 if reuse::is_failure(response.status())
-                    && let Some(answer) = self.stand_in(&wanted)
+                    && let Some(mut answer) = self.stand_in(&wanted)
                 {
+                    // RFC 9211 §2.1: what was forwarded is no hit.
+                    answer.verdict.hit = false;
+                    answer.verdict.forward_status = Some(response.status());
                     return answer;
                 }
                 let verdict = Verdict { forward: Some(wanted.why), no_store: Some(no_store), ..Verdict::default() };
-                Answer { response: respond::passed(self, *response), verdict, first_byte, asked_upstream: true }
+                Answer {
+                    response: respond::passed(self, *response),
+                    verdict,
+                    first_byte,
+                    asked_upstream: true,
+                    meter: None,
+                }
             }
             Outcome::Failed(error) => self.stand_in(&wanted).unwrap_or_else(|| self.failed(&error, wanted.why)),
         }
@@ -344,11 +382,14 @@ impl Asked<'_> {
             ..Verdict::default()
         };
         let mut response = respond::stored(self, &wanted.key, &ready.response)?;
-        // What has just come is passed on as it came: an Age only where the upstream gave one.
-        if !validated && facts.initial_age == 0 {
-            response.headers_mut().remove(header::AGE);
+        // RFC 9111 §5.1: what has just come for this request has the Age that the upstream gave, if any.
+        if !validated && !collapsed {
+            match ready.response.fields.get(&header::AGE) {
+                Some(age) => response.headers_mut().insert(header::AGE, age),
+                None => response.headers_mut().remove(header::AGE),
+            };
         }
-        Some(Answer { response, verdict, first_byte, asked_upstream: !collapsed })
+        Some(Answer { response, verdict, first_byte, asked_upstream: !collapsed, meter: None })
     }
 
     /// RFC 5861 §4: a stored response in place of an upstream that failed.
@@ -367,20 +408,20 @@ impl Asked<'_> {
             ttl: Some(stored.facts.ttl(now)),
             ..Verdict::default()
         };
-        Some(Answer { response, verdict, first_byte: None, asked_upstream: true })
+        Some(Answer { response, verdict, first_byte: None, asked_upstream: true, meter: None })
     }
 
     /// Straight through.
     async fn pass(
         &self,
         why: ForwardReason,
-        key: Option<CacheKey>,
+        freshens: Option<&Wanted>,
         body: Incoming,
         client_upgrade: Option<hyper::upgrade::OnUpgrade>,
     ) -> Answer {
-        match pass::pass(self, body, client_upgrade, key.as_ref()).await {
+        match pass::pass(self, body, client_upgrade, freshens).await {
             Ok(passed) => {
-                let no_store = match (&key, passed.response.status()) {
+                let no_store = match (freshens, passed.response.status()) {
                     (_, StatusCode::SWITCHING_PROTOCOLS) => NoStoreReason::Upgrade,
                     (None, _) => NoStoreReason::Bypass,
                     (Some(_), StatusCode::PARTIAL_CONTENT) => NoStoreReason::Partial,
@@ -391,7 +432,13 @@ impl Asked<'_> {
                     StatusCode::SWITCHING_PROTOCOLS => switching(passed.response),
                     _ => respond::passed(self, passed.response),
                 };
-                Answer { response, verdict, first_byte: Some(passed.first_byte), asked_upstream: true }
+                Answer {
+                    response,
+                    verdict,
+                    first_byte: Some(passed.first_byte),
+                    asked_upstream: true,
+                    meter: passed.meter,
+                }
             }
             Err(error) => self.failed(&error, why),
         }
@@ -410,17 +457,20 @@ impl Asked<'_> {
 
     /// What is the same for every answer: Via, the route's edits, Cache-Status, the record.
     fn finish(&self, answer: Answer, started: Instant) -> Response<Body> {
-        let Answer { mut response, verdict, first_byte, asked_upstream } = answer;
+        let Answer { mut response, verdict, first_byte, asked_upstream, meter } = answer;
         let status = response.status();
         let headers = response.headers_mut();
         if verdict.error.is_none() && status != StatusCode::SWITCHING_PROTOCOLS {
-            outgoing::append_via(headers, Version::HTTP_11);
+            let received = match self.route.pool.settings().protocol {
+                UpstreamProtocol::Http1 => Version::HTTP_11,
+                UpstreamProtocol::Http2 => Version::HTTP_2,
+            };
+            outgoing::append_via(headers, received);
         }
         outgoing::edit(headers, &self.route.route.response_headers);
         headers.append(CACHE_STATUS, verdict.render());
-        if self.parts.version < Version::HTTP_2
-            && matches!(status, StatusCode::PAYLOAD_TOO_LARGE | StatusCode::REQUEST_TIMEOUT)
-        {
+        // A request body that went wrong: nobody can tell where the next request would begin.
+        if self.parts.version < Version::HTTP_2 && verdict.error.is_some() && status.is_client_error() {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         let logged = self.proxy.telemetry.logs();
@@ -433,11 +483,10 @@ impl Asked<'_> {
             target: logged.then(|| self.admitted.target.clone()),
             upstream: asked_upstream.then(|| self.route.upstream.clone()),
             upstream_first_byte: first_byte,
-            bytes_in: fetch::announced_length(&self.parts.headers).unwrap_or(0),
             age,
             ..record(&self.parts, &verdict, status, self.now, self.route.metrics.name(), logged)
         };
-        self.proxy.recorded(response, self.route.metrics.clone(), started, record)
+        self.proxy.recorded(response, self.route.metrics.clone(), started, record, meter)
     }
 
     /// The host asked for, sharing the request's bytes where it came as it is kept.
@@ -495,6 +544,7 @@ fn take_upgrade(request: &mut Request<()>) -> Option<hyper::upgrade::OnUpgrade> 
 /// The 101 with the fields that make it one.
 fn switching(response: Response<crate::upstream::UpstreamBody>) -> Response<Body> {
     let (mut head, _) = response.into_parts();
+    head.version = Version::HTTP_11;
     let protocol = head.headers.get(header::UPGRADE).cloned();
     fields::remove_hop_by_hop(&mut head.headers);
     head.headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
@@ -504,21 +554,43 @@ fn switching(response: Response<crate::upstream::UpstreamBody>) -> Response<Body
     Response::from_parts(head, Body::empty())
 }
 
-fn failed_answer(status: StatusCode, word: &'static str, why: Option<ForwardReason>) -> Answer {
-    let verdict = Verdict { forward: why, error: Some(word), ..Verdict::default() };
-    Answer { response: respond::own(status), verdict, first_byte: None, asked_upstream: why.is_some() }
+/// An answer of larder's own, for nothing that went wrong.
+fn own_answer(status: StatusCode) -> Answer {
+    let mut response = respond::own(status);
+    response.headers_mut().insert(header::ALLOW, ALLOWED_METHODS);
+    Answer { response, verdict: Verdict::default(), first_byte: None, asked_upstream: false, meter: None }
 }
 
-/// Requests that select different variants, as far as is known, do not wait for each other.
-fn variant(stored: Option<&Arc<StoredResponse>>) -> u64 {
-    let Some(stored) = stored else { return 0 };
+fn failed_answer(status: StatusCode, word: &'static str, why: Option<ForwardReason>) -> Answer {
+    let verdict = Verdict { forward: why, error: Some(word), ..Verdict::default() };
+    Answer { response: respond::own(status), verdict, first_byte: None, asked_upstream: why.is_some(), meter: None }
+}
+
+/// Adds what is for the client that caused a fetch and for nobody else.
+fn with_own_fields(mut answer: Answer, brought: &Brought) -> Answer {
+    let headers = answer.response.headers_mut();
+    for name in brought.own.keys() {
+        headers.remove(name);
+    }
+    for (name, value) in &brought.own {
+        headers.append(name.clone(), value.clone());
+    }
+    answer.verdict.no_store = brought.no_store;
+    answer.verdict.stored = brought.no_store.is_none();
+    answer
+}
+
+/// Requests that select different variants, as far as the newest one tells, do not wait for each other.
+fn variant(entry: &Entry, request: &HeaderMap) -> u64 {
+    let newest = entry.variants().first().filter(|newest| !newest.selection.is_empty());
+    let Some(newest) = newest else { return 0 };
     let mut hasher = xxhash_rust::xxh3::Xxh3::new();
-    for (name, value) in stored.selection.fields() {
+    for (name, value) in newest.selection.for_request(request).fields() {
         hasher.update(name.as_str().as_bytes());
         hasher.update(value.unwrap_or(b"\0"));
         hasher.update(b"\n");
     }
-    if stored.selection.is_empty() { 0 } else { hasher.digest() }
+    hasher.digest()
 }
 
 /// The part of a record that the request and the verdict tell; what only the access log tells, only where it is

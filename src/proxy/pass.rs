@@ -4,21 +4,18 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::{Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, Method, Response, StatusCode, header};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 
 use super::fetch::{self, apply_static_class, prepare};
-use super::lookup::{self, Wanted};
+use super::lookup::Wanted;
 use super::{Asked, outgoing};
-use crate::cache::entry::StoredResponse;
-use crate::cache::key::{CacheKey, TargetUri};
-use crate::policy::facts::RequestFacts;
-use crate::policy::reason::ForwardReason;
+use crate::cache::key::TargetUri;
 use crate::policy::time::Timestamp;
 use crate::policy::{invalidate, validate};
-use crate::upstream::{RequestBody, UpstreamBody, UpstreamError};
+use crate::upstream::{Meter, RequestBody, UpstreamBody, UpstreamError};
 
 /// A response that was passed on, and how long its head took.
 #[derive(Debug)]
@@ -27,21 +24,23 @@ pub(super) struct Passed {
     pub response: Response<UpstreamBody>,
     /// From sending the request to the head of the answer.
     pub first_byte: Duration,
+    /// Counts the bytes of the request's body, which may still be coming.
+    pub(super) meter: Option<Meter>,
 }
 
-/// Forwards a request with its body. `key` is given where what is stored may be freshened.
+/// Forwards a request with its body. `freshens` is given where what is stored may be freshened.
 pub(super) async fn pass(
     asked: &Asked<'_>,
     body: Incoming,
     client_upgrade: Option<OnUpgrade>,
-    key: Option<&CacheKey>,
+    freshens: Option<&Wanted>,
 ) -> Result<Passed, UpstreamError> {
     let route = &asked.route.route;
     let request =
         outgoing::request(&asked.parts, &asked.admitted, asked.client.peer.ip(), route, client_upgrade.is_some());
     let idle = asked.site.settings.client_timeouts.idle;
     let request = request.map(|()| RequestBody::client(body, route.max_request_body, idle));
-    let request: Request<RequestBody> = request;
+    let meter = request.body().meter();
     let (request_time, sent) = (asked.proxy.clock.now(), Instant::now());
     let mut response = asked.route.pool.send(request, asked.exchange()).await?;
     let response_time = asked.proxy.clock.now();
@@ -51,17 +50,18 @@ pub(super) async fn pass(
         if let Some(client) = client_upgrade {
             tunnel(asked, client, &mut response);
         }
-        return Ok(Passed { response, first_byte });
+        return Ok(Passed { response, first_byte, meter });
     }
     prepare(response.headers_mut(), response_time);
     apply_static_class(asked.site, asked.route, &asked.parts, &mut response);
     if invalidate::applies(&asked.parts.method, response.status()) {
         invalidate_targets(asked, &response);
     }
-    if let Some(key) = key.filter(|_| asked.parts.method == Method::HEAD && response.status() == StatusCode::OK) {
-        freshen_by_head(asked, key, &response, (request_time, response_time));
+    let answers_head = asked.parts.method == Method::HEAD && response.status() == StatusCode::OK;
+    if let Some(wanted) = freshens.filter(|wanted| answers_head && !wanted.facts.directives.no_store) {
+        freshen_by_head(asked, wanted, &response, (request_time, response_time));
     }
-    Ok(Passed { response, first_byte })
+    Ok(Passed { response, first_byte, meter })
 }
 
 /// RFC 9111 §4.4: the target itself, and what Location and Content-Location name of the same origin.
@@ -80,32 +80,32 @@ fn invalidate_targets(asked: &Asked<'_>, response: &Response<UpstreamBody>) {
     }
 }
 
-/// RFC 9111 §4.3.5: the answer to a HEAD confirms what is stored for GET, or shows that it is outdated.
+/// RFC 9111 §4.3.5: the answer to a HEAD confirms the response stored for GET that could have been chosen for it, or
+/// shows that it is outdated.
 fn freshen_by_head(
     asked: &Asked<'_>,
-    key: &CacheKey,
+    wanted: &Wanted,
     response: &Response<UpstreamBody>,
     times: (Timestamp, Timestamp),
 ) {
-    let Some(entry) = asked.proxy.cache.memory.get(key) else { return };
-    let Ok(stored) = lookup::select(&entry, &asked.parts.headers) else { return };
-    if stored.facts.status != response.status() {
-        return;
+    let Some(stored) = wanted.stored.as_ref().filter(|stored| stored.facts.status == response.status()) else { return };
+    let (memory, headers) = (&asked.proxy.cache.memory, response.headers());
+    let fields = stored.fields.unpack(0);
+    // Its tag may be one of ours, which says nothing about the upstream's.
+    let theirs = if stored.own_tag { without_tag(fields) } else { fields };
+    if !validate::head_confirms(headers, &theirs, stored.body.len()) {
+        return memory.remove_variant(&wanted.key, stored);
     }
-    let wanted = Wanted {
-        key: key.clone(),
-        why: ForwardReason::Method,
-        facts: RequestFacts::default(),
-        entry: entry.clone(),
-        stored: Some(stored.clone()),
-        collapsible: false,
-    };
-    let confirmed = validate::head_confirms(response.headers(), &stored.fields.unpack(0));
-    let fresh = confirmed.then(|| fetch::freshened(stored, response.headers(), times, &wanted, asked.route).ok());
-    match fresh.flatten() {
-        Some(fresh) => asked.proxy.cache.memory.replace(key, stored, Arc::<StoredResponse>::new(fresh)),
-        None => asked.proxy.cache.memory.remove_variant(key, stored),
+    let fresh = fetch::freshened(stored, true, headers, times, &wanted.facts, &asked.parts.headers, asked.route);
+    match fresh.no_store {
+        None => memory.replace(&wanted.key, stored, Arc::new(fresh.response)),
+        Some(_) => memory.remove_variant(&wanted.key, stored),
     }
+}
+
+fn without_tag(mut fields: HeaderMap) -> HeaderMap {
+    fields.remove(header::ETAG);
+    fields
 }
 
 /// Joins the two connections, after the 101 has been sent, until either side ends.

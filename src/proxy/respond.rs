@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Version, header};
 
 use super::Asked;
 use super::body::{Body, Multipart, Part, Source};
@@ -13,12 +13,13 @@ use super::fetch::announced_length;
 use crate::cache::body::SharedBody;
 use crate::cache::entry::StoredResponse;
 use crate::cache::key::CacheKey;
-use crate::config::settings::CompressionCoding;
+use crate::config::settings::{Coding, CompressionCoding};
 use crate::content::coded_body::CodedBody;
 use crate::content::ranges::{self, RangeOutcome};
-use crate::content::{accept, compressible, digest};
-use crate::policy::entity_tag::EntityTag;
+use crate::content::{accept, compressible, digest, etag};
+use crate::policy::entity_tag::{EntityTag, TagList};
 use crate::policy::facts::Facts;
+use crate::policy::fields;
 use crate::policy::preconditions::{self, Precondition, Validators};
 use crate::upstream::UpstreamBody;
 
@@ -81,6 +82,8 @@ pub(super) fn stored(asked: &Asked<'_>, key: &CacheKey, response: &Arc<StoredRes
 /// Passes on what the upstream sent, coded where that helps.
 pub(super) fn passed(asked: &Asked<'_>, response: Response<UpstreamBody>) -> Response<Body> {
     let (mut head, body) = response.into_parts();
+    // RFC 9110 §2.5: a version speaks for one hop; hyper would answer HTTP/1.0 for an upstream that does.
+    head.version = Version::HTTP_11;
     let compression = asked.route.route.compression.as_ref();
     let size = announced_length(&head.headers);
     let may_code = compression.filter(|compression| {
@@ -88,10 +91,15 @@ pub(super) fn passed(asked: &Asked<'_>, response: Response<UpstreamBody>) -> Res
     });
     let coding = may_code.and_then(|compression| {
         digest::vary_on_accept_encoding(&mut head.headers);
-        accept::choose(&asked.parts.headers, &compression.codings)
+        accept::choose(&asked.parts.headers, &compression.codings).filter(|_| !forbids_coding(&asked.parts.headers))
     });
     if let Some(coding) = coding {
         digest::apply_coding(&mut head.headers, coding.coding);
+    }
+    if head.status == StatusCode::NOT_MODIFIED
+        && let Some(tag) = compression.and_then(|_| tag_as_asked(&asked.parts.headers, &head.headers))
+    {
+        head.headers.insert(header::ETAG, tag);
     }
     let is_head = asked.parts.method == Method::HEAD;
     if head.status == StatusCode::OK && evaluate_here(asked, &head.headers) {
@@ -103,6 +111,19 @@ pub(super) fn passed(asked: &Asked<'_>, response: Response<UpstreamBody>) -> Res
         None => Source::Upstream(Box::new(body)),
     };
     Response::from_parts(head, Body::new(source))
+}
+
+/// Where the client asked about a coded variant of ours, the upstream's 304 is about that: the tag as it stands in the
+/// client's condition (RFC 9110 §15.4.5).
+fn tag_as_asked(request: &HeaderMap, not_modified: &HeaderMap) -> Option<HeaderValue> {
+    let tag = not_modified.get(header::ETAG)?;
+    let Some(TagList::Tags(asked)) = TagList::of(request, &header::IF_NONE_MATCH) else { return None };
+    let given = |tag: &HeaderValue| {
+        let tag = EntityTag::parse(tag.as_bytes());
+        tag.is_some_and(|tag| asked.iter().any(|asked| asked.weakly_equals(&tag)))
+    };
+    let coded = [Coding::Gzip, Coding::Brotli, Coding::Zstd].map(|coding| etag::for_coding(tag, coding));
+    coded.into_iter().find(|coded| !given(tag) && given(coded))
 }
 
 /// A response without content, or with a short text, that larder makes itself.
@@ -118,12 +139,20 @@ pub(super) fn own(status: StatusCode) -> Response<Body> {
 
 /// The coding that the client gets a stored response in.
 fn coding_for(asked: &Asked<'_>, response: &StoredResponse) -> Option<CompressionCoding> {
+    if forbids_coding(&asked.parts.headers) {
+        return None;
+    }
     let compression = asked.route.route.compression.as_ref().filter(|_| response.compressible)?;
     // A body that was not announced may have turned out too small to be worth it.
     if response.body.len().is_some_and(|length| length < compression.min_size) {
         return None;
     }
     accept::choose(&asked.parts.headers, &compression.codings)
+}
+
+/// RFC 9111 §5.2.1.6: the client asks for content as it is.
+fn forbids_coding(request: &HeaderMap) -> bool {
+    fields::has_token(request, &header::CACHE_CONTROL, "no-transform")
 }
 
 fn is_not_modified(method: &Method, request: &HeaderMap, headers: &HeaderMap, facts: &Facts) -> bool {
@@ -155,6 +184,7 @@ fn not_modified(mut headers: HeaderMap) -> Response<Body> {
     for name in &NOT_IN_304 {
         headers.remove(name);
     }
+    digest::remove_content_digests(&mut headers);
     with_head(StatusCode::NOT_MODIFIED, headers, Source::Empty)
 }
 
@@ -174,6 +204,7 @@ fn part(asked: &Asked<'_>, body: &SharedBody, length: u64, headers: &HeaderMap) 
 }
 
 fn single_part(body: &SharedBody, range: Range<u64>, length: u64, mut headers: HeaderMap) -> Option<Response<Body>> {
+    digest::remove_content_digests(&mut headers);
     headers.insert(header::CONTENT_RANGE, ranges::content_range(&range, length));
     headers.insert(header::CONTENT_LENGTH, HeaderValue::from(range.end - range.start));
     let known = Some(range.end - range.start);
@@ -188,6 +219,7 @@ fn multipart(
     mut headers: HeaderMap,
 ) -> Option<Response<Body>> {
     let frame = ranges::Multipart::new(wanted, length, headers.get(header::CONTENT_TYPE), asked.proxy.boundary());
+    digest::remove_content_digests(&mut headers);
     headers.insert(header::CONTENT_TYPE, frame.content_type());
     headers.insert(header::CONTENT_LENGTH, HeaderValue::from(frame.content_length()));
     let left = frame.content_length();

@@ -2,3 +2,4 @@
 
 mod freshness;
 mod personal_files;
+mod personal_refresh;
