@@ -95,7 +95,7 @@ fn memory(pages: u64) {
     }
     let cache = &app.proxy.cache.memory;
     cache.settle();
-    let before = (cache.entries(), cache.bytes(), resident("VmRSS:"));
+    let before = (cache.entries(), cache.bytes(), resident("VmRSS:"), allocated());
     for page in 0..pages {
         client.ask(&format!("/shop/page?id={page:08}"));
     }
@@ -103,8 +103,15 @@ fn memory(pages: u64) {
     let stored = cache.entries() - before.0;
     println!("pages stored            {stored} of {pages}");
     println!("accounted bytes a page  {}", (cache.bytes() - before.1) / stored);
+    println!("allocated bytes a page  {}", (allocated() - before.3) / stored);
     println!("resident bytes a page   {}", (resident("VmRSS:") - before.2) / stored);
     println!("peak to limit           {:.2}", resident("VmHWM:") as f64 / cache.size() as f64);
+}
+
+/// Bytes that the allocator has handed out.
+fn allocated() -> u64 {
+    tikv_jemalloc_ctl::epoch::advance().expect("jemalloc keeps figures");
+    tikv_jemalloc_ctl::stats::allocated::read().expect("jemalloc keeps figures") as u64
 }
 
 /// Bytes of this process' memory, by their name in `/proc/self/status`.
