@@ -123,15 +123,8 @@ pub fn joined(headers: &HeaderMap, name: &HeaderName) -> Option<HeaderValue> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::sample::headers;
     use super::*;
-
-    fn headers(fields: &[(&'static str, &str)]) -> HeaderMap {
-        let mut map = HeaderMap::new();
-        for (name, value) in fields {
-            map.append(*name, value.parse().unwrap());
-        }
-        map
-    }
 
     #[test]
     fn hop_by_hop_fields_and_nominated_ones_end_here() {

@@ -133,17 +133,10 @@ fn seconds_of(seconds: u64) -> u32 {
 mod tests {
     use std::time::Duration;
 
+    use super::super::sample::headers;
     use super::*;
 
     const NOW: Timestamp = Timestamp::from_secs(784_111_777); // Sun, 06 Nov 1994 08:49:37 GMT
-
-    fn headers(fields: &[(&'static str, &str)]) -> HeaderMap {
-        let mut map = HeaderMap::new();
-        for (name, value) in fields {
-            map.append(*name, value.parse().unwrap());
-        }
-        map
-    }
 
     fn lifetime_of(status: u16, fields: &[(&'static str, &str)], rules: &CacheRules) -> (u32, LifetimeSource) {
         let headers = headers(fields);

@@ -24,6 +24,8 @@ pub mod preconditions;
 pub mod reason;
 pub mod reuse;
 pub mod rules;
+#[cfg(test)]
+mod sample;
 pub mod store;
 pub mod time;
 pub mod validate;

@@ -61,20 +61,13 @@ pub fn range_applies(request: &HeaderMap, validators: &Validators<'_>, date: Tim
 
 #[cfg(test)]
 mod tests {
+    use super::super::sample::headers;
     use super::*;
 
     const MODIFIED: Timestamp = Timestamp::from_secs(784_111_777);
     const AT: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
     const BEFORE: &str = "Sun, 06 Nov 1994 08:49:36 GMT";
     const AFTER: &str = "Sun, 06 Nov 1994 08:49:38 GMT";
-
-    fn headers(fields: &[(&'static str, &str)]) -> HeaderMap {
-        let mut map = HeaderMap::new();
-        for (name, value) in fields {
-            map.append(*name, value.parse().unwrap());
-        }
-        map
-    }
 
     #[test]
     fn preconditions_in_the_order_of_rfc_9110_section_13_2_2() {

@@ -2,18 +2,11 @@
 
 use std::time::Duration;
 
+use super::super::sample::headers;
 use super::NoStoreReason as No;
 use super::*;
 
 const NOW: Timestamp = Timestamp::from_secs(784_111_777);
-
-fn headers(fields: &[(&'static str, &str)]) -> HeaderMap {
-    let mut map = HeaderMap::new();
-    for (name, value) in fields {
-        map.append(*name, value.parse().unwrap());
-    }
-    map
-}
 
 struct Case<'a> {
     method: Method,

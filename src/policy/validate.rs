@@ -71,15 +71,8 @@ fn parse(value: &HeaderValue) -> Option<EntityTag<'_>> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::sample::headers;
     use super::*;
-
-    fn headers(fields: &[(&'static str, &str)]) -> HeaderMap {
-        let mut map = HeaderMap::new();
-        for (name, value) in fields {
-            map.append(*name, value.parse().unwrap());
-        }
-        map
-    }
 
     const AT: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
     const LATER: &str = "Sun, 06 Nov 1994 08:49:38 GMT";
