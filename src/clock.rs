@@ -7,6 +7,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use crate::policy::time::Timestamp;
 
 /// Tells the time: the system's, or one that a test advances by hand.
+///
+/// Two readings: [`Clock::now`], by which stored responses age, never jumps; [`Clock::wall`], with which the dates of
+/// others are compared, follows whoever sets the machine's clock.
 #[derive(Clone, Debug)]
 pub struct Clock(Source);
 
@@ -18,7 +21,14 @@ enum Source {
         wall: Timestamp,
         started: Instant,
     },
-    Manual(Arc<AtomicI64>),
+    Manual(Arc<Manual>),
+}
+
+#[derive(Debug)]
+struct Manual {
+    now: AtomicI64,
+    /// How far the wall clock is ahead of it.
+    wall_ahead: AtomicI64,
 }
 
 impl Clock {
@@ -29,27 +39,42 @@ impl Clock {
 
     /// A clock that stands still until [`ManualClock::advance`] is called.
     pub fn manual(start: Timestamp) -> (Self, ManualClock) {
-        let millis = Arc::new(AtomicI64::new(start.as_millis()));
-        (Clock(Source::Manual(millis.clone())), ManualClock(millis))
+        let manual = Arc::new(Manual { now: AtomicI64::new(start.as_millis()), wall_ahead: AtomicI64::new(0) });
+        (Clock(Source::Manual(manual.clone())), ManualClock(manual))
     }
 
-    /// The present moment.
+    /// The present moment, as time has passed since the start.
     pub fn now(&self) -> Timestamp {
         match &self.0 {
             Source::System { wall, started } => *wall + started.elapsed(),
-            Source::Manual(millis) => Timestamp::from_millis(millis.load(Ordering::Relaxed)),
+            Source::Manual(manual) => Timestamp::from_millis(manual.now.load(Ordering::Relaxed)),
+        }
+    }
+
+    /// The present moment by the machine's wall clock.
+    pub fn wall(&self) -> Timestamp {
+        match &self.0 {
+            Source::System { .. } => read_wall(),
+            Source::Manual(manual) => {
+                Timestamp::from_millis(manual.now.load(Ordering::Relaxed) + manual.wall_ahead.load(Ordering::Relaxed))
+            }
         }
     }
 }
 
 /// The hand that moves a manual clock.
 #[derive(Clone, Debug)]
-pub struct ManualClock(Arc<AtomicI64>);
+pub struct ManualClock(Arc<Manual>);
 
 impl ManualClock {
     /// Moves time forward.
     pub fn advance(&self, span: Duration) {
-        self.0.fetch_add(i64::try_from(span.as_millis()).unwrap_or(i64::MAX), Ordering::Relaxed);
+        self.0.now.fetch_add(i64::try_from(span.as_millis()).unwrap_or(i64::MAX), Ordering::Relaxed);
+    }
+
+    /// Sets the wall clock by so many seconds, forward or back, without any time passing.
+    pub fn step_wall(&self, seconds: i64) {
+        self.0.wall_ahead.fetch_add(seconds.saturating_mul(1000), Ordering::Relaxed);
     }
 }
 

@@ -60,7 +60,8 @@ fn run_proxy(args: &RunArgs) -> anyhow::Result<u8> {
     let style = if args.log_json { LogStyle::Json } else { LogStyle::Text };
     let log = log::init(&settings.log_level, style)?;
     let runtime = runtime(settings.workers)?;
-    runtime.block_on(run::run(settings, origin, log))?;
+    // The error's line says its causes already: as anyhow's source they would be said twice.
+    runtime.block_on(run::run(settings, origin, log)).map_err(|error| anyhow::anyhow!("{error}"))?;
     Ok(0)
 }
 

@@ -165,14 +165,18 @@ impl App {
         outcome
     }
 
-    /// Takes over settings: what can fail goes first, so that a failure leaves the old ones whole.
+    /// Takes over settings. What can fail goes first, so that a failure leaves the old ones whole.
     fn apply(self: &Arc<Self>, settings: Arc<Settings>) -> Result<Vec<String>, String> {
         let old = self.settings.load_full();
         let mut changes = config::changes(&old, &settings);
-        self.telemetry.reconfigure(&settings.access_log).map_err(|error| format!("access log: {error}"))?;
-        self.apply_side_listeners(&settings)?;
-        self.server.reload(&settings).map_err(|error| error.to_string())?;
-        self.proxy.reload(settings.clone()).map_err(|error| error.to_string())?;
+        let site = self.proxy.prepare(settings.clone()).map_err(|error| error.to_string())?;
+        self.open_all(&settings).inspect_err(|_| {
+            // What has been opened or closed before the fault is as it was then, too.
+            if let Err(error) = self.open_all(&old) {
+                tracing::error!("going back to the old settings: {error}");
+            }
+        })?;
+        self.proxy.adopt(site);
         if old.log_level != settings.log_level
             && let Some(log) = &self.log
         {
@@ -188,6 +192,13 @@ impl App {
         }
         self.settings.store(settings);
         Ok(changes)
+    }
+
+    /// Files and sockets as the settings want them.
+    fn open_all(self: &Arc<Self>, settings: &Settings) -> Result<(), String> {
+        self.telemetry.reconfigure(&settings.access_log).map_err(|error| format!("access log: {error}"))?;
+        self.apply_side_listeners(settings)?;
+        self.server.reload(settings).map(drop).map_err(|error| error.to_string())
     }
 
     /// SIGHUP: the configuration and, after a rotation, the access log's file.

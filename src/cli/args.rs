@@ -15,7 +15,7 @@ use crate::config::Overrides;
     version,
     after_help = "Exit codes: 0 done; 1 something failed while running or could not be started; \
                   2 the command line or the configuration is wrong.\n\n\
-                  Every option can be given as the environment variable shown beside it. \
+                  Options can also be given as the environment variables shown beside them. \
                   Options given beside a file go before the file."
 )]
 pub struct Arguments {
@@ -52,11 +52,11 @@ pub struct SettingArgs {
     /// Configuration file
     #[arg(long, short, env = "LARDER_CONFIG", value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// The app: all requests go there that the file sends nowhere else, e.g. http://127.0.0.1:3000
+    /// The app, e.g. http://127.0.0.1:3000: all requests go there that the file sends nowhere else
     #[arg(long, env = "LARDER_UPSTREAM", value_name = "URL")]
     pub upstream: Option<String>,
-    /// Where clients connect; may be repeated [default: 127.0.0.1:8080]
-    #[arg(long, env = "LARDER_LISTEN", value_name = "ADDR:PORT", value_delimiter = ',')]
+    /// Where clients connect, e.g. 0.0.0.0:8080; may be repeated [default: 127.0.0.1:8080]
+    #[arg(long, env = "LARDER_LISTEN", value_name = "ADDR:PORT", value_delimiter = ',', value_parser = address)]
     pub listen: Vec<SocketAddr>,
     /// Where Prometheus scrapes /metrics, or `off` [default: 127.0.0.1:9145]
     #[arg(long, env = "LARDER_METRICS", value_name = "ADDR:PORT")]
@@ -70,6 +70,14 @@ pub struct SettingArgs {
     /// Bearer token of the control API [default: generated at the first start]
     #[arg(long, env = "LARDER_CONTROL_TOKEN", value_name = "TOKEN", hide_env_values = true)]
     pub control_token: Option<String>,
+}
+
+/// An address to listen on; what is wrong with it is told with what to write instead.
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| match text.rsplit(':').next().unwrap_or_default().parse::<u16>() {
+        Ok(port) => format!("write 127.0.0.1:{port} for this machine alone, or 0.0.0.0:{port} for everybody"),
+        Err(_) => "an IP address and a port are needed, e.g. 0.0.0.0:8080 or [::]:8080".to_owned(),
+    })
 }
 
 /// Options of `larder run`.
@@ -98,7 +106,7 @@ pub struct CheckArgs {
 #[derive(Debug, Args)]
 pub struct DemoArgs {
     /// Where clients connect
-    #[arg(long, default_value = "127.0.0.1:8080", value_name = "ADDR:PORT")]
+    #[arg(long, default_value = "127.0.0.1:8080", value_name = "ADDR:PORT", value_parser = address)]
     pub listen: SocketAddr,
 }
 
@@ -121,6 +129,7 @@ pub struct ReachArgs {
 
 /// Options of `larder purge`.
 #[derive(Debug, Args)]
+#[command(override_usage = "larder purge [OPTIONS] <URL>...\n       larder purge [OPTIONS] --all")]
 pub struct PurgeArgs {
     /// URLs as clients ask for them; all variants of each go
     #[arg(value_name = "URL", required_unless_present = "all", conflicts_with = "all")]
@@ -151,6 +160,25 @@ impl SettingArgs {
             control: self.control.clone(),
             control_token: self.control_token.clone(),
             memory: self.memory.clone(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn address_tells_what_to_write_instead() {
+        assert_eq!(address("[::1]:80").unwrap(), SocketAddr::from(([0, 0, 0, 0, 0, 0, 0, 1], 80)));
+        for (text, told) in [
+            ("8080", "0.0.0.0:8080"),
+            (":8080", "0.0.0.0:8080"),
+            ("localhost:81", "127.0.0.1:81"),
+            ("127.0.0.1", "a port"),
+            ("", "a port"),
+        ] {
+            assert!(address(text).unwrap_err().contains(told), "{text}");
         }
     }
 }

@@ -40,7 +40,9 @@ pub async fn run(listen: SocketAddr, out: &mut (dyn Write + Send)) -> anyhow::Re
         .map_err(|diagnostics| anyhow::anyhow!("{diagnostics}"))?;
     // The commands to try should not drown in lines.
     settings.access_log = AccessLog { target: LogTarget::Off, format: LogFormat::Combined };
-    let app = App::start(settings, origin, Clock::system(), None)?;
+    // Nor should the browser's own reloads, which loopback may force, hide what larder keeps.
+    settings.trusted_clients.clear();
+    let app = App::start(settings, origin, Clock::system(), None).map_err(|error| anyhow::anyhow!("{error}"))?;
     tell(&app, app_address, out)?;
 
     signals.stop().await;
@@ -62,32 +64,32 @@ fn tell(app: &App, sample: SocketAddr, out: &mut dyn Write) -> std::io::Result<(
     let site = app.addresses().first().map(|address| format!("http://{address}")).unwrap_or_default();
     let metrics = app.metrics_address().map(|address| format!("http://{address}/metrics")).unwrap_or_default();
     let control = app.control_address().map(|address| address.to_string()).unwrap_or_default();
+    let program = std::env::current_exe().map_or_else(|_| "larder".to_owned(), |path| path.display().to_string());
     writeln!(
         out,
         r#"larder demo
 
-  the site, through larder   {site}/      <- open this in a browser
-  the app behind it          http://{sample}/      (says little about caching, compresses nothing)
+  the site, through larder   {site}/   <- open this in a browser
+  the app behind it          http://{sample}/   (says little about caching, compresses nothing)
   metrics                    {metrics}
-  control API                http://{control}/v1      (token: {TOKEN})
+  control API                http://{control}/v1   (token: {TOKEN})
 
 Try these in another terminal:
 
-  1. A miss, then a hit: the second answer comes at once and says why.
-     curl -si {site}/api/cached | grep -iE 'cache-status|^age'; curl -si {site}/api/cached | grep -iE 'cache-status|^age'
+  1. A miss, then a hit: half a second of work, then none.
+     for n in 1 2; do curl -s -o /dev/null -D - -w '%{{time_total}} s\n' {site}/api/cached | grep -iE '^cache-status|^age| s$'; done
 
-  2. A 304: the browser already has it, so no body is sent. (The script's tag was made by larder.)
-     tag=$(curl -si {site}/api/cached | tr -d '\r' | sed -n 's/^etag: //ip'); curl -si {site}/api/cached -H "If-None-Match: $tag"
+  2. A 304: the client has it already, so no body is sent. The app gave no entity tag; larder made one.
+     for n in 1 2; do tag=$(curl -s -o /dev/null -D - {site}/app.3f9a1c2b.js | tr -d '\r' | sed -n 's/^etag: //p'); done; curl -si {site}/app.3f9a1c2b.js -H "If-None-Match: $tag"
 
-  3. Compression: stored once, sent small to whoever accepts it.
-     curl -so /dev/null -w '%{{size_download}} bytes plain\n' {site}/style.css; curl -so /dev/null -H 'Accept-Encoding: gzip' -w '%{{size_download}} bytes gzip\n' {site}/style.css
+  3. Compression: the app sends it plain, larder compresses it once.
+     for coding in identity gzip br; do curl -s -o /dev/null -w "%{{size_download}} bytes $coding\n" -H "Accept-Encoding: $coding" {site}/style.css; done
 
-  4. What must not be shared is not: each visitor has a session, and Cache-Status says why it was not stored.
-     curl -si {site}/session | grep -iE 'cache-status|set-cookie'
+  4. What must not be shared is not: each visitor gets a session, and Cache-Status says why this was not stored.
+     curl -si {site}/session | grep -iE '^cache-status|^set-cookie'
 
   5. Purge: gone, and the next answer is a miss again.
-     LARDER_CONTROL_TOKEN={TOKEN} larder purge --control {control} {site}/api/cached; curl -si {site}/api/cached | grep -i cache-status
-     (without larder on your PATH: cargo run --release -- purge ...)
+     LARDER_CONTROL_TOKEN={TOKEN} {program} purge --control {control} {site}/api/cached; curl -si {site}/api/cached | grep -i '^cache-status'
 
 Ctrl-C ends it."#
     )?;

@@ -110,6 +110,7 @@ impl AppOperations {
             total: counters.connections.load(Relaxed),
             accept_errors: counters.accept_errors.load(Relaxed),
             tls_errors: counters.tls_errors.load(Relaxed),
+            http2_errors: counters.http2_errors.load(Relaxed),
             timeouts: [&counters.header_timeouts, &counters.body_timeouts, &counters.send_timeouts]
                 .iter()
                 .map(|count| count.load(Relaxed))

@@ -32,7 +32,7 @@ fn tell(stats: &Value, out: &mut dyn Write) -> io::Result<()> {
     requests(&stats["requests"], out)?;
     writeln!(
         out,
-        "cache      {} of {} in {} stored responses; {} evicted, {} purged, {} requests collapsed",
+        "cache      {} of {} under {} keys; {} evicted, {} purged, {} requests collapsed",
         bytes("/cache/bytes"),
         bytes("/cache/budget_bytes"),
         count("/cache/entries"),
@@ -106,7 +106,7 @@ mod tests {
             "requests   100",
             "  hit                  75   75.0 %",
             "  miss                 25   25.0 %",
-            "cache      3.0 MiB of 0 B in 0 stored responses; 0 evicted, 0 purged, 0 requests collapsed",
+            "cache      3.0 MiB of 0 B under 0 keys; 0 evicted, 0 purged, 0 requests collapsed",
             "clients    0 connections open, 0 since the start",
             "upstream   web 127.0.0.1:3000: 0 active, 0 idle, 0 connects, 4 errors (connect)",
             "settings   in force",

@@ -55,7 +55,8 @@ impl Verdict {
         self.error
             .or(self.stale.map(|reason| reason.word()))
             .or(if bypassed { why_forwarded } else { None })
-            .or(self.no_store.map(|reason| reason.word()))
+            // That storing was never considered says less than why.
+            .or(self.no_store.filter(|reason| *reason != NoStoreReason::Bypass).map(|reason| reason.word()))
             .or(why_forwarded)
     }
 
@@ -120,6 +121,15 @@ mod tests {
                 },
                 "larder; fwd=bypass; detail=cookie-request",
                 Outcome::Bypass,
+            ),
+            (
+                Verdict {
+                    forward: Some(ForwardReason::Precondition),
+                    no_store: Some(NoStoreReason::Bypass),
+                    ..verdict()
+                },
+                "larder; fwd=request; detail=precondition",
+                Outcome::Miss,
             ),
             (
                 Verdict {

@@ -128,6 +128,11 @@ impl Facts {
         }
     }
 
+    /// Whether it may answer a request with these credentials at all.
+    pub fn admits(&self, request: &RequestFacts) -> bool {
+        (!request.cookie || self.allows_cookies) && (!request.authorization || self.allows_authorization)
+    }
+
     /// Fresh: its age has not reached its lifetime (RFC 9111 §4.2).
     pub fn is_fresh(&self, now: Timestamp) -> bool {
         self.ttl(now) > 0

@@ -37,20 +37,39 @@ const NEVER_NOMINATED: [HeaderName; 12] = [
 /// Removes what ends at this hop: the fields of the connection, those that Connection nominates, and those between a
 /// client and its proxy.
 pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
-    if headers.contains_key(header::CONNECTION) {
-        let nominated: Vec<HeaderName> = headers
-            .get_all(header::CONNECTION)
-            .iter()
-            .flat_map(|line| Elements(line.as_bytes()))
-            .filter_map(|name| HeaderName::from_bytes(name).ok())
-            .filter(|name| !NEVER_NOMINATED.contains(name))
-            .collect();
-        for name in nominated {
-            headers.remove(name);
-        }
-    }
+    remove_nominated(headers);
     for name in HOP_BY_HOP.iter().chain(&PROXY) {
         headers.remove(name);
+    }
+}
+
+/// Removes the end-to-end fields that Connection nominates. What the next hop does not see must not select a stored
+/// response either: an answer in the default language would be stored as the one for a nominated Accept-Language.
+pub fn remove_nominated(headers: &mut HeaderMap) {
+    if !headers.contains_key(header::CONNECTION) {
+        return;
+    }
+    let nominated: Vec<HeaderName> = headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .flat_map(|line| Elements(line.as_bytes()))
+        .filter_map(|name| HeaderName::from_bytes(name).ok())
+        .filter(|name| !NEVER_NOMINATED.contains(name) && !HOP_BY_HOP.contains(name))
+        .collect();
+    for name in nominated {
+        headers.remove(name);
+    }
+}
+
+/// Joins several Cookie lines into one, as RFC 9113 §8.2.3 asks for: HTTP/2 clients split them for compression, and
+/// apps would join them with a comma, which belongs to the last cookie's value then.
+pub fn join_cookies(headers: &mut HeaderMap) {
+    if headers.get_all(header::COOKIE).iter().nth(1).is_none() {
+        return;
+    }
+    let lines: Vec<&[u8]> = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if let Ok(joined) = HeaderValue::from_bytes(&lines.join(&b"; "[..])) {
+        headers.insert(header::COOKIE, joined);
     }
 }
 
@@ -145,6 +164,30 @@ mod tests {
         ]);
         remove_hop_by_hop(&mut fields);
         assert_eq!(fields.len(), 5);
+    }
+
+    #[test]
+    fn nominated_fields_go_and_those_of_the_connection_wait_for_the_hop() {
+        let mut fields = headers(&[
+            ("connection", "TE, Upgrade, Accept-Language"),
+            ("te", "trailers"),
+            ("upgrade", "x"),
+            ("accept-language", "de"),
+        ]);
+        remove_nominated(&mut fields);
+        assert_eq!(fields.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["connection", "te", "upgrade"]);
+    }
+
+    #[test]
+    fn cookie_lines_become_one() {
+        for (lines, expected) in
+            [(&[][..], None), (&["a=1"], Some("a=1")), (&["a=1", "b=2; c=3"], Some("a=1; b=2; c=3"))]
+        {
+            let mut fields = headers(&lines.iter().map(|line| ("cookie", *line)).collect::<Vec<_>>());
+            join_cookies(&mut fields);
+            let joined: Vec<_> = fields.get_all("cookie").iter().map(|line| line.to_str().unwrap()).collect();
+            assert_eq!(joined, Vec::from_iter(expected), "{lines:?}");
+        }
     }
 
     #[test]

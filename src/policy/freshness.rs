@@ -101,8 +101,10 @@ fn heuristic(
 }
 
 /// `corrected_initial_age` in seconds (RFC 9111 §4.2.3).
-pub fn initial_age(headers: &HeaderMap, request_time: Timestamp, response_time: Timestamp) -> u32 {
-    let apparent = (response_time.as_secs() - date(headers, response_time).as_secs()).max(0) as u64;
+///
+/// `wall` is the response time by the wall clock, the only one that an upstream's Date can be compared with.
+pub fn initial_age(headers: &HeaderMap, request_time: Timestamp, response_time: Timestamp, wall: Timestamp) -> u32 {
+    let apparent = (wall.as_secs() - date(headers, wall).as_secs()).max(0) as u64;
     let response_delay = response_time.since(request_time).as_secs();
     let corrected = u64::from(age_value(headers)) + response_delay;
     seconds_of(apparent.max(corrected))
@@ -221,7 +223,7 @@ mod tests {
             (&[("date", "Sun, 06 Nov 1994 08:49:07 GMT")], 34),
             (&[("date", "Sun, 06 Nov 1994 09:49:07 GMT")], 4),
         ] {
-            assert_eq!(initial_age(&headers(fields), NOW, later), expected, "{fields:?}");
+            assert_eq!(initial_age(&headers(fields), NOW, later, later), expected, "{fields:?}");
         }
     }
 }

@@ -115,6 +115,7 @@ mod tests {
             headers: &headers,
             request_time: at,
             response_time: at,
+            wall: at,
             is_static: false,
         };
         judge(&arrival, &CacheRules::default()).unwrap().facts

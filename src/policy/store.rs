@@ -25,6 +25,8 @@ pub struct Arrival<'a> {
     pub request_time: Timestamp,
     /// When the response's head was received.
     pub response_time: Timestamp,
+    /// The same by the wall clock, which may have been set meanwhile: what the upstream's Date is compared with.
+    pub wall: Timestamp,
     /// Whether it is a static file: extension and Content-Type both say so.
     pub is_static: bool,
 }
@@ -133,7 +135,7 @@ fn facts(arrival: &Arrival<'_>, directives: &ResponseDirectives, rules: &CacheRu
         status: arrival.status,
         request_time: arrival.request_time,
         response_time: arrival.response_time,
-        initial_age: freshness::initial_age(headers, arrival.request_time, arrival.response_time),
+        initial_age: freshness::initial_age(headers, arrival.request_time, arrival.response_time, arrival.wall),
         lifetime,
         lifetime_source,
         stale_while_revalidate: window(directives.stale_while_revalidate, rules.stale_while_revalidate),

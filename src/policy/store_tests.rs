@@ -46,6 +46,7 @@ impl Case<'_> {
             headers: &headers(self.fields),
             request_time: NOW,
             response_time: NOW,
+            wall: NOW,
             is_static: self.is_static,
         };
         judge(&arrival, &self.rules)

@@ -5,8 +5,8 @@
 use std::net::IpAddr;
 
 use http::request::Parts;
-use http::uri::PathAndQuery;
-use http::{HeaderMap, Method, Version, header};
+use http::uri::{PathAndQuery, Scheme};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Version, header};
 use ipnet::IpNet;
 
 use super::client::Client;
@@ -61,7 +61,11 @@ pub fn admit(settings: &Settings, client: &Client, request: &Parts) -> Result<Ad
         return Err(Refusal::Connect);
     }
     let target = request.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
+    check_target(request, &target)?;
     check_limits(settings, &target, &request.headers)?;
+    if request.version >= Version::HTTP_2 {
+        check_control_bytes(&request.headers)?;
+    }
     check_expect(&request.headers)?;
 
     let via_trusted_proxy = contains(&settings.trusted_proxies, client.peer.ip());
@@ -81,6 +85,15 @@ pub fn admit(settings: &Settings, client: &Client, request: &Parts) -> Result<Ad
     })
 }
 
+/// What HTTP/2 lets by, and HTTP/1 does not get through inspection with.
+fn check_target(request: &Parts, target: &PathAndQuery) -> Result<(), Refusal> {
+    // RFC 9110 §7.1: the server as a whole is a target of OPTIONS alone.
+    let is_whole_server = target.as_str() == "*" && request.method == Method::OPTIONS;
+    let is_http = |scheme: &Scheme| *scheme == Scheme::HTTP || *scheme == Scheme::HTTPS;
+    let has_scheme = request.uri.authority().is_none() || request.uri.scheme().is_some_and(is_http);
+    if has_scheme && (is_whole_server || target.path().starts_with('/')) { Ok(()) } else { Err(Refusal::BadTarget) }
+}
+
 fn check_limits(settings: &Settings, target: &PathAndQuery, headers: &HeaderMap) -> Result<(), Refusal> {
     let limits = &settings.limits;
     if target.as_str().len() > limits.uri {
@@ -90,6 +103,11 @@ fn check_limits(settings: &Settings, target: &PathAndQuery, headers: &HeaderMap)
         return Err(Refusal::TooManyFields);
     }
     let sizes = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4);
+    // Lines of Cookie are forwarded as one.
+    let cookies: usize = headers.get_all(header::COOKIE).iter().map(|value| value.len() + 2).sum();
+    if cookies > limits.field {
+        return Err(Refusal::HeadTooLarge);
+    }
     let mut total = target.as_str().len();
     for size in sizes {
         total += size;
@@ -97,12 +115,15 @@ fn check_limits(settings: &Settings, target: &PathAndQuery, headers: &HeaderMap)
             return Err(Refusal::HeadTooLarge);
         }
     }
-    // A control byte would mean something else to whoever reads the field next (RFC 9110 §5.5); HTTP/2 lets them by.
-    let is_control = |byte: &u8| (*byte < 0x20 && *byte != b'\t') || *byte == 0x7f;
-    if headers.values().any(|value| value.as_bytes().iter().any(is_control)) {
-        return Err(Refusal::ControlByte);
-    }
     Ok(())
+}
+
+/// A control byte would mean something else to whoever reads the field next (RFC 9110 §5.5). In HTTP/1 heads the
+/// inspection refuses them; HTTP/2 lets them by.
+fn check_control_bytes(headers: &HeaderMap) -> Result<(), Refusal> {
+    let is_control = |byte: &u8| (*byte < 0x20 && *byte != b'\t') || *byte == 0x7f;
+    let found = headers.values().any(|value| value.as_bytes().iter().any(is_control));
+    if found { Err(Refusal::ControlByte) } else { Ok(()) }
 }
 
 /// RFC 9110 §10.1.1: the only expectation there is.
@@ -111,9 +132,50 @@ fn check_expect(headers: &HeaderMap) -> Result<(), Refusal> {
     if headers.get_all(header::EXPECT).iter().any(unknown) { Err(Refusal::BadExpect) } else { Ok(()) }
 }
 
+/// Fields beside X-Forwarded-* by which a client could pretend to be a proxy, or make an app see another URL, method
+/// or configuration (`Proxy`: httpoxy) than larder does.
+const ONLY_FROM_PROXIES: [&str; 16] = [
+    "client-ip",
+    "forwarded",
+    "front-end-https",
+    "proxy",
+    "true-client-ip",
+    "x-client-ip",
+    "x-host",
+    "x-http-method",
+    "x-http-method-override",
+    "x-method-override",
+    "x-original-host",
+    "x-original-url",
+    "x-real-ip",
+    "x-rewrite-url",
+    "x-scheme",
+    "x-url-scheme",
+];
+
+/// Removes the fields that only a trusted proxy may send. Before anything looks at them: what the upstream does not
+/// get must neither route nor select a stored response.
+pub fn remove_unbelieved(headers: &mut HeaderMap, via_trusted_proxy: bool) {
+    let unbelieved: Vec<HeaderName> =
+        headers.keys().filter(|name| is_unbelieved(name.as_str(), via_trusted_proxy)).cloned().collect();
+    for name in unbelieved {
+        headers.remove(name);
+    }
+}
+
+fn is_unbelieved(name: &str, via_trusted_proxy: bool) -> bool {
+    let only_from_proxies = |name: &str| name.starts_with("x-forwarded-") || ONLY_FROM_PROXIES.contains(&name);
+    if name.contains('_') {
+        // CGI and WSGI apps can't tell `X_Forwarded_For` from `X-Forwarded-For`; no proxy sends the former.
+        let dashed = name.replace('_', "-");
+        return only_from_proxies(&dashed) || matches!(&*dashed, "content-length" | "transfer-encoding");
+    }
+    !via_trusted_proxy && only_from_proxies(name)
+}
+
 fn scheme(client: &Client, headers: &HeaderMap, via_trusted_proxy: bool) -> &'static str {
-    let told = headers.get("x-forwarded-proto").filter(|_| via_trusted_proxy).map(|value| value.as_bytes());
-    match told {
+    let told = if via_trusted_proxy { headers.get("x-forwarded-proto") } else { None };
+    match told.map(HeaderValue::as_bytes) {
         Some(b"https") => "https",
         Some(b"http") => "http",
         _ if client.tls => "https",
@@ -137,7 +199,7 @@ fn authority(client: &Client, request: &Parts, scheme: &str, via_trusted_proxy: 
         (None, None) if request.version <= Version::HTTP_10 => return Ok(client.local.to_string()),
         (None, None) => return Err(Refusal::BadHost),
     };
-    let forwarded = request.headers.get("x-forwarded-host").filter(|_| via_trusted_proxy);
+    let forwarded = if via_trusted_proxy { request.headers.get("x-forwarded-host") } else { None };
     let given = forwarded.and_then(|value| value.to_str().ok()).map_or(given, str::trim);
     normalised_authority(given, scheme).ok_or(Refusal::BadHost)
 }
@@ -241,6 +303,31 @@ mod tests {
             ("a.test, b.test", "http", None),
         ] {
             assert_eq!(normalised_authority(given, scheme).as_deref(), expected, "{given}");
+        }
+    }
+
+    #[test]
+    fn fields_that_only_proxies_may_send_are_removed_from_others() {
+        for (name, from_proxy, from_client) in [
+            ("forwarded", true, false),
+            ("x-forwarded-for", true, false),
+            ("x-forwarded-anything", true, false),
+            ("x-original-url", true, false),
+            ("x-http-method-override", true, false),
+            ("proxy", true, false),
+            ("x_forwarded_for", false, false),
+            ("x-forwarded_for", false, false),
+            ("transfer_encoding", false, false),
+            ("x_own", true, true),
+            ("x-own", true, true),
+            ("x-forwarded", true, true),
+        ] {
+            for (trusted, stays) in [(true, from_proxy), (false, from_client)] {
+                let mut headers = HeaderMap::new();
+                headers.insert(HeaderName::from_static(name), header::HeaderValue::from_static("x"));
+                remove_unbelieved(&mut headers, trusted);
+                assert_eq!(!headers.is_empty(), stays, "{name}, trusted: {trusted}");
+            }
         }
     }
 

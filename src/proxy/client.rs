@@ -10,6 +10,9 @@ use parking_lot::Mutex;
 
 use super::refusal::Refusal;
 
+/// Interim heads that wait for a client at most. An upstream may send them without end.
+const MAX_INTERIM: usize = 32;
+
 /// A client's connection, as the request path sees it.
 #[derive(Debug)]
 pub struct Client {
@@ -53,11 +56,28 @@ impl Client {
     }
 
     /// Queues a complete interim (1xx) head, to be written before the response that the same request gets. Never
-    /// for HTTP/1.0 or HTTP/2 clients.
+    /// for HTTP/1.0 or HTTP/2 clients. Beyond a bound it is left out: nobody relies on them.
     pub fn queue_interim(&self, head: Bytes) {
-        if !head.is_empty() {
-            self.interim.lock().push(head);
+        let mut waiting = self.interim.lock();
+        if !head.is_empty() && waiting.len() < MAX_INTERIM {
+            waiting.push(head);
+            drop(waiting);
             self.interim_waker.wake();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn interim_heads_wait_in_bounded_number() {
+        let address = SocketAddr::from(([127, 0, 0, 1], 1));
+        let client = Client::new(address, address, false);
+        for _ in 0..1000 {
+            client.queue_interim(Bytes::from_static(b"HTTP/1.1 103 Early Hints\r\n\r\n"));
+        }
+        assert_eq!(client.interim.lock().len(), MAX_INTERIM);
     }
 }

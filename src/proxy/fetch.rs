@@ -81,12 +81,13 @@ struct Arrived {
     response: Response<UpstreamBody>,
     request_time: Timestamp,
     response_time: Timestamp,
+    wall: Timestamp,
     first_byte: Duration,
 }
 
 impl Fetch {
     /// For a request that the cache could not answer.
-    pub(super) fn new(asked: &Asked, wanted: Wanted) -> Self {
+    pub(super) fn new(asked: &Asked<'_>, wanted: Wanted) -> Self {
         let mut outgoing =
             outgoing::request(&asked.parts, &asked.admitted, asked.client.peer.ip(), &asked.route.route, false);
         // The cache wants the whole response in its plain form: conditions, ranges and codings are its own business.
@@ -177,8 +178,7 @@ impl Fetch {
         self.wanted.entry.variants().iter().find(|stored| {
             validate::confirms(not_modified, &stored.fields.unpack(0), false)
                 && lookup::is_acceptable(stored, &self.received.headers)
-                && !(self.wanted.facts.cookie && !stored.facts.allows_cookies)
-                && !(self.wanted.facts.authorization && !stored.facts.allows_authorization)
+                && stored.facts.admits(&self.wanted.facts)
         })
     }
 
@@ -189,9 +189,9 @@ impl Fetch {
         *request.headers_mut() = headers;
         let (request_time, sent) = (self.proxy.clock.now(), Instant::now());
         let mut response = self.route.pool.send(request, self.exchange.clone()).await?;
-        let response_time = self.proxy.clock.now();
-        prepare(response.headers_mut(), response_time);
-        Ok(Arrived { response, request_time, response_time, first_byte: sent.elapsed() })
+        let (response_time, wall) = (self.proxy.clock.now(), self.proxy.clock.wall());
+        prepare(response.headers_mut(), wall);
+        Ok(Arrived { response, request_time, response_time, wall, first_byte: sent.elapsed() })
     }
 
     /// A full response: judged, then filled or passed on.
@@ -220,6 +220,7 @@ impl Fetch {
             headers: arrived.response.headers(),
             request_time: arrived.request_time,
             response_time: arrived.response_time,
+            wall: arrived.wall,
             is_static,
         };
         let storable = store::judge(&arrival, &self.route.route.cache)?;
@@ -239,8 +240,13 @@ impl Fetch {
         } else {
             self.release_followers(&lead, reason);
         }
-        // RFC 9111 §4.3.3: what was to be validated has been replaced by something that may not be kept.
-        let replaced = !status.is_server_error() && reason != NoStoreReason::RequestNoStore;
+        // RFC 9111 §4.3.3: what was to be validated has been replaced by something that may not be kept. An answer that
+        // is only this client's says nothing about what others share.
+        let is_about_this_request = matches!(
+            reason,
+            NoStoreReason::CookieRequest | NoStoreReason::Authorization | NoStoreReason::RequestNoStore
+        );
+        let replaced = !status.is_server_error() && !is_about_this_request;
         if let Some(stored) = self.wanted.stored.as_ref().filter(|_| replaced) {
             self.proxy.cache.memory.remove_variant(&self.wanted.key, stored);
         }
@@ -306,7 +312,7 @@ impl Fetch {
 
     /// A 304: what it confirms is freshened and answers.
     fn freshen(&self, confirmed: &Arc<StoredResponse>, arrived: &Arrived, lead: Lead) -> Outcome {
-        let times = (arrived.request_time, arrived.response_time);
+        let times = (arrived.request_time, arrived.response_time, arrived.wall);
         let is_selected = self.wanted.stored.as_ref().is_some_and(|selected| Arc::ptr_eq(selected, confirmed));
         let headers = arrived.response.headers();
         let fresh =
@@ -351,7 +357,7 @@ pub(super) fn freshened(
     stored: &StoredResponse,
     is_selected: bool,
     fresh: &HeaderMap,
-    (request_time, response_time): (Timestamp, Timestamp),
+    (request_time, response_time, wall): (Timestamp, Timestamp, Timestamp),
     facts: &RequestFacts,
     request: &HeaderMap,
     route: &SiteRoute,
@@ -375,6 +381,7 @@ pub(super) fn freshened(
         headers: &headers,
         request_time,
         response_time,
+        wall,
         is_static,
     };
     let judged = store::judge(&arrival, &route.route.cache)
@@ -388,7 +395,7 @@ pub(super) fn freshened(
             (storable.facts, if keeps { stored.selection.clone() } else { selection }, None)
         }
         Err(reason) => {
-            let initial_age = freshness::initial_age(&headers, request_time, response_time);
+            let initial_age = freshness::initial_age(&headers, request_time, response_time, wall);
             let facts = Facts { request_time, response_time, initial_age, ..stored.facts.clone() };
             (facts, stored.selection.clone(), Some(reason))
         }
@@ -432,11 +439,11 @@ fn move_field(name: &HeaderName, from: &mut HeaderMap, to: &mut HeaderMap) {
 }
 
 /// What every response from an upstream goes through before anybody looks at it.
-pub(super) fn prepare(headers: &mut HeaderMap, response_time: Timestamp) {
+pub(super) fn prepare(headers: &mut HeaderMap, wall: Timestamp) {
     fields::remove_hop_by_hop(headers);
     // RFC 9110 §6.6.1: a recipient with a clock supplies the Date that is missing.
     if !headers.contains_key(header::DATE) {
-        headers.insert(header::DATE, dates::format(response_time));
+        headers.insert(header::DATE, dates::format(wall));
     }
 }
 

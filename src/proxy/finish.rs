@@ -6,6 +6,7 @@ use std::time::Instant;
 use crate::telemetry::Telemetry;
 use crate::telemetry::record::RequestRecord;
 use crate::telemetry::route_metrics::RouteMetrics;
+use crate::upstream::Meter;
 
 /// Holds what is known of a request until its response has ended, then records it: on drop, whatever happened.
 #[derive(Debug)]
@@ -13,21 +14,27 @@ pub struct Finish {
     telemetry: Arc<Telemetry>,
     metrics: Arc<RouteMetrics>,
     started: Instant,
-    record: Option<RequestRecord>,
+    record: RequestRecord,
+    /// Of the request's body, which may end after the response has begun.
+    meter: Option<Meter>,
     completed: bool,
 }
 
 impl Finish {
     /// For a request whose response is about to be sent. `record` lacks what only the end tells.
-    pub fn new(telemetry: Arc<Telemetry>, metrics: Arc<RouteMetrics>, started: Instant, record: RequestRecord) -> Self {
-        Finish { telemetry, metrics, started, record: Some(record), completed: false }
+    pub fn new(
+        telemetry: Arc<Telemetry>,
+        metrics: Arc<RouteMetrics>,
+        started: Instant,
+        record: RequestRecord,
+        meter: Option<Meter>,
+    ) -> Self {
+        Finish { telemetry, metrics, started, record, meter, completed: false }
     }
 
     /// Bytes were handed to the connection.
     pub(super) fn sent(&mut self, bytes: usize) {
-        if let Some(record) = &mut self.record {
-            record.bytes_out += bytes as u64;
-        }
+        self.record.bytes_out += bytes as u64;
     }
 
     /// The body failed.
@@ -43,10 +50,9 @@ impl Finish {
 
 impl Drop for Finish {
     fn drop(&mut self) {
-        if let Some(mut record) = self.record.take() {
-            record.duration = self.started.elapsed();
-            record.cut = !self.completed;
-            self.telemetry.record(&self.metrics, record);
-        }
+        self.record.duration = self.started.elapsed();
+        self.record.bytes_in = self.meter.as_ref().map_or(0, Meter::bytes);
+        self.record.cut = !self.completed;
+        self.telemetry.record(&self.metrics, &self.record);
     }
 }

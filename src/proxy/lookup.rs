@@ -47,7 +47,7 @@ pub(super) struct Wanted {
 }
 
 /// Decides what to do with a request.
-pub(super) fn plan(asked: &Asked) -> Plan {
+pub(super) fn plan(asked: &Asked<'_>) -> Plan {
     let route = &asked.route.route;
     let request = &asked.parts;
     if let Some(why) = reason_to_pass(asked) {
@@ -79,7 +79,7 @@ pub(super) fn plan(asked: &Asked) -> Plan {
 }
 
 /// What the request says about caching.
-pub(super) fn facts(asked: &Asked) -> RequestFacts {
+pub(super) fn facts(asked: &Asked<'_>) -> RequestFacts {
     let (rules, headers) = (&asked.route.route.cache, &asked.parts.headers);
     let cookie = cookie_matters(&rules.cookies, headers);
     RequestFacts::of(headers, cookie, asked.admitted.trusted_client, rules.request_directives)
@@ -109,7 +109,7 @@ pub(super) fn is_acceptable(stored: &StoredResponse, request: &HeaderMap) -> boo
 }
 
 /// Why a request is not the cache's business at all.
-fn reason_to_pass(asked: &Asked) -> Option<ForwardReason> {
+fn reason_to_pass(asked: &Asked<'_>) -> Option<ForwardReason> {
     let (settings, route, request) = (&asked.site.settings, &asked.route.route, &asked.parts);
     if asked.upgrade {
         return Some(ForwardReason::Upgrade);
@@ -144,7 +144,7 @@ pub(super) fn cookie_matters(rule: &CookieRule, headers: &HeaderMap) -> bool {
 }
 
 fn fetch(
-    asked: &Asked,
+    asked: &Asked<'_>,
     key: CacheKey,
     why: ForwardReason,
     facts: RequestFacts,
@@ -161,7 +161,7 @@ fn fetch(
 
 /// Whether other requests may wait for this one's answer. Where it is likely to be for this client only, waiting
 /// would only cost the others time.
-fn may_collapse(asked: &Asked, key: &CacheKey, facts: &RequestFacts, stored: Option<&StoredResponse>) -> bool {
+fn may_collapse(asked: &Asked<'_>, key: &CacheKey, facts: &RequestFacts, stored: Option<&StoredResponse>) -> bool {
     let shareable = || {
         stored.is_some_and(|stored| stored.facts.allows_cookies)
             || (asked.route.route.static_files

@@ -12,6 +12,7 @@ mod fetch;
 mod fill;
 pub mod finish;
 mod lookup;
+mod max_forwards;
 mod outgoing;
 mod pass;
 pub mod refusal;
@@ -34,7 +35,7 @@ use crate::cache::collapse::{Progress, Ready, Role};
 use crate::cache::entry::{Entry, StoredResponse};
 use crate::cache::key::CacheKey;
 use crate::clock::Clock;
-use crate::config::settings::Settings;
+use crate::config::settings::{Settings, UpstreamProtocol};
 use crate::policy::cache_status::Verdict;
 use crate::policy::fields;
 use crate::policy::reason::{ForwardReason, NoStoreReason, StaleReason};
@@ -43,7 +44,7 @@ use crate::policy::time::Timestamp;
 use crate::telemetry::Telemetry;
 use crate::telemetry::record::{Reason, RequestRecord};
 use crate::telemetry::route_metrics::RouteMetrics;
-use crate::upstream::{Exchange, InterimCallback, PoolError, UpstreamError};
+use crate::upstream::{Exchange, InterimCallback, Meter, PoolError, UpstreamError};
 use admit::Admitted;
 use body::Body;
 use client::Client;
@@ -68,11 +69,11 @@ pub struct Proxy {
 
 /// A request that was admitted and routed: what every further step works with.
 #[derive(Debug)]
-struct Asked {
-    proxy: Arc<Proxy>,
-    site: Arc<Site>,
-    route: Arc<SiteRoute>,
-    client: Arc<Client>,
+struct Asked<'a> {
+    proxy: &'a Arc<Proxy>,
+    site: &'a Arc<Site>,
+    route: &'a Arc<SiteRoute>,
+    client: &'a Arc<Client>,
     parts: Parts,
     admitted: Admitted,
     now: Timestamp,
@@ -88,6 +89,8 @@ struct Answer {
     verdict: Verdict,
     first_byte: Option<Duration>,
     asked_upstream: bool,
+    /// Counts the bytes of the request's body.
+    meter: Option<Meter>,
 }
 
 impl Proxy {
@@ -106,14 +109,17 @@ impl Proxy {
         self.site.load_full()
     }
 
-    /// Swaps the settings for requests to come. The cache and upstreams that did not change stay.
+    /// Sets up what new settings name, without taking them over. Upstreams that did not change are kept.
     ///
     /// # Errors
-    /// An upstream cannot be set up; the old settings stay.
-    pub fn reload(&self, settings: Arc<Settings>) -> Result<(), PoolError> {
-        let site = Site::new(settings, Some(&self.site.load()), &self.telemetry)?;
+    /// An upstream cannot be set up.
+    pub fn prepare(&self, settings: Arc<Settings>) -> Result<Site, PoolError> {
+        Site::new(settings, Some(&self.site.load()), &self.telemetry)
+    }
+
+    /// Takes prepared settings over for requests to come. The cache stays.
+    pub fn adopt(&self, site: Site) {
         self.site.store(Arc::new(site));
-        Ok(())
     }
 
     /// Answers one request.
@@ -123,13 +129,16 @@ impl Proxy {
         let site = self.site.load_full();
         let (mut request, body) = split(request);
         let client_upgrade = take_upgrade(&mut request);
-        let (parts, ()) = request.into_parts();
+        let (mut parts, ()) = request.into_parts();
 
         let admitted = match admit::admit(&site.settings, client, &parts) {
             Ok(admitted) => admitted,
             Err(refusal) => return self.refuse(&site, client, &parts, refusal, started, now),
         };
-        let Some(route) = route::find(&site, &admitted, &parts).cloned() else {
+        admit::remove_unbelieved(&mut parts.headers, admitted.via_trusted_proxy);
+        fields::remove_nominated(&mut parts.headers);
+        fields::join_cookies(&mut parts.headers);
+        let Some(route) = route::find(&site, &admitted, &parts) else {
             return self.refuse(&site, client, &parts, Refusal::NoRoute, started, now);
         };
         if fetch::announced_length(&parts.headers).is_some_and(|length| length > route.route.max_request_body) {
@@ -137,10 +146,10 @@ impl Proxy {
         }
         let has_body = !http_body::Body::is_end_stream(&body);
         let mut asked = Asked {
-            proxy: self.clone(),
-            site,
+            proxy: self,
+            site: &site,
             route,
-            client: client.clone(),
+            client,
             parts,
             admitted,
             now,
@@ -148,10 +157,15 @@ impl Proxy {
             has_body,
             conditions_withheld: false,
         };
+        if let Some(status) = max_forwards::ends_here(&mut asked.parts) {
+            return asked.finish(own_answer(status), started);
+        }
+        // What waits for an upstream is boxed: within this future it would be moved with every hit, and kept with
+        // every idle connection, in case it were needed (10,000 instructions a hit).
         let answer = match lookup::plan(&asked) {
             Plan::Serve { key, stored, stale } => asked.answer_stored(&key, &stored, stale),
-            Plan::Fetch(wanted) => asked.fetch(*wanted).await,
-            Plan::Pass { why, freshens } => asked.pass(why, freshens.as_deref(), body, client_upgrade).await,
+            Plan::Fetch(wanted) => Box::pin(asked.fetch(*wanted)).await,
+            Plan::Pass { why, freshens } => Box::pin(asked.pass(why, freshens.as_deref(), body, client_upgrade)).await,
             Plan::OnlyIfCached => failed_answer(StatusCode::GATEWAY_TIMEOUT, "only-if-cached", None),
         };
         asked.finish(answer, started)
@@ -183,9 +197,7 @@ impl Proxy {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         if refusal == Refusal::Connect {
-            response
-                .headers_mut()
-                .insert(header::ALLOW, HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"));
+            response.headers_mut().insert(header::ALLOW, ALLOWED_METHODS);
         }
         let stand_in = parts.method.as_str() == Client::REFUSED_METHOD;
         let record = RequestRecord {
@@ -193,9 +205,9 @@ impl Proxy {
             scheme: if client.tls { "https" } else { "http" },
             host: parts.headers.get(header::HOST).cloned().filter(|_| !stand_in),
             target: parts.uri.path_and_query().cloned().filter(|_| !stand_in),
-            ..record(parts, &verdict, response.status(), now, site.unrouted.name())
+            ..record(parts, &verdict, response.status(), now, site.unrouted.name(), self.telemetry.logs())
         };
-        self.recorded(response, site.unrouted.clone(), started, record)
+        self.recorded(response, site.unrouted.clone(), started, record, None)
     }
 
     fn recorded(
@@ -204,15 +216,19 @@ impl Proxy {
         metrics: Arc<RouteMetrics>,
         started: Instant,
         record: RequestRecord,
+        meter: Option<Meter>,
     ) -> Response<Body> {
-        let finish = Box::new(Finish::new(self.telemetry.clone(), metrics, started, record));
+        let finish = Box::new(Finish::new(self.telemetry.clone(), metrics, started, record, meter));
         response.map(|body| body.recorded(finish))
     }
 }
 
+/// What a client may try instead of what larder itself does not do.
+const ALLOWED_METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
+
 const CACHE_STATUS: header::HeaderName = header::HeaderName::from_static("cache-status");
 
-impl Asked {
+impl Asked<'_> {
     /// From a stored response.
     fn answer_stored(&self, key: &CacheKey, stored: &Arc<StoredResponse>, stale: Option<StaleReason>) -> Answer {
         let Some(response) = respond::stored(self, key, stored) else {
@@ -224,7 +240,7 @@ impl Asked {
             self.revalidate_in_background(key, stored);
         }
         let verdict = Verdict { hit: true, stale, ttl: Some(stored.facts.ttl(self.now)), ..Verdict::default() };
-        Answer { response, verdict, first_byte: None, asked_upstream: false }
+        Answer { response, verdict, first_byte: None, asked_upstream: false, meter: None }
     }
 
     /// RFC 5861 §3: one validation, however many ask.
@@ -335,7 +351,13 @@ impl Asked {
                     return answer;
                 }
                 let verdict = Verdict { forward: Some(wanted.why), no_store: Some(no_store), ..Verdict::default() };
-                Answer { response: respond::passed(self, *response), verdict, first_byte, asked_upstream: true }
+                Answer {
+                    response: respond::passed(self, *response),
+                    verdict,
+                    first_byte,
+                    asked_upstream: true,
+                    meter: None,
+                }
             }
             Outcome::Failed(error) => self.stand_in(&wanted).unwrap_or_else(|| self.failed(&error, wanted.why)),
         }
@@ -367,7 +389,7 @@ impl Asked {
                 None => response.headers_mut().remove(header::AGE),
             };
         }
-        Some(Answer { response, verdict, first_byte, asked_upstream: !collapsed })
+        Some(Answer { response, verdict, first_byte, asked_upstream: !collapsed, meter: None })
     }
 
     /// RFC 5861 §4: a stored response in place of an upstream that failed.
@@ -386,7 +408,7 @@ impl Asked {
             ttl: Some(stored.facts.ttl(now)),
             ..Verdict::default()
         };
-        Some(Answer { response, verdict, first_byte: None, asked_upstream: true })
+        Some(Answer { response, verdict, first_byte: None, asked_upstream: true, meter: None })
     }
 
     /// Straight through.
@@ -410,7 +432,13 @@ impl Asked {
                     StatusCode::SWITCHING_PROTOCOLS => switching(passed.response),
                     _ => respond::passed(self, passed.response),
                 };
-                Answer { response, verdict, first_byte: Some(passed.first_byte), asked_upstream: true }
+                Answer {
+                    response,
+                    verdict,
+                    first_byte: Some(passed.first_byte),
+                    asked_upstream: true,
+                    meter: passed.meter,
+                }
             }
             Err(error) => self.failed(&error, why),
         }
@@ -429,32 +457,42 @@ impl Asked {
 
     /// What is the same for every answer: Via, the route's edits, Cache-Status, the record.
     fn finish(&self, answer: Answer, started: Instant) -> Response<Body> {
-        let Answer { mut response, verdict, first_byte, asked_upstream } = answer;
+        let Answer { mut response, verdict, first_byte, asked_upstream, meter } = answer;
         let status = response.status();
         let headers = response.headers_mut();
         if verdict.error.is_none() && status != StatusCode::SWITCHING_PROTOCOLS {
-            outgoing::append_via(headers, Version::HTTP_11);
+            let received = match self.route.pool.settings().protocol {
+                UpstreamProtocol::Http1 => Version::HTTP_11,
+                UpstreamProtocol::Http2 => Version::HTTP_2,
+            };
+            outgoing::append_via(headers, received);
         }
         outgoing::edit(headers, &self.route.route.response_headers);
         headers.append(CACHE_STATUS, verdict.render());
-        if self.parts.version < Version::HTTP_2
-            && matches!(status, StatusCode::PAYLOAD_TOO_LARGE | StatusCode::REQUEST_TIMEOUT)
-        {
+        // A request body that went wrong: nobody can tell where the next request would begin.
+        if self.parts.version < Version::HTTP_2 && verdict.error.is_some() && status.is_client_error() {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
-        let age = headers.get(header::AGE).and_then(|age| age.to_str().ok()?.parse().ok());
+        let logged = self.proxy.telemetry.logs();
+        let age = headers.get(header::AGE).filter(|_| logged).and_then(|age| age.to_str().ok()?.parse().ok());
         let record = RequestRecord {
             client: self.admitted.client,
             scheme: self.admitted.scheme,
-            host: HeaderValue::from_str(&self.admitted.authority).ok(),
-            target: Some(self.admitted.target.clone()),
+            host: logged.then(|| self.host_field()).flatten(),
+            target: logged.then(|| self.admitted.target.clone()),
             upstream: asked_upstream.then(|| self.route.upstream.clone()),
             upstream_first_byte: first_byte,
-            bytes_in: fetch::announced_length(&self.parts.headers).unwrap_or(0),
             age,
-            ..record(&self.parts, &verdict, status, self.now, self.route.metrics.name())
+            ..record(&self.parts, &verdict, status, self.now, self.route.metrics.name(), logged)
         };
-        self.proxy.recorded(response, self.route.metrics.clone(), started, record)
+        self.proxy.recorded(response, self.route.metrics.clone(), started, record, meter)
+    }
+
+    /// The host asked for, sharing the request's bytes where it came as it is kept.
+    fn host_field(&self) -> Option<HeaderValue> {
+        let authority = self.admitted.authority.as_str();
+        let given = self.parts.headers.get(header::HOST).filter(|given| *given == authority);
+        given.cloned().or_else(|| HeaderValue::from_str(authority).ok())
     }
 
     /// How an exchange with the upstream is to be run for this request.
@@ -505,6 +543,7 @@ fn take_upgrade(request: &mut Request<()>) -> Option<hyper::upgrade::OnUpgrade> 
 /// The 101 with the fields that make it one.
 fn switching(response: Response<crate::upstream::UpstreamBody>) -> Response<Body> {
     let (mut head, _) = response.into_parts();
+    head.version = Version::HTTP_11;
     let protocol = head.headers.get(header::UPGRADE).cloned();
     fields::remove_hop_by_hop(&mut head.headers);
     head.headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
@@ -514,9 +553,16 @@ fn switching(response: Response<crate::upstream::UpstreamBody>) -> Response<Body
     Response::from_parts(head, Body::empty())
 }
 
+/// An answer of larder's own, for nothing that went wrong.
+fn own_answer(status: StatusCode) -> Answer {
+    let mut response = respond::own(status);
+    response.headers_mut().insert(header::ALLOW, ALLOWED_METHODS);
+    Answer { response, verdict: Verdict::default(), first_byte: None, asked_upstream: false, meter: None }
+}
+
 fn failed_answer(status: StatusCode, word: &'static str, why: Option<ForwardReason>) -> Answer {
     let verdict = Verdict { forward: why, error: Some(word), ..Verdict::default() };
-    Answer { response: respond::own(status), verdict, first_byte: None, asked_upstream: why.is_some() }
+    Answer { response: respond::own(status), verdict, first_byte: None, asked_upstream: why.is_some(), meter: None }
 }
 
 /// Adds what is for the client that caused a fetch and for nobody else.
@@ -546,9 +592,17 @@ fn variant(entry: &Entry, request: &HeaderMap) -> u64 {
     hasher.digest()
 }
 
-/// The part of a record that the request and the verdict tell.
-fn record(parts: &Parts, verdict: &Verdict, status: StatusCode, now: Timestamp, route: &Arc<str>) -> RequestRecord {
-    let field = |name: header::HeaderName| parts.headers.get(name).cloned();
+/// The part of a record that the request and the verdict tell; what only the access log tells, only where it is
+/// `logged`.
+fn record(
+    parts: &Parts,
+    verdict: &Verdict,
+    status: StatusCode,
+    now: Timestamp,
+    route: &Arc<str>,
+    logged: bool,
+) -> RequestRecord {
+    let field = |name: header::HeaderName| parts.headers.get(name).filter(|_| logged).cloned();
     RequestRecord {
         started: now,
         duration: Duration::ZERO,

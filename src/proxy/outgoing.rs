@@ -10,23 +10,6 @@ use crate::config::settings::{HeaderEdit, Route};
 use crate::content::etag;
 use crate::policy::fields;
 
-/// Fields by which a client could pretend to be a proxy, or make an app see another URL or method than larder does.
-const ONLY_FROM_PROXIES: [HeaderName; 13] = [
-    header::FORWARDED,
-    HeaderName::from_static("x-forwarded-for"),
-    HeaderName::from_static("x-forwarded-proto"),
-    HeaderName::from_static("x-forwarded-host"),
-    HeaderName::from_static("x-forwarded-port"),
-    HeaderName::from_static("x-forwarded-prefix"),
-    HeaderName::from_static("x-forwarded-server"),
-    HeaderName::from_static("x-real-ip"),
-    HeaderName::from_static("x-original-url"),
-    HeaderName::from_static("x-rewrite-url"),
-    HeaderName::from_static("x-http-method-override"),
-    HeaderName::from_static("x-http-method"),
-    HeaderName::from_static("x-method-override"),
-];
-
 const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -72,13 +55,8 @@ pub(super) fn request(
     request
 }
 
-/// RFC 7239 and its older kin. Behind a trusted proxy what it said is kept and continued, else it begins with us.
+/// RFC 7239 and its older kin. Behind a trusted proxy what it said is continued; what others said is gone already.
 fn set_forwarded(headers: &mut HeaderMap, admitted: &Admitted, peer: IpAddr) {
-    if !admitted.via_trusted_proxy {
-        for name in &ONLY_FROM_PROXIES {
-            headers.remove(name);
-        }
-    }
     let peer = peer.to_canonical();
     let chain = fields::joined(headers, &FOR).and_then(|chain| chain.to_str().map(str::to_owned).ok());
     let chain = chain.map_or_else(|| peer.to_string(), |chain| format!("{chain}, {peer}"));

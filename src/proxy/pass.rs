@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::{HeaderMap, Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, Method, Response, StatusCode, header};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
@@ -15,7 +15,7 @@ use super::{Asked, outgoing};
 use crate::cache::key::TargetUri;
 use crate::policy::time::Timestamp;
 use crate::policy::{invalidate, validate};
-use crate::upstream::{RequestBody, UpstreamBody, UpstreamError};
+use crate::upstream::{Meter, RequestBody, UpstreamBody, UpstreamError};
 
 /// A response that was passed on, and how long its head took.
 #[derive(Debug)]
@@ -24,11 +24,13 @@ pub(super) struct Passed {
     pub response: Response<UpstreamBody>,
     /// From sending the request to the head of the answer.
     pub first_byte: Duration,
+    /// Counts the bytes of the request's body, which may still be coming.
+    pub(super) meter: Option<Meter>,
 }
 
 /// Forwards a request with its body. `freshens` is given where what is stored may be freshened.
 pub(super) async fn pass(
-    asked: &Asked,
+    asked: &Asked<'_>,
     body: Incoming,
     client_upgrade: Option<OnUpgrade>,
     freshens: Option<&Wanted>,
@@ -38,32 +40,32 @@ pub(super) async fn pass(
         outgoing::request(&asked.parts, &asked.admitted, asked.client.peer.ip(), route, client_upgrade.is_some());
     let idle = asked.site.settings.client_timeouts.idle;
     let request = request.map(|()| RequestBody::client(body, route.max_request_body, idle));
-    let request: Request<RequestBody> = request;
+    let meter = request.body().meter();
     let (request_time, sent) = (asked.proxy.clock.now(), Instant::now());
     let mut response = asked.route.pool.send(request, asked.exchange()).await?;
-    let response_time = asked.proxy.clock.now();
+    let (response_time, wall) = (asked.proxy.clock.now(), asked.proxy.clock.wall());
     let first_byte = sent.elapsed();
 
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         if let Some(client) = client_upgrade {
             tunnel(asked, client, &mut response);
         }
-        return Ok(Passed { response, first_byte });
+        return Ok(Passed { response, first_byte, meter });
     }
-    prepare(response.headers_mut(), response_time);
-    apply_static_class(&asked.site, &asked.route, &asked.parts, &mut response);
+    prepare(response.headers_mut(), wall);
+    apply_static_class(asked.site, asked.route, &asked.parts, &mut response);
     if invalidate::applies(&asked.parts.method, response.status()) {
         invalidate_targets(asked, &response);
     }
     let answers_head = asked.parts.method == Method::HEAD && response.status() == StatusCode::OK;
     if let Some(wanted) = freshens.filter(|wanted| answers_head && !wanted.facts.directives.no_store) {
-        freshen_by_head(asked, wanted, &response, (request_time, response_time));
+        freshen_by_head(asked, wanted, &response, (request_time, response_time, wall));
     }
-    Ok(Passed { response, first_byte })
+    Ok(Passed { response, first_byte, meter })
 }
 
 /// RFC 9111 §4.4: the target itself, and what Location and Content-Location name of the same origin.
-fn invalidate_targets(asked: &Asked, response: &Response<UpstreamBody>) {
+fn invalidate_targets(asked: &Asked<'_>, response: &Response<UpstreamBody>) {
     let uri = asked.admitted.uri();
     let own = asked.admitted.target.as_str();
     let named = invalidate::named_targets(uri.scheme, uri.authority, own, response.headers());
@@ -80,7 +82,12 @@ fn invalidate_targets(asked: &Asked, response: &Response<UpstreamBody>) {
 
 /// RFC 9111 §4.3.5: the answer to a HEAD confirms the response stored for GET that could have been chosen for it, or
 /// shows that it is outdated.
-fn freshen_by_head(asked: &Asked, wanted: &Wanted, response: &Response<UpstreamBody>, times: (Timestamp, Timestamp)) {
+fn freshen_by_head(
+    asked: &Asked<'_>,
+    wanted: &Wanted,
+    response: &Response<UpstreamBody>,
+    times: (Timestamp, Timestamp, Timestamp),
+) {
     let Some(stored) = wanted.stored.as_ref().filter(|stored| stored.facts.status == response.status()) else { return };
     let (memory, headers) = (&asked.proxy.cache.memory, response.headers());
     let fields = stored.fields.unpack(0);
@@ -89,7 +96,7 @@ fn freshen_by_head(asked: &Asked, wanted: &Wanted, response: &Response<UpstreamB
     if !validate::head_confirms(headers, &theirs, stored.body.len()) {
         return memory.remove_variant(&wanted.key, stored);
     }
-    let fresh = fetch::freshened(stored, true, headers, times, &wanted.facts, &asked.parts.headers, &asked.route);
+    let fresh = fetch::freshened(stored, true, headers, times, &wanted.facts, &asked.parts.headers, asked.route);
     match fresh.no_store {
         None => memory.replace(&wanted.key, stored, Arc::new(fresh.response)),
         Some(_) => memory.remove_variant(&wanted.key, stored),
@@ -102,7 +109,7 @@ fn without_tag(mut fields: HeaderMap) -> HeaderMap {
 }
 
 /// Joins the two connections, after the 101 has been sent, until either side ends.
-fn tunnel(asked: &Asked, client: OnUpgrade, response: &mut Response<UpstreamBody>) {
+fn tunnel(asked: &Asked<'_>, client: OnUpgrade, response: &mut Response<UpstreamBody>) {
     let protocol = response.headers().get(header::UPGRADE).cloned();
     let upstream = hyper::upgrade::on(response);
     tracing::debug!(?protocol, target = asked.admitted.target.as_str(), "switching protocols");

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Version, header};
 
 use super::Asked;
 use super::body::{Body, Multipart, Part, Source};
@@ -33,7 +33,7 @@ const NOT_IN_304: [header::HeaderName; 5] = [
 ];
 
 /// Answers from a stored response. `None`: its body can't be joined any more.
-pub(super) fn stored(asked: &Asked, key: &CacheKey, response: &Arc<StoredResponse>) -> Option<Response<Body>> {
+pub(super) fn stored(asked: &Asked<'_>, key: &CacheKey, response: &Arc<StoredResponse>) -> Option<Response<Body>> {
     let request = &asked.parts.headers;
     let mut headers = response.fields.unpack(6);
     // RFC 9111 §5.1: on every response that the cache did not just receive.
@@ -52,7 +52,7 @@ pub(super) fn stored(asked: &Asked, key: &CacheKey, response: &Arc<StoredRespons
         return Some(not_modified(headers));
     }
     let body = match coding {
-        Some(coding) => code::coded_body(&asked.proxy, key, response, coding)?,
+        Some(coding) => code::coded_body(asked.proxy, key, response, coding)?,
         None => response.body.clone(),
     };
     let length = body.len().or_else(|| announced_length(&headers));
@@ -80,8 +80,10 @@ pub(super) fn stored(asked: &Asked, key: &CacheKey, response: &Arc<StoredRespons
 }
 
 /// Passes on what the upstream sent, coded where that helps.
-pub(super) fn passed(asked: &Asked, response: Response<UpstreamBody>) -> Response<Body> {
+pub(super) fn passed(asked: &Asked<'_>, response: Response<UpstreamBody>) -> Response<Body> {
     let (mut head, body) = response.into_parts();
+    // RFC 9110 §2.5: a version speaks for one hop; hyper would answer HTTP/1.0 for an upstream that does.
+    head.version = Version::HTTP_11;
     let compression = asked.route.route.compression.as_ref();
     let size = announced_length(&head.headers);
     let may_code = compression.filter(|compression| {
@@ -136,7 +138,7 @@ pub(super) fn own(status: StatusCode) -> Response<Body> {
 }
 
 /// The coding that the client gets a stored response in.
-fn coding_for(asked: &Asked, response: &StoredResponse) -> Option<CompressionCoding> {
+fn coding_for(asked: &Asked<'_>, response: &StoredResponse) -> Option<CompressionCoding> {
     if forbids_coding(&asked.parts.headers) {
         return None;
     }
@@ -163,7 +165,7 @@ fn is_not_modified(method: &Method, request: &HeaderMap, headers: &HeaderMap, fa
 
 /// Conditions that were left out of a fetch for the cache and are due now. Where they were forwarded, the upstream
 /// has decided them.
-fn evaluate_here(asked: &Asked, headers: &HeaderMap) -> bool {
+fn evaluate_here(asked: &Asked<'_>, headers: &HeaderMap) -> bool {
     let etag = headers.get(header::ETAG).and_then(|tag| EntityTag::parse(tag.as_bytes()));
     let last_modified =
         headers.get(header::LAST_MODIFIED).and_then(|value| crate::policy::dates::parse(value.to_str().ok()?));
@@ -187,7 +189,7 @@ fn not_modified(mut headers: HeaderMap) -> Response<Body> {
 }
 
 /// The part of a body that Range asks for. `None`: Range does not apply. `Some(None)`: the body can't be joined.
-fn part(asked: &Asked, body: &SharedBody, length: u64, headers: &HeaderMap) -> Option<Option<Response<Body>>> {
+fn part(asked: &Asked<'_>, body: &SharedBody, length: u64, headers: &HeaderMap) -> Option<Option<Response<Body>>> {
     let range = asked.parts.headers.get(header::RANGE)?;
     match ranges::evaluate(range, length, asked.site.settings.limits.ranges) {
         RangeOutcome::Ignore => None,
@@ -210,7 +212,7 @@ fn single_part(body: &SharedBody, range: Range<u64>, length: u64, mut headers: H
 }
 
 fn multipart(
-    asked: &Asked,
+    asked: &Asked<'_>,
     body: &SharedBody,
     wanted: &[Range<u64>],
     length: u64,

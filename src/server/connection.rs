@@ -287,6 +287,9 @@ async fn drive<C: Graceful>(connection: C, wire: &Arc<Wire>, timeouts: &ClientTi
             biased;
             ended = connection.as_mut() => {
                 if let Err(error) = ended {
+                    if is_http2_fault(&error) {
+                        add(&wire.counters.http2_errors, 1);
+                    }
                     tracing::debug!(peer = %wire.client.peer, %error, "connection ended");
                 }
                 return;
@@ -321,9 +324,18 @@ async fn drive<C: Graceful>(connection: C, wire: &Arc<Wire>, timeouts: &ClientTi
                 idle = Idle::begin();
                 connection.as_mut().finish();
             }
-            Expiry::Abandoned => return,
+            Expiry::Abandoned => {
+                add(&wire.counters.http2_errors, 1);
+                return;
+            }
         }
     }
+}
+
+/// Whether our side of HTTP/2 ended the connection because of what the client sent.
+fn is_http2_fault(error: &hyper::Error) -> bool {
+    let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<h2::Error>());
+    source.is_some_and(h2::Error::is_library)
 }
 
 #[cfg(test)]

@@ -15,6 +15,8 @@ pub struct ServerCounters {
     pub accept_errors: AtomicU64,
     /// TLS handshakes that failed.
     pub tls_errors: AtomicU64,
+    /// HTTP/2 connections closed for what the client did: frames that are none, floods, requests given up in masses.
+    pub http2_errors: AtomicU64,
     /// Clients that sent no whole head, or finished no TLS handshake, in time.
     pub header_timeouts: AtomicU64,
     /// Clients that paused for too long within a request body.

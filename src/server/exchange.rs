@@ -77,7 +77,8 @@ impl Drop for Exchange {
         if !self.finished {
             self.wire.abandoned();
         }
-        self.wire.end();
+        // hyper runs HTTP/1 exchanges within the connection's own future, HTTP/2 ones as tasks.
+        self.wire.end(self.id.is_some());
     }
 }
 

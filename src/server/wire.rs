@@ -204,10 +204,11 @@ impl Wire {
         }
     }
 
-    /// A request's response has ended.
-    pub(super) fn end(&self) {
+    /// A request's response has ended. `elsewhere`: in another task than the driver's, which then may have to be
+    /// woken; in its own it looks anyway, and waking it would poll a connection twice for each request.
+    pub(super) fn end(&self, elsewhere: bool) {
         let ended = self.ended.fetch_add(1, Ordering::AcqRel) + 1;
-        if ended >= self.begun.load(Ordering::Acquire) {
+        if elsewhere && ended >= self.begun.load(Ordering::Acquire) {
             self.driver.wake();
         }
     }

@@ -52,6 +52,11 @@ impl AccessLog {
         &self.settings
     }
 
+    /// Whether it is written anywhere.
+    pub fn is_on(&self) -> bool {
+        self.writer.is_some()
+    }
+
     /// Takes in a record, or drops and counts it when too many wait.
     pub fn write(&self, record: RequestRecord) {
         if let Some(writer) = &self.writer

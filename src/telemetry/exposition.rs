@@ -22,10 +22,18 @@ pub(super) fn families(snapshot: &Snapshot) -> Vec<MetricFamily> {
 
 fn cache(families: &mut Families, cache: &CacheFigures) {
     families.gauge("larder_cache_bytes", "Bytes held in memory, fills in progress included.", cache.bytes);
-    families.gauge("larder_cache_entries", "Stored responses held in memory.", cache.entries);
+    families.gauge("larder_cache_entries", "Cache keys held in memory, each with its variants.", cache.entries);
     families.gauge("larder_cache_budget_bytes", "Most bytes that may be held in memory.", cache.budget_bytes);
-    families.counter("larder_cache_evictions_total", "Stored responses evicted for room.", cache.evictions);
-    families.counter("larder_cache_purged_total", "Stored responses purged by an operator.", cache.purged);
+    families.counter(
+        "larder_cache_evictions_total",
+        "Cache keys evicted for room, each with its variants.",
+        cache.evictions,
+    );
+    families.counter(
+        "larder_cache_purged_total",
+        "Stored responses purged by an operator or invalidated by a request.",
+        cache.purged,
+    );
     families.gauge("larder_cache_fills_in_progress", "Responses being stored now.", cache.fills_in_progress);
     families.counter(
         "larder_collapsed_requests_total",
@@ -77,6 +85,11 @@ fn connections(families: &mut Families, connections: &ConnectionFigures) {
         connections.accept_errors,
     );
     families.counter("larder_client_tls_errors_total", "TLS handshakes that failed.", connections.tls_errors);
+    families.counter(
+        "larder_client_http2_errors_total",
+        "HTTP/2 connections closed for what the client did, floods included.",
+        connections.http2_errors,
+    );
     families.counter(
         "larder_client_timeouts_total",
         "Connections closed because the client was too slow.",

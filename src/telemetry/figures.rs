@@ -23,13 +23,13 @@ pub struct Snapshot {
 pub struct CacheFigures {
     /// Bytes held: keys, fields, bodies and overhead, fills in progress included.
     pub bytes: u64,
-    /// Stored responses held.
+    /// Cache keys held, each with its variants.
     pub entries: u64,
     /// Most bytes it may hold.
     pub budget_bytes: u64,
-    /// Stored responses evicted for room.
+    /// Cache keys evicted for room, each with its variants.
     pub evictions: u64,
-    /// Stored responses purged by an operator.
+    /// Stored responses purged by an operator or invalidated by a request.
     pub purged: u64,
     /// Fills under way now.
     pub fills_in_progress: u64,
@@ -65,6 +65,8 @@ pub struct ConnectionFigures {
     pub accept_errors: u64,
     /// TLS handshakes that failed.
     pub tls_errors: u64,
+    /// HTTP/2 connections closed for what the client did.
+    pub http2_errors: u64,
     /// Connections closed because the client was too slow.
     pub timeouts: u64,
     /// Connections closed for what the client sent, or for a limit, by the word for it.

@@ -48,13 +48,21 @@ impl Telemetry {
         Telemetry::new(&off, &[]).expect("an access log that is off opens no file")
     }
 
+    /// Whether there is an access log, for which records need the request's fields.
+    pub fn logs(&self) -> bool {
+        self.access_log.load().is_on()
+    }
+
     /// Takes in one finished request. Never blocks: a line the access log has no room for is dropped and counted.
-    pub fn record(&self, route: &RouteMetrics, record: RequestRecord) {
-        route.count(&record);
+    pub fn record(&self, route: &RouteMetrics, record: &RequestRecord) {
+        route.count(record);
         if let Some(record::Reason::Refused(word)) = record.reason {
             self.metrics.refused(word);
         }
-        self.access_log.load().write(record);
+        let log = self.access_log.load();
+        if log.is_on() {
+            log.write(record.clone());
+        }
     }
 
     /// Moves the access log to where new settings say; lines already taken in still go to the old place. Does
@@ -99,10 +107,10 @@ mod tests {
         let telemetry = Telemetry::new(&settings, &["bad-host", "no-route"]).unwrap();
         let route = telemetry.metrics.route("app", "web");
 
-        telemetry.record(&route, sample());
+        telemetry.record(&route, &sample());
         telemetry.record(
             &telemetry.metrics.unrouted(),
-            RequestRecord { outcome: Outcome::Refused, reason: Some(record::Reason::Refused("bad-host")), ..sample() },
+            &RequestRecord { outcome: Outcome::Refused, reason: Some(record::Reason::Refused("bad-host")), ..sample() },
         );
         assert!(telemetry.shutdown(Duration::from_secs(10)));
 
@@ -126,7 +134,7 @@ mod tests {
         assert!(telemetry.reconfigure(&at("no/such/dir.log")).is_err());
         assert_eq!(telemetry.access_log.load().settings(), &at("one.log"));
         telemetry.reconfigure(&at("two.log")).unwrap();
-        telemetry.record(&route, sample());
+        telemetry.record(&route, &sample());
         assert!(telemetry.shutdown(Duration::from_secs(10)));
         assert_eq!(std::fs::read_to_string(dir.path().join("one.log")).unwrap(), "");
         assert_eq!(std::fs::read_to_string(dir.path().join("two.log")).unwrap().lines().count(), 1);

@@ -10,7 +10,8 @@ use http::{HeaderValue, Method, StatusCode, Version};
 use crate::policy::reason::{ForwardReason, NoStoreReason, Outcome, StaleReason};
 use crate::policy::time::Timestamp;
 
-/// One finished request. Its parts are reference-counted where they come from the request, so that making a record
+/// One finished request. Where there is no access log it lacks what only that tells: host, target, age and the
+/// request's fields. Its parts are reference-counted where they come from the request, so that making a record
 /// copies no text.
 #[derive(Clone, Debug)]
 pub struct RequestRecord {

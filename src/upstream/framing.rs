@@ -1,6 +1,6 @@
 //! The fields of which the pool alone is in charge: where a request goes, and how long messages are.
 
-use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING, UPGRADE};
+use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TE, TRANSFER_ENCODING, UPGRADE};
 use http::uri::{Authority, PathAndQuery, Scheme, Uri};
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body::Body;
@@ -60,6 +60,14 @@ pub(super) fn frame(request: &mut Request<RequestBody>, protocol: UpstreamProtoc
     } else if protocol == UpstreamProtocol::Http1 {
         // hyper would drop the body of a GET that does not say this.
         request.headers_mut().insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    }
+}
+
+/// RFC 9110 §10.1.4: who sends TE nominates it, so that it does not travel further than it means. HTTP/2 knows no
+/// Connection.
+pub(super) fn nominate_te(request: &mut Request<RequestBody>, protocol: UpstreamProtocol) {
+    if protocol == UpstreamProtocol::Http1 && request.headers().contains_key(TE) {
+        request.headers_mut().append(CONNECTION, HeaderValue::from_static("te"));
     }
 }
 

@@ -45,7 +45,7 @@ use crate::config::settings::{Upstream, UpstreamTimeouts};
 pub use error::{PoolError, UpstreamError, UpstreamErrorKind};
 use lease::Lease;
 use request_body::Upload;
-pub use request_body::{ClientBody, RequestBody, RequestBodyError};
+pub use request_body::{ClientBody, Meter, RequestBody, RequestBodyError};
 pub use response_body::UpstreamBody;
 use server::Server;
 pub use stats::{PoolStats, ServerStats};
@@ -134,6 +134,7 @@ impl Pool {
     fn prepare(&self, request: &mut Request<RequestBody>, on_interim: Option<InterimCallback>) {
         *request.extensions_mut() = Extensions::new();
         framing::frame(request, self.settings.protocol);
+        framing::nominate_te(request, self.settings.protocol);
         if let Some(tell) = on_interim {
             hyper::ext::on_informational(request, move |interim| tell(interim.status(), interim.headers()));
         }

@@ -59,6 +59,11 @@ impl RequestBody {
         }
     }
 
+    /// Counts its bytes as they come; `None`: there are none to come.
+    pub fn meter(&self) -> Option<Meter> {
+        self.upload().map(Meter)
+    }
+
     /// How far it has got; `None`: there is nothing to send.
     pub(super) fn upload(&self) -> Option<Arc<Upload>> {
         match self {
@@ -87,6 +92,7 @@ impl ClientBody {
                 match self.remaining.checked_sub(length) {
                     Some(remaining) => {
                         self.remaining = remaining;
+                        self.upload.state.lock().bytes += length;
                         Some(Ok(frame))
                     }
                     None => Some(Err(self.upload.failed(UpstreamErrorKind::RequestTooLarge))),
@@ -135,9 +141,21 @@ pub(super) struct Upload {
     state: Mutex<UploadState>,
 }
 
+/// Tells how many bytes of a request's body have come so far.
+#[derive(Clone, Debug)]
+pub struct Meter(Arc<Upload>);
+
+impl Meter {
+    /// Bytes so far.
+    pub fn bytes(&self) -> u64 {
+        self.0.state.lock().bytes
+    }
+}
+
 #[derive(Debug)]
 struct UploadState {
     last_progress: Instant,
+    bytes: u64,
     waits_for_client: bool,
     complete: bool,
     failure: Option<UpstreamErrorKind>,
@@ -145,8 +163,8 @@ struct UploadState {
 
 impl Upload {
     fn new(client_idle: Duration) -> Self {
-        let state =
-            UploadState { last_progress: Instant::now(), waits_for_client: false, complete: false, failure: None };
+        let last_progress = Instant::now();
+        let state = UploadState { last_progress, bytes: 0, waits_for_client: false, complete: false, failure: None };
         Upload { client_idle, state: Mutex::new(state) }
     }
 

@@ -1,6 +1,7 @@
 //! Stories of caching through the real proxy: a scripted upstream, a manual clock.
 
 mod client_conditions;
+mod clock;
 mod collapsing;
 mod content_codings;
 mod differential;
@@ -8,6 +9,7 @@ mod freshness;
 mod invalidation;
 mod outcomes;
 mod personal_files;
+mod personal_refresh;
 mod ranges;
 mod request_directives;
 mod stale;

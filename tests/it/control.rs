@@ -12,8 +12,7 @@ async fn purge_by_url_needs_the_token_and_counts() {
     let upstream = Upstream::start(|_| Reply::ok().header("cache-control", "max-age=60").body("cooked")).await;
     let larder = Larder::before(&upstream.url()).await;
     let page = async || larder.get("/page", &[]).await;
-    page().await;
-    assert!(page().await.is_hit());
+    larder.until_hit("/page").await;
     // The host that the requests above name.
     let what = json!({ "url": "http://app.test/page" });
 
@@ -27,7 +26,7 @@ async fn purge_by_url_needs_the_token_and_counts() {
     let counted: Value = serde_json::from_str(&done.text()).unwrap();
     assert_eq!((done.status, &counted["total"]), (200, &json!(1)), "{counted}");
     assert!(!page().await.is_hit());
-    assert!(page().await.is_hit());
+    larder.until_hit("/page").await;
     assert_eq!(upstream.count("/page"), 2);
 }
 

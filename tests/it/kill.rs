@@ -13,7 +13,7 @@ async fn kill_and_start_serves_within_a_second() {
     let upstream = Upstream::start(|_| Reply::ok().header("cache-control", "max-age=60").body("cooked")).await;
     let mut larder = Larder::before(&upstream.url()).await;
     assert_eq!(larder.get("/page", &[]).await.text(), "cooked");
-    assert!(larder.get("/page", &[]).await.is_hit());
+    larder.until_hit("/page").await;
     let address = larder.address;
     larder.process.kill();
 

@@ -129,6 +129,7 @@ fn larder_reuses(case: &Case) -> bool {
         headers: &headers(case),
         request_time: at,
         response_time: at,
+        wall: at,
         is_static: false,
     };
     store::judge(&arrival, &CacheRules::default()).is_ok_and(|storable| {

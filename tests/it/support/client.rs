@@ -82,6 +82,12 @@ impl Connection {
         within("a head", self.reader.head()).await.expect("the connection is read").expect("a response begins")
     }
 
+    /// Reads the body that belongs to a head read alone, of a response to a method other than HEAD.
+    pub async fn body(&mut self, head: &Head) -> Body {
+        let framing = Framing::of_response("GET", status(head), &head.fields);
+        within("a body", self.reader.body(framing)).await.expect("the connection is read")
+    }
+
     /// Asks by GET for a path, with further fields, and reads the response.
     pub async fn get(&mut self, path: &str, fields: &[(&str, &str)]) -> Response {
         self.send(request("GET", path, fields, "")).await;

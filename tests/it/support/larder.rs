@@ -48,9 +48,19 @@ impl Larder {
         Larder::start([OsStr::new("run"), OsStr::new("--config"), file.as_os_str()]).await
     }
 
+    /// As [`Larder::before`], with at most that many descriptors.
+    pub async fn limited_to(descriptors: u32, upstream: &str) -> Self {
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("ulimit -n {descriptors}; exec \"$0\" \"$@\"")]).arg(binary());
+        Larder::launch(command, ["run", "--upstream", upstream, "--listen", "127.0.0.1:0"]).await
+    }
+
     async fn start(arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Self {
+        Larder::launch(Command::new(binary()), arguments).await
+    }
+
+    async fn launch(mut command: Command, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Self {
         let home = tempfile::tempdir().expect("a temporary directory");
-        let mut command = Command::new(binary());
         command.args(arguments).args(["--metrics", "127.0.0.1:0", "--control", "127.0.0.1:0"]);
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("LARDER_") {
@@ -70,6 +80,12 @@ impl Larder {
     /// Asks for a path on a connection of its own.
     pub async fn get(&self, path: &str, fields: &[(&str, &str)]) -> client::Response {
         client::get(self.address, path, fields).await
+    }
+
+    /// Asks for a path until it is answered from the cache: a client may have all of a response just before it is
+    /// stored.
+    pub async fn until_hit(&self, path: &str) {
+        self.until(&format!("a hit of {path}"), async || self.get(path, &[]).await.is_hit()).await;
     }
 
     /// What a scrape of the metrics gets.
@@ -100,7 +116,7 @@ impl Larder {
 }
 
 /// The program under test: the one cargo built for the tests, unless `LARDER_TEST_BINARY` names another.
-fn binary() -> PathBuf {
+pub fn binary() -> PathBuf {
     std::env::var_os("LARDER_TEST_BINARY").map_or_else(|| env!("CARGO_BIN_EXE_larder").into(), PathBuf::from)
 }
 

@@ -78,6 +78,11 @@ impl Process {
         within(&format!("{what} in the output of {}", self.name), waiting).await
     }
 
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Sends a signal by its name, e.g. `HUP`. The shell's `kill` does it: that needs neither `unsafe` nor a package.
     pub fn signal(&self, name: &str) {
         let kill = format!("kill -{name} {}", self.child.id());

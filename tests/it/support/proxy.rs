@@ -38,11 +38,11 @@ impl Proxy {
         ))
     }
 
-    /// With a configuration; listeners, metrics and control are on port 0 or off.
+    /// With a configuration; listeners and metrics are on port 0, control is off.
     pub fn configured(text: &str) -> Self {
         let overrides = Overrides {
             listen: vec![([127, 0, 0, 1], 0).into()],
-            metrics: Some("off".to_owned()),
+            metrics: Some("127.0.0.1:0".to_owned()),
             control: Some("off".to_owned()),
             memory: Some("64MiB".to_owned()),
             ..Overrides::default()
@@ -58,6 +58,17 @@ impl Proxy {
     /// Lets time pass.
     pub fn advance(&self, seconds: u64) {
         self.clock.advance(Duration::from_secs(seconds));
+    }
+
+    /// What a scrape of the metrics gets.
+    pub async fn metrics_text(&self) -> String {
+        let address = self.app.metrics_address().expect("metrics are served");
+        client::get(address, "/metrics", &[("Host", &address.to_string())]).await.text()
+    }
+
+    /// Sets the wall clock without any time passing.
+    pub fn step_wall_clock(&self, seconds: i64) {
+        self.clock.step_wall(seconds);
     }
 
     /// One GET on a connection of its own.

@@ -1,0 +1,2 @@
+//! The steps of a hit, each by itself.
+fn main() {}

@@ -1,0 +1,85 @@
+//! What measurements share: larder in this process before an origin, and a client that costs next to nothing.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+
+use larder::cli::app::{App, Origin};
+use larder::clock::Clock;
+use larder::config::{self, Overrides, Source};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+
+/// Bytes of the body that is served.
+pub const BODY: usize = 1024;
+
+/// The fields of the page, as an app sends them.
+pub const FIELDS: &str = "content-type: text/html; charset=utf-8\r\ncache-control: max-age=86400\r\n\
+                          etag: \"5e1f-1024\"\r\nlast-modified: Sun, 06 Nov 1994 08:49:37 GMT\r\n";
+
+/// What a browser asks, nearly.
+const REQUEST: &[u8] =
+    b"GET /shop/page?id=7 HTTP/1.1\r\nhost: app.test\r\nuser-agent: measure/1.0\r\naccept: */*\r\n\r\n";
+
+/// Starts larder, with everything off that is not on the way of a hit, before an origin of its own.
+pub async fn larder() -> (Arc<App>, SocketAddr) {
+    let origin = TcpListener::bind("127.0.0.1:0").await.expect("loopback has a free port");
+    let text = format!(
+        "[upstreams.app]\nservers = [\"http://{}\"]\n[access_log]\ntarget = \"off\"\n",
+        origin.local_addr().expect("it is bound")
+    );
+    tokio::spawn(serve_origin(origin));
+    let overrides = Overrides {
+        listen: vec![([127, 0, 0, 1], 0).into()],
+        metrics: Some("off".to_owned()),
+        control: Some("off".to_owned()),
+        memory: Some("256MiB".to_owned()),
+        ..Overrides::default()
+    };
+    let source = Source::Text { name: "measure".to_owned(), text };
+    let settings = config::load(&source, &|_| None, &overrides).unwrap_or_else(|wrong| panic!("{wrong}"));
+    let app = App::start(settings, Origin { source, overrides }, Clock::system(), None).expect("larder starts");
+    let address = app.addresses()[0];
+    (app, address)
+}
+
+async fn serve_origin(listener: TcpListener) {
+    let response = format!("HTTP/1.1 200 OK\r\n{FIELDS}content-length: {BODY}\r\n\r\n{}", "x".repeat(BODY));
+    let mut request = [0; 4096];
+    while let Ok((mut stream, _)) = listener.accept().await {
+        while matches!(stream.read(&mut request).await, Ok(read) if read > 0) {
+            if stream.write_all(response.as_bytes()).await.is_err() {
+                break;
+            }
+        }
+    }
+}
+
+/// One keep-alive connection that blocks its thread, so that hardly anything but the server is measured.
+#[derive(Debug)]
+pub struct Client {
+    stream: TcpStream,
+    buffer: Vec<u8>,
+}
+
+impl Client {
+    /// Connects.
+    pub fn open(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect(address).expect("somebody listens");
+        stream.set_nodelay(true).expect("a connected socket");
+        Client { stream, buffer: vec![0; 4 * BODY] }
+    }
+
+    /// Asks for the page and reads the response, which has a body of [`BODY`] bytes; returns its head.
+    pub fn ask(&mut self) -> &str {
+        self.stream.write_all(REQUEST).expect("the request is taken");
+        let mut read = 0;
+        loop {
+            read += self.stream.read(&mut self.buffer[read..]).expect("the response comes");
+            let Some(end) = memchr::memmem::find(&self.buffer[..read], b"\r\n\r\n") else { continue };
+            if read == end + 4 + BODY {
+                return std::str::from_utf8(&self.buffer[..end]).expect("a head is text");
+            }
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! What larder must withstand: bytes that are no request, requests that mean two things, clients that dawdle, and
+//! faults around it.
+
+mod faults;
+mod http1;
+mod http2;
+mod limits;
+mod poisoning;
+mod start;
+
+use crate::support::proxy::Proxy;
+use crate::support::upstream::Upstream;
+
+/// A proxy in front of an upstream, with further tables of the configuration.
+fn before(upstream: &Upstream, tables: &str) -> Proxy {
+    Proxy::configured(&format!("[upstreams.app]\nservers = [\"{}\"]\n{tables}\n", upstream.url()))
+}

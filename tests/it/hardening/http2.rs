@@ -1,0 +1,261 @@
+//! HTTP/2 that is no HTTP, or means two things: an error or a 4xx, and nothing of it reaches the upstream.
+
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use super::before;
+use crate::support::frames::{
+    CONTINUATION, Connection, DATA, END_HEADERS, END_STREAM, Ending, HEADERS, PING, RST_STREAM, SETTINGS, block,
+};
+use crate::support::reply::{Gate, Reply};
+use crate::support::upstream::Upstream;
+use crate::support::within;
+
+type Fields<'a> = &'a [(&'a str, &'a str)];
+
+const GET: [(&str, &str); 4] = [(":method", "GET"), (":scheme", "http"), (":authority", "app.test"), (":path", "/")];
+
+async fn upstream() -> Upstream {
+    Upstream::start(|_| Reply::ok().body("x")).await
+}
+
+/// GET with one pseudo-field replaced.
+fn with(name: &'static str, value: &'static str) -> Vec<(&'static str, &'static str)> {
+    GET.map(|(known, given)| if known == name { (known, value) } else { (known, given) }).to_vec()
+}
+
+fn without(name: &str) -> Vec<(&'static str, &'static str)> {
+    GET.into_iter().filter(|(known, _)| *known != name).collect()
+}
+
+fn and(more: Fields<'static>) -> Vec<(&'static str, &'static str)> {
+    [&GET[..], more].concat()
+}
+
+#[tokio::test]
+async fn malformed_requests_are_refused() {
+    let upstream = upstream().await;
+    let proxy = before(&upstream, "");
+    let table = [
+        // Fields of a connection (RFC 9113 §8.2.2).
+        and(&[("connection", "close")]),
+        and(&[("transfer-encoding", "chunked")]),
+        and(&[("keep-alive", "timeout=5")]),
+        and(&[("proxy-connection", "keep-alive")]),
+        and(&[("upgrade", "websocket")]),
+        and(&[("te", "gzip")]),
+        // Names and values (§8.2.1).
+        and(&[("X-Upper", "1")]),
+        and(&[("x y", "1")]),
+        and(&[("x:y", "1")]),
+        and(&[("", "1")]),
+        and(&[("x\r\ny", "1")]),
+        and(&[("x", "a\r\nHost: evil.test")]),
+        and(&[("x", "a\nb")]),
+        and(&[("x", "a\0b")]),
+        // Pseudo-fields (§8.3).
+        without(":method"),
+        without(":path"),
+        without(":scheme"),
+        without(":authority"),
+        and(&[(":path", "/other")]),
+        and(&[(":method", "POST")]),
+        and(&[(":status", "200")]),
+        and(&[(":unknown", "1")]),
+        [&[("x", "1")], &GET[..]].concat(),
+        with(":method", ""),
+        with(":method", "GE T"),
+        with(":method", "GET /smuggled HTTP/1.1\r\nHost: app.test\r\n\r\nGET"),
+        with(":path", ""),
+        with(":path", "x"),
+        with(":path", "*"),
+        with(":path", "/a b"),
+        with(":path", "/ HTTP/1.1\r\nx: y"),
+        with(":path", "/\0"),
+        with(":path", "//evil.test/\x01"),
+        with(":authority", ""),
+        with(":authority", "a b"),
+        with(":authority", "u@app.test"),
+        with(":authority", "app.test/x"),
+        with(":authority", "app.test:x"),
+        with(":authority", "app.test\r\nx: y"),
+        with(":scheme", "http://evil.test"),
+        with(":scheme", ""),
+        with(":scheme", "ftp"),
+        // Hosts.
+        and(&[("host", "evil.test")]),
+        and(&[("host", "app.test"), ("host", "app.test")]),
+        and(&[("host", "app.test, evil.test")]),
+        [without(":authority"), vec![("host", "a b")]].concat(),
+        // Lengths.
+        and(&[("content-length", "5")]),
+        and(&[("content-length", "0"), ("content-length", "1")]),
+        and(&[("content-length", "+0")]),
+        and(&[("content-length", "x")]),
+        and(&[("content-length", "99999999999999999999")]),
+        // CONNECT, as it was and as RFC 8441 has it.
+        vec![(":method", "CONNECT"), (":authority", "app.test:443")],
+        [&[(":protocol", "websocket")], &with(":method", "CONNECT")[..]].concat(),
+    ];
+    for fields in table {
+        let mut client = Connection::open(proxy.address).await;
+        client.headers(1, &fields, true).await;
+        let ending = client.ending(1).await;
+        assert!(ending.is_refusal(), "{fields:?}: {ending:?}");
+        assert_eq!(upstream.connections(), 0, "{fields:?}: not one byte");
+    }
+    let mut client = Connection::open(proxy.address).await;
+    client.headers(1, &and(&[("te", "trailers"), ("host", "APP.test:80")]), true).await;
+    assert_eq!(client.ending(1).await, Ending::Response(200));
+}
+
+#[tokio::test]
+async fn refused_streams_leave_the_others_alone() {
+    let upstream = upstream().await;
+    let proxy = before(&upstream, "");
+    let mut client = Connection::open(proxy.address).await;
+    client.headers(1, &with(":authority", "u@app.test"), true).await;
+    assert_eq!(client.ending(1).await, Ending::Response(400));
+    client.headers(3, &and(&[("host", "evil.test")]), true).await;
+    assert_eq!(client.ending(3).await, Ending::Response(421));
+    client.headers(5, &GET, true).await;
+    assert_eq!(client.ending(5).await, Ending::Response(200));
+}
+
+#[tokio::test]
+async fn content_of_another_length_than_announced_is_no_request() {
+    for (announced, data) in [("5", "abc"), ("2", "abc")] {
+        let upstream = upstream().await;
+        let proxy = before(&upstream, "");
+        let mut client = Connection::open(proxy.address).await;
+        let fields = [with(":method", "POST"), vec![("content-length", announced)]].concat();
+        client.headers(1, &fields, false).await;
+        client.frame(DATA, END_STREAM, 1, data.as_bytes()).await;
+        let ending = client.ending(1).await;
+        assert!(ending.is_refusal(), "{announced}: {ending:?}");
+        assert_eq!(upstream.requests().len(), 0, "{announced}");
+    }
+}
+
+#[tokio::test]
+async fn trailers_cannot_frame_or_route() {
+    for (trailers, refused) in [
+        (&[("connection", "close")][..], true),
+        (&[("transfer-encoding", "chunked")], true),
+        (&[("x", "a\r\nb")], true),
+        // The library leaves these out instead.
+        (&[(":path", "/smuggled"), (":authority", "evil.test")], false),
+    ] {
+        let upstream = upstream().await;
+        let proxy = before(&upstream, "");
+        let mut client = Connection::open(proxy.address).await;
+        let names = [("trailer", "connection, transfer-encoding, x, :path, path")];
+        client.headers(1, &[&with(":method", "POST")[..], &names].concat(), false).await;
+        client.frame(DATA, 0, 1, b"abc").await;
+        client.headers(1, trailers, true).await;
+        let ending = client.ending(1).await;
+        assert_eq!(ending.is_refusal(), refused, "{trailers:?}: {ending:?}");
+        let seen = upstream.requests();
+        assert_eq!(seen.is_empty(), refused, "{trailers:?}");
+        assert!(seen.iter().all(|seen| seen.body.trailers.0.is_empty() && seen.target == "/"), "{seen:?}");
+    }
+}
+
+#[tokio::test]
+async fn cookie_crumbs_count() {
+    let upstream = upstream().await;
+    let proxy = before(&upstream, "");
+    for (crumbs, size, status) in [(101, 5, 431), (20, 500, 431), (90, 50, 200)] {
+        let crumb = format!("a={}", "x".repeat(size));
+        let mut fields = GET.to_vec();
+        fields.extend((0..crumbs).map(|_| ("cookie", &*crumb)));
+        let mut client = Connection::open(proxy.address).await;
+        client.headers(1, &fields, true).await;
+        assert_eq!(client.ending(1).await, Ending::Response(status), "{crumbs} of {size}");
+    }
+    assert_eq!(upstream.requests().len(), 1);
+}
+
+#[tokio::test]
+async fn rapid_resets_close_the_connection() {
+    let gate = Gate::new();
+    let held = gate.clone();
+    let upstream = Upstream::start(move |_| Reply::ok().after(&held).body("x")).await;
+    let proxy = before(&upstream, "");
+    let mut client = Connection::open(proxy.address).await;
+    let closed = async {
+        for stream in (1..20_001).step_by(2) {
+            client.headers(stream, &GET, true).await;
+            client.frame(RST_STREAM, 0, stream, &8u32.to_be_bytes()).await;
+            tokio::task::yield_now().await;
+        }
+        while client.read().await.is_some() {}
+    };
+    within("the connection to be closed", closed).await;
+    assert!(upstream.requests().len() < 500, "{}", upstream.requests().len());
+    assert_eq!(proxy.app.server.counters().http2_errors.load(Relaxed), 1, "and it shows in a figure");
+    let mut other = Connection::open(proxy.address).await;
+    gate.open();
+    other.headers(1, &GET, true).await;
+    assert_eq!(other.ending(1).await, Ending::Response(200), "others are served");
+}
+
+#[tokio::test]
+async fn floods_close_the_connection() {
+    let upstream = upstream().await;
+    let proxy = before(&upstream, "[timeouts]\nheader = \"1s\"\nidle = \"1s\"\nkeep_alive = \"1s\"");
+    for flood in [CONTINUATION, SETTINGS, PING] {
+        let mut client = Connection::open(proxy.address).await;
+        if flood == CONTINUATION {
+            client.frame(HEADERS, 0, 1, &block(&GET)).await;
+        }
+        let closed = async {
+            // Nothing is read meanwhile, so that acknowledgements pile up.
+            for _ in 0..30_000 {
+                match flood {
+                    CONTINUATION => client.frame(CONTINUATION, 0, 1, &block(&[("x", "y")])).await,
+                    SETTINGS => client.frame(SETTINGS, 0, 0, &[]).await,
+                    _ => client.frame(PING, 0, 0, &[0; 8]).await,
+                }
+            }
+            while client.read().await.is_some() {}
+        };
+        within("the connection to be closed", closed).await;
+    }
+    assert_eq!(upstream.connections(), 0);
+    assert!(proxy.app.server.counters().http2_errors.load(Relaxed) > 0);
+}
+
+#[tokio::test]
+async fn header_bombs_are_refused() {
+    let upstream = upstream().await;
+    let proxy = before(&upstream, "");
+    let mut bomb = block(&GET);
+    // A literal with incremental indexing of 3,000 bytes, then references to it, a byte each.
+    bomb.extend(b"\x40\x01x\x7f");
+    bomb.extend([0x80 | ((3000 - 127) % 128) as u8, ((3000 - 127) / 128) as u8]);
+    bomb.extend([b'y'; 3000]);
+    bomb.extend([0x80 | 62; 8000]);
+    let mut client = Connection::open(proxy.address).await;
+    client.frame(HEADERS, END_HEADERS | END_STREAM, 1, &bomb).await;
+    let ending = client.ending(1).await;
+    assert!(ending.is_refusal(), "{ending:?}");
+    assert_eq!(upstream.connections(), 0);
+}
+
+#[tokio::test]
+async fn client_without_window_is_cut_off_and_the_upstream_freed() {
+    let upstream = Upstream::start(|_| Reply::ok().header("cache-control", "no-store").body("x".repeat(1 << 22))).await;
+    let proxy = before(&upstream, "[timeouts]\nidle = \"300ms\"");
+    let mut client = Connection::open(proxy.address).await;
+    client.frame(SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 0]).await; // SETTINGS_INITIAL_WINDOW_SIZE: 0
+    client.headers(1, &with(":method", "POST"), true).await;
+    assert_eq!(client.ending(1).await, Ending::Response(200));
+    within("the connection to be closed", async { while client.read().await.is_some() {} }).await;
+    let freed = async {
+        while proxy.app.proxy.site().pools()[0].stats().servers[0].open > 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    within("the upstream's connection to be closed", freed).await;
+}
