@@ -304,6 +304,7 @@ impl Fetch {
             max_object: self.route.route.cache.max_object,
             max_variants: self.route.route.cache.max_variants,
             uncacheable_memory: self.site.settings.memory.uncacheable_memory,
+            metrics: self.route.metrics.clone(),
         };
         let anchor = ready.response.body.reader();
         fill.begin(upstream_body, lead);

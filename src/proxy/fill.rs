@@ -17,6 +17,8 @@ use crate::cache::entry::StoredResponse;
 use crate::cache::fields::StoredFields;
 use crate::cache::key::CacheKey;
 use crate::content::etag;
+use crate::policy::reason::NoStoreReason;
+use crate::telemetry::route_metrics::RouteMetrics;
 use crate::upstream::{UpstreamBody, UpstreamError};
 
 /// A fill under way.
@@ -36,6 +38,8 @@ pub(super) struct Fill {
     pub max_variants: usize,
     /// For how long a key that proved too large is not collapsed.
     pub uncacheable_memory: Duration,
+    /// Where it is counted when in the end it is not stored.
+    pub metrics: Arc<RouteMetrics>,
 }
 
 /// Bytes of the budget taken at a time.
@@ -71,7 +75,7 @@ impl Fill {
     pub(super) fn begin(self, mut body: UpstreamBody, lead: Lead) {
         if body.is_end_stream() {
             // Nothing to wait for: stored before the answer is sent.
-            return self.store(None, etag::Hasher::new().digest(), lead);
+            return self.store(None, None, etag::Hasher::new().digest(), lead);
         }
         tokio::spawn(async move {
             self.run(&mut body, lead).await;
@@ -82,7 +86,7 @@ impl Fill {
         let proxy = self.proxy.clone();
         let mut reservation = Reservation { proxy: &proxy, bytes: 0 };
         let mut hasher = etag::Hasher::new();
-        let mut trailers = None;
+        let (mut last, mut trailers) = (None, None);
         let mut length = 0;
         let mut keeping = true;
         loop {
@@ -93,17 +97,25 @@ impl Fill {
                 None => break,
                 Some(Err(error)) => {
                     tracing::debug!(key = self.key.as_str(), %error, "fill cut short");
+                    self.metrics.not_stored(NoStoreReason::Incomplete);
                     return; // dropping the filler tells every reader
                 }
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(data) => {
                         length += data.len() as u64;
-                        if keeping && (length > self.max_object || !reservation.covers(length)) {
+                        if keeping && length > self.max_object {
                             keeping = false;
-                            self.give_up_storing(&lead);
+                            self.give_up_storing(NoStoreReason::TooLarge, &lead);
+                        } else if keeping && !reservation.covers(length) {
+                            keeping = false;
+                            self.give_up_storing(NoStoreReason::NoRoom, &lead);
                         }
                         if keeping {
                             hasher.update(&data);
+                        }
+                        if keeping && body.is_end_stream() {
+                            last = Some(data);
+                            break;
                         }
                         self.filler.push(data);
                     }
@@ -112,30 +124,37 @@ impl Fill {
             }
         }
         match keeping {
-            true => self.store(trailers, hasher.digest(), lead),
+            true => self.store(last, trailers, hasher.digest(), lead),
             false => self.filler.finish(trailers),
         }
     }
 
     /// It has grown too large: those who read it get it, others fetch for themselves, at once.
-    fn give_up_storing(&mut self, lead: &Lead) {
+    fn give_up_storing(&mut self, reason: NoStoreReason, lead: &Lead) {
+        self.metrics.not_stored(reason);
         self.filler.stop_keeping();
         lead.let_go();
         let until = self.proxy.clock.now() + self.uncacheable_memory;
         self.proxy.cache.flights.remember_uncacheable(&self.key, until);
     }
 
-    fn store(self, trailers: Option<HeaderMap>, digest: u128, lead: Lead) {
-        self.filler.finish(trailers);
+    /// Stored first, then handed to the readers: whoever has the whole response and asks again gets a hit.
+    fn store(mut self, last: Option<Bytes>, trailers: Option<HeaderMap>, digest: u128, lead: Lead) {
         let response = with_validator(self.response, digest);
-        let may_store = || lead.flight().may_store();
         let memory = &self.proxy.cache.memory;
-        if may_store() {
+        if lead.flight().may_store() {
             memory.insert(&self.key, response.clone(), self.max_variants);
+        }
+        if let Some(last) = last {
+            self.filler.push(last);
+        }
+        self.filler.finish(trailers);
+        if lead.flight().may_store() {
+            memory.reweigh(&self.key);
+        } else {
             // A purge between the question and the insertion found nothing to remove.
-            if !may_store() {
-                memory.remove_variant(&self.key, &response);
-            }
+            memory.remove_variant(&self.key, &response);
+            self.metrics.not_stored(NoStoreReason::Purged);
         }
         drop(lead);
     }

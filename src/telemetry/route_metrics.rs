@@ -8,7 +8,7 @@ use prometheus::{Histogram, IntCounter};
 
 use super::metrics::Metrics;
 use super::record::{Reason, RequestRecord};
-use crate::policy::reason::Outcome;
+use crate::policy::reason::{NoStoreReason, Outcome};
 
 /// Methods with a label value of their own, in the order of [`method_class`]; any other is `other`, so that clients
 /// cannot make label values up.
@@ -94,6 +94,11 @@ impl RouteMetrics {
     fn duration(&self, outcome: Outcome) -> &Histogram {
         self.durations[outcome as usize]
             .get_or_init(|| self.metrics.request_duration.with_label_values(&[&*self.name, outcome.word()]))
+    }
+
+    /// Counts a response that in the end was not stored, although its head had promised so.
+    pub fn not_stored(&self, reason: NoStoreReason) {
+        self.decided(&self.no_store, reason as usize, reason.word());
     }
 
     fn decided(&self, decisions: &Decisions, index: usize, word: &'static str) {

@@ -5,6 +5,7 @@ mod clock;
 mod collapsing;
 mod content_codings;
 mod differential;
+mod filling;
 mod freshness;
 mod invalidation;
 mod outcomes;
