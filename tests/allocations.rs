@@ -8,7 +8,7 @@ mod support;
 use std::alloc::System;
 
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
-use support::Client;
+use support::{Client, PAGE};
 
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
@@ -27,16 +27,16 @@ fn allocations_of_a_hit_do_not_grow() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let (_app, address) = runtime.block_on(support::larder());
     let mut client = Client::open(address);
-    client.ask();
+    client.ask(PAGE);
     // The first hits resolve metrics and grow buffers.
     for _ in 0..200 {
-        client.ask();
+        client.ask(PAGE);
     }
-    assert!(client.ask().contains("larder; hit"), "{}", client.ask());
+    assert!(client.ask(PAGE).contains("larder; hit"), "{}", client.ask(PAGE));
 
     let region = Region::new(ALLOCATOR);
     for _ in 0..HITS {
-        client.ask();
+        client.ask(PAGE);
     }
     let change = region.change();
     let each = (change.allocations + change.reallocations) as f64 / HITS as f64;

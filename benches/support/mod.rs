@@ -17,9 +17,11 @@ pub const BODY: usize = 1024;
 pub const FIELDS: &str = "content-type: text/html; charset=utf-8\r\ncache-control: max-age=86400\r\n\
                           etag: \"5e1f-1024\"\r\nlast-modified: Sun, 06 Nov 1994 08:49:37 GMT\r\n";
 
-/// What a browser asks, nearly.
-const REQUEST: &[u8] =
-    b"GET /shop/page?id=7 HTTP/1.1\r\nhost: app.test\r\nuser-agent: measure/1.0\r\naccept: */*\r\n\r\n";
+/// The page that hits are asked for.
+pub const PAGE: &str = "/shop/page?id=7";
+
+/// The rest of a request, nearly as a browser sends it.
+const REST: &str = " HTTP/1.1\r\nhost: app.test\r\nuser-agent: measure/1.0\r\naccept: */*\r\n\r\n";
 
 /// Starts larder, with everything off that is not on the way of a hit, before an origin of its own.
 pub async fn larder() -> (Arc<App>, SocketAddr) {
@@ -59,6 +61,7 @@ async fn serve_origin(listener: TcpListener) {
 #[derive(Debug)]
 pub struct Client {
     stream: TcpStream,
+    request: Vec<u8>,
     buffer: Vec<u8>,
 }
 
@@ -67,12 +70,16 @@ impl Client {
     pub fn open(address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address).expect("somebody listens");
         stream.set_nodelay(true).expect("a connected socket");
-        Client { stream, buffer: vec![0; 4 * BODY] }
+        Client { stream, request: Vec::with_capacity(1024), buffer: vec![0; 4 * BODY] }
     }
 
-    /// Asks for the page and reads the response, which has a body of [`BODY`] bytes; returns its head.
-    pub fn ask(&mut self) -> &str {
-        self.stream.write_all(REQUEST).expect("the request is taken");
+    /// Asks for a page and reads the response, which has a body of [`BODY`] bytes; returns its head.
+    pub fn ask(&mut self, page: &str) -> &str {
+        self.request.clear();
+        for part in ["GET ", page, REST] {
+            self.request.extend_from_slice(part.as_bytes());
+        }
+        self.stream.write_all(&self.request).expect("the request is taken");
         let mut read = 0;
         loop {
             read += self.stream.read(&mut self.buffer[read..]).expect("the response comes");

@@ -224,8 +224,9 @@ impl Filler {
         } else {
             let blocks = blocks(growing.pieces.iter().map(|piece| &piece[..]), growing.len as usize);
             let _ = self.0.complete.set(Complete { blocks, len: growing.len, trailers });
-            growing.end = Some(End::Clean(None));
-            growing.pieces = VecDeque::new();
+            growing.wake_readers();
+            // Readers look no further than what is complete: what it took to get there is given back, all of it.
+            *growing = Growing { end: Some(End::Clean(None)), ..Growing::default() };
         }
         growing.wake_readers();
     }

@@ -1,64 +1,95 @@
-//! The header fields of a stored response, packed: one block of bytes and a short index, instead of a map with its
-//! spare room.
+//! The header fields of a stored response, packed: one block of values, their ends, and the list of names, which
+//! responses of the same app share.
+
+use std::collections::HashSet;
+use std::sync::{Arc, LazyLock};
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue};
+use parking_lot::Mutex;
 
 /// Header fields in their order, packed. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct StoredFields {
+    names: Arc<[HeaderName]>,
+    /// Where each value ends in the block.
+    ends: Arc<[u32]>,
     block: Bytes,
-    index: std::sync::Arc<[Entry]>,
 }
 
-#[derive(Clone, Debug)]
-struct Entry {
-    name: HeaderName,
-    start: u32,
-    len: u32,
-}
+/// Lists of names in use. An app sends few different ones, and a list takes more room than the values.
+static NAMES: LazyLock<Mutex<HashSet<Arc<[HeaderName]>>>> = LazyLock::new(Mutex::default);
+
+/// Lists that are shared; those of an app that makes up names are not.
+const MAX_LISTS: usize = 1024;
 
 impl StoredFields {
     /// Packs a map. The values are copied, so that nothing keeps the buffer alive that they were read into.
     pub fn pack(headers: &HeaderMap) -> Self {
         let mut block = BytesMut::with_capacity(headers.values().map(|value| value.len()).sum());
-        let mut index = Vec::with_capacity(headers.len());
+        let mut names = Vec::with_capacity(headers.len());
+        let mut ends = Vec::with_capacity(headers.len());
         for (name, value) in headers {
-            index.push(Entry { name: name.clone(), start: block.len() as u32, len: value.len() as u32 });
             block.extend_from_slice(value.as_bytes());
+            names.push(name.clone());
+            ends.push(block.len() as u32);
         }
-        StoredFields { block: block.freeze(), index: index.into() }
+        StoredFields { names: shared(names), ends: ends.into(), block: block.freeze() }
     }
 
     /// Unpacks them, with room for `more` further fields. Values share the block.
     pub fn unpack(&self, more: usize) -> HeaderMap {
-        let mut headers = HeaderMap::with_capacity(self.index.len() + more);
-        for entry in self.index.iter() {
-            headers.append(entry.name.clone(), self.value(entry));
+        let mut headers = HeaderMap::with_capacity(self.names.len() + more);
+        for (at, name) in self.names.iter().enumerate() {
+            headers.append(name.clone(), self.value(at));
         }
         headers
     }
 
     /// The first value of a field.
     pub fn get(&self, name: &HeaderName) -> Option<HeaderValue> {
-        self.index.iter().find(|entry| entry.name == *name).map(|entry| self.value(entry))
+        self.position(name).map(|at| self.value(at))
     }
 
     /// The first value's bytes.
     pub fn get_bytes(&self, name: &HeaderName) -> Option<&[u8]> {
-        let entry = self.index.iter().find(|entry| entry.name == *name)?;
-        Some(&self.block[entry.start as usize..(entry.start + entry.len) as usize])
+        self.position(name).map(|at| &self.block[self.range(at)])
     }
 
-    /// Bytes it occupies beside its own size.
+    /// Bytes it occupies beside its own size; a shared list of names counts as nothing.
     pub fn cost(&self) -> usize {
-        self.block.len() + std::mem::size_of_val(&*self.index) + 64
+        self.block.len() + size_of_val(&*self.ends)
     }
 
-    fn value(&self, entry: &Entry) -> HeaderValue {
-        let (start, end) = (entry.start as usize, (entry.start + entry.len) as usize);
-        HeaderValue::from_maybe_shared(self.block.slice(start..end)).expect("it was a field value when it was packed")
+    fn position(&self, name: &HeaderName) -> Option<usize> {
+        self.names.iter().position(|given| given == name)
     }
+
+    fn range(&self, at: usize) -> std::ops::Range<usize> {
+        let start = if at == 0 { 0 } else { self.ends[at - 1] as usize };
+        start..self.ends[at] as usize
+    }
+
+    fn value(&self, at: usize) -> HeaderValue {
+        let bytes = self.block.slice(self.range(at));
+        HeaderValue::from_maybe_shared(bytes).expect("it was a field value when it was packed")
+    }
+}
+
+/// The list that others use already, if there is one.
+fn shared(names: Vec<HeaderName>) -> Arc<[HeaderName]> {
+    let mut lists = NAMES.lock();
+    if let Some(list) = lists.get(&names[..]) {
+        return list.clone();
+    }
+    let list: Arc<[HeaderName]> = names.into();
+    if lists.len() >= MAX_LISTS {
+        lists.retain(|list| Arc::strong_count(list) > 1);
+    }
+    if lists.len() < MAX_LISTS {
+        lists.insert(list.clone());
+    }
+    list
 }
 
 #[cfg(test)]
@@ -75,5 +106,17 @@ mod tests {
         assert_eq!(packed.unpack(2), headers);
         assert_eq!(packed.get_bytes(&http::header::CONTENT_TYPE), Some(&b"text/html"[..]));
         assert_eq!(packed.get(&http::header::ETAG), None);
+    }
+
+    #[test]
+    fn fields_of_the_same_names_share_their_list() {
+        let of = |names: &[&'static str]| {
+            StoredFields::pack(
+                &names.iter().map(|name| (HeaderName::from_static(name), HeaderValue::from_static("v"))).collect(),
+            )
+        };
+        let (one, same, other) = (of(&["x-list", "etag"]), of(&["x-list", "etag"]), of(&["etag", "x-list"]));
+        assert!(Arc::ptr_eq(&one.names, &same.names));
+        assert!(!Arc::ptr_eq(&one.names, &other.names));
     }
 }

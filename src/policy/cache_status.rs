@@ -129,7 +129,7 @@ mod tests {
                     ..verdict()
                 },
                 "larder; fwd=request; detail=precondition",
-                Outcome::Miss,
+                Outcome::Bypass,
             ),
             (
                 Verdict {

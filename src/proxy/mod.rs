@@ -474,7 +474,8 @@ impl Asked<'_> {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         let logged = self.proxy.telemetry.logs();
-        let age = headers.get(header::AGE).filter(|_| logged).and_then(|age| age.to_str().ok()?.parse().ok());
+        let age = if logged { headers.get(header::AGE) } else { None };
+        let age = age.and_then(|age| age.to_str().ok()?.parse().ok());
         let record = RequestRecord {
             client: self.admitted.client,
             scheme: self.admitted.scheme,
@@ -602,7 +603,7 @@ fn record(
     route: &Arc<str>,
     logged: bool,
 ) -> RequestRecord {
-    let field = |name: header::HeaderName| parts.headers.get(name).filter(|_| logged).cloned();
+    let field = |name: header::HeaderName| if logged { parts.headers.get(name).cloned() } else { None };
     RequestRecord {
         started: now,
         duration: Duration::ZERO,

@@ -270,8 +270,10 @@ async fn drive<C: Graceful>(connection: C, wire: &Arc<Wire>, timeouts: &ClientTi
     loop {
         let expiry = poll_fn(|cx| {
             loop {
-                let Some((at, what)) = wire.next_expiry(&mut idle, timeouts, cx.waker()) else { return Poll::Pending };
-                if at <= Instant::now() {
+                let now = Instant::now();
+                let expiry = wire.next_expiry(now, &mut idle, timeouts, cx.waker());
+                let Some((at, what)) = expiry else { return Poll::Pending };
+                if at <= now {
                     return Poll::Ready(what);
                 }
                 // A timer that is set too early is left alone: most deadlines are met long before, so that a busy

@@ -228,6 +228,7 @@ impl Wire {
     /// The earliest deadline now, with what it is of.
     pub(super) fn next_expiry(
         &self,
+        now: Instant,
         idle: &mut Idle,
         timeouts: &ClientTimeouts,
         waker: &std::task::Waker,
@@ -245,7 +246,7 @@ impl Wire {
         // A response has ended for us when hyper has its last piece; the client may still be taking it.
         let behind = stalls.send.since.is_some();
         if (begun, ended) != (idle.begun, idle.ended) || behind || idle.behind {
-            *idle = Idle { since: Instant::now(), begun, ended, behind };
+            *idle = Idle { since: now, begun, ended, behind };
         }
         let after = |since: Option<Instant>, limit: Duration, of| since.map(|since| (since + limit, of));
         let kept_alive = !in_flight && stalls.head.is_none() && !behind && !stalls.closing;
@@ -254,7 +255,7 @@ impl Wire {
             after(stalls.body.since, timeouts.idle, Expiry::Body),
             after(stalls.send.since, timeouts.idle, Expiry::Send),
             after(sending, timeouts.idle, Expiry::Send),
-            after(abandoned.then(Instant::now), Duration::ZERO, Expiry::Abandoned),
+            after(abandoned.then_some(now), Duration::ZERO, Expiry::Abandoned),
             after(kept_alive.then_some(idle.since), timeouts.keep_alive, Expiry::KeepAlive),
         ]
         .into_iter()
