@@ -15,7 +15,7 @@ static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 /// Allocations (growing ones included) for a hit of 1 KiB in memory over HTTP/1.1, keep-alive, all of the server's
 /// way from socket to socket. Lower it when it falls; raise it only for what is worth more than its cost.
-const RECORDED: f64 = 40.0;
+const RECORDED: f64 = 10.0;
 
 /// What may be added before the test fails.
 const SLACK: f64 = 1.05;
