@@ -111,8 +111,11 @@ impl SharedBody {
             if growing.passing && growing.dropped > 0 {
                 return None;
             }
-            slot = Some(growing.readers.len());
-            growing.readers.push(Some(0));
+            // It may have been completed between the look and the lock.
+            if self.len().is_none() {
+                slot = Some(growing.readers.len());
+                growing.readers.push(Some(0));
+            }
         }
         Some(BodyReader {
             body: self.clone(),
@@ -360,10 +363,10 @@ fn next_of_complete(complete: &Complete, at: &mut u64, end: u64, over: &mut bool
 impl Drop for BodyReader {
     fn drop(&mut self) {
         let Some(slot) = self.slot else { return };
-        if self.body.len().is_some() {
-            return;
-        }
         let mut growing = self.body.0.growing.lock();
+        if self.body.len().is_some() {
+            return; // nobody keeps places any more
+        }
         growing.readers[slot] = None;
         if growing.passing {
             growing.drop_what_all_have();
@@ -463,6 +466,23 @@ mod tests {
             let mut reader = body.range_reader(start as u64..end as u64).unwrap();
             assert_eq!(reader.remaining(), Some((end - start) as u64));
             assert!(read(&mut reader).0 == bytes[start..end], "{start}..{end}");
+        }
+    }
+
+    #[test]
+    fn readers_may_come_and_go_while_the_body_is_completed() {
+        for _ in 0..2_000 {
+            let (body, mut filler) = SharedBody::growing();
+            filler.push(Bytes::from_static(b"hello "));
+            let early = body.reader();
+            let filling = std::thread::spawn(move || {
+                filler.push(Bytes::from_static(b"world"));
+                filler.finish(None);
+            });
+            drop(early);
+            let mut late = body.reader().unwrap();
+            filling.join().unwrap();
+            assert_eq!(read(&mut late), (b"hello world".to_vec(), Some(Ok(()))));
         }
     }
 
