@@ -4,17 +4,18 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::{HeaderMap, Method, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Version, header};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 
+use super::body::Body;
 use super::fetch::{self, apply_static_class, prepare};
 use super::lookup::Wanted;
 use super::{Asked, outgoing};
 use crate::cache::key::TargetUri;
 use crate::policy::time::Timestamp;
-use crate::policy::{invalidate, validate};
+use crate::policy::{fields, invalidate, validate};
 use crate::upstream::{Meter, RequestBody, UpstreamBody, UpstreamError};
 
 /// A response that was passed on, and how long its head took.
@@ -119,4 +120,17 @@ fn tunnel(asked: &Asked<'_>, client: OnUpgrade, response: &mut Response<Upstream
         // Either end may close its half first; an error on one closes both.
         let _ = tokio::io::copy_bidirectional(&mut client, &mut upstream).await;
     });
+}
+
+/// The 101 with the fields that make it one.
+pub(super) fn switching(response: Response<UpstreamBody>) -> Response<Body> {
+    let (mut head, _) = response.into_parts();
+    head.version = Version::HTTP_11;
+    let protocol = head.headers.get(header::UPGRADE).cloned();
+    fields::remove_hop_by_hop(&mut head.headers);
+    head.headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    if let Some(protocol) = protocol {
+        head.headers.insert(header::UPGRADE, protocol);
+    }
+    Response::from_parts(head, Body::empty())
 }

@@ -1,0 +1,302 @@
+//! What a request is answered with: from what is stored, by a fetch for the cache (as its leader, as a follower or
+//! alone), in place of a failed upstream, or straight through.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderMap, Response, StatusCode, header};
+use hyper::body::Incoming;
+
+use super::body::Body;
+use super::fetch::{Brought, Fetch, Fetched, Outcome};
+use super::lookup::{self, Plan, Wanted};
+use super::{ALLOWED_METHODS, Asked, pass, respond};
+use crate::cache::collapse::{Progress, Ready, Role};
+use crate::cache::entry::{Entry, StoredResponse};
+use crate::cache::key::CacheKey;
+use crate::policy::cache_status::Verdict;
+use crate::policy::reason::{ForwardReason, NoStoreReason, StaleReason};
+use crate::policy::reuse::{self, Reuse};
+use crate::upstream::{Meter, UpstreamError};
+
+/// A response with all that was decided about it.
+pub(super) struct Answer {
+    pub(super) response: Response<Body>,
+    pub(super) verdict: Verdict,
+    pub(super) first_byte: Option<Duration>,
+    pub(super) asked_upstream: bool,
+    /// Counts the bytes of the request's body.
+    pub(super) meter: Option<Meter>,
+}
+
+impl Asked<'_> {
+    /// From a stored response.
+    pub(super) fn answer_stored(
+        &self,
+        key: &CacheKey,
+        stored: &Arc<StoredResponse>,
+        stale: Option<StaleReason>,
+    ) -> Answer {
+        let Some(response) = respond::stored(self, key, stored) else {
+            // What is stored is complete, so that it can always be read.
+            return failed_answer(StatusCode::INTERNAL_SERVER_ERROR, "internal", None);
+        };
+        stored.count_hit();
+        if stale == Some(StaleReason::WhileRevalidate) {
+            self.revalidate_in_background(key, stored);
+        }
+        let verdict = Verdict { hit: true, stale, ttl: Some(stored.facts.ttl(self.now)), ..Verdict::default() };
+        Answer { response, verdict, first_byte: None, asked_upstream: false, meter: None }
+    }
+
+    /// RFC 5861 §3: one validation, however many ask.
+    fn revalidate_in_background(&self, key: &CacheKey, stored: &Arc<StoredResponse>) {
+        // It carries this client's fields, so what comes back is judged by what this client is.
+        let facts = lookup::facts(self);
+        if facts.directives.no_store {
+            return;
+        }
+        let entry = self.proxy.cache.memory.get(key).unwrap_or_default();
+        let Role::Leader(lead) = self.proxy.cache.flights.join(key, variant(&entry, &self.parts.headers)) else {
+            return;
+        };
+        let (key, stored) = (key.clone(), Some(stored.clone()));
+        let wanted = Wanted { key, why: ForwardReason::Stale, facts, entry, stored, collapsible: true };
+        let fetch = Fetch::new(self, wanted).in_background();
+        tokio::spawn(async move { drop(fetch.run(lead).await) });
+    }
+
+    /// By a fetch for the cache: as its leader, as a follower, or alone where nobody else could use the answer.
+    pub(super) async fn fetch(&mut self, wanted: Wanted) -> Answer {
+        if !wanted.collapsible {
+            return self.fetch_alone(wanted).await;
+        }
+        match self.proxy.cache.flights.join(&wanted.key, variant(&wanted.entry, &self.parts.headers)) {
+            Role::Leader(lead) => {
+                // Another's fill may have ended since the look-up: then there is nothing to lead.
+                if let Plan::Serve { key, stored, stale } = lookup::plan(self) {
+                    drop(lead);
+                    return self.answer_stored(&key, &stored, stale);
+                }
+                let fetch = Fetch::new(self, wanted.clone());
+                self.conditions_withheld = true;
+                // Its own task: when this client leaves, followers lose nothing.
+                let fetched = tokio::spawn(fetch.run(lead)).await;
+                match fetched {
+                    Ok(fetched) => self.take(wanted, fetched),
+                    Err(_) => failed_answer(StatusCode::INTERNAL_SERVER_ERROR, "internal", Some(wanted.why)),
+                }
+            }
+            Role::Follower(flight) => {
+                let limit = self.site.settings.memory.collapse_wait;
+                match flight.wait(limit).await {
+                    Some(Progress::Ready(ready)) => match self.may_use(&ready.response, &wanted) {
+                        Ok(()) => match self.answer_from(&wanted, &ready, None, true) {
+                            Some(answer) => answer,
+                            // It grew too large to be kept, and its beginning is gone.
+                            None => self.fetch_alone(Wanted { why: ForwardReason::Uncacheable, ..wanted }).await,
+                        },
+                        Err(why) => self.fetch_alone(Wanted { why, ..wanted }).await,
+                    },
+                    Some(Progress::Failed(failure)) => self.stand_in(&wanted).unwrap_or_else(|| {
+                        let mut answer = failed_answer(failure.status, failure.word, Some(wanted.why));
+                        answer.verdict.collapsed = true;
+                        answer
+                    }),
+                    Some(Progress::Uncacheable(_) | Progress::Fetching) => {
+                        self.fetch_alone(Wanted { why: ForwardReason::Uncacheable, ..wanted }).await
+                    }
+                    None => self.fetch_alone(Wanted { why: ForwardReason::CollapseTimeout, ..wanted }).await,
+                }
+            }
+        }
+    }
+
+    async fn fetch_alone(&mut self, wanted: Wanted) -> Answer {
+        let wanted = Wanted { collapsible: false, ..wanted };
+        let fetch = Fetch::new(self, wanted.clone());
+        self.conditions_withheld = fetch.withholds_conditions();
+        let lead = self.proxy.cache.flights.alone(&wanted.key);
+        let fetched = fetch.run(lead).await;
+        self.take(wanted, fetched)
+    }
+
+    /// Whether what another's fetch brought may answer this request too (RFC 9111 §4), or why not.
+    fn may_use(&self, response: &StoredResponse, wanted: &Wanted) -> Result<(), ForwardReason> {
+        if !response.is_selected_by(&self.parts.headers) {
+            return Err(ForwardReason::VaryMiss);
+        }
+        if !lookup::is_acceptable(response, &self.parts.headers) {
+            return Err(ForwardReason::CodingMiss);
+        }
+        // It comes straight from the upstream: a reload gets what it asks for.
+        let mut facts = wanted.facts;
+        facts.directives.no_cache = false;
+        match reuse::decide(&facts, &response.facts, self.proxy.clock.now()) {
+            Reuse::Fresh | Reuse::Stale(_) => Ok(()),
+            Reuse::Validate(why) | Reuse::Forward(why) => Err(why),
+            Reuse::OnlyIfCached => Err(wanted.why),
+        }
+    }
+
+    /// Makes an answer of what a fetch brought.
+    fn take(&self, wanted: Wanted, fetched: Fetched) -> Answer {
+        let first_byte = fetched.first_byte;
+        match fetched.outcome {
+            Outcome::Ready(brought) => self
+                .answer_from(&wanted, &brought.ready, first_byte, false)
+                .map(|answer| with_own_fields(answer, &brought))
+                .unwrap_or_else(|| failed_answer(StatusCode::BAD_GATEWAY, "cut", Some(wanted.why))),
+            Outcome::Passed(response, no_store) => {
+                if reuse::is_failure(response.status())
+                    && let Some(mut answer) = self.stand_in(&wanted)
+                {
+                    // RFC 9211 §2.1: what was forwarded is no hit.
+                    answer.verdict.hit = false;
+                    answer.verdict.forward_status = Some(response.status());
+                    return answer;
+                }
+                let verdict = Verdict { forward: Some(wanted.why), no_store: Some(no_store), ..Verdict::default() };
+                Answer {
+                    response: respond::passed(self, *response),
+                    verdict,
+                    first_byte,
+                    asked_upstream: true,
+                    meter: None,
+                }
+            }
+            Outcome::Failed(error) => self.stand_in(&wanted).unwrap_or_else(|| self.failed(&error, wanted.why)),
+        }
+    }
+
+    /// From what a fetch brought; `None` when its body can't be joined any more.
+    fn answer_from(
+        &self,
+        wanted: &Wanted,
+        ready: &Ready,
+        first_byte: Option<Duration>,
+        collapsed: bool,
+    ) -> Option<Answer> {
+        let facts = &ready.response.facts;
+        let validated = ready.forward_status == StatusCode::NOT_MODIFIED;
+        let verdict = Verdict {
+            forward: Some(wanted.why),
+            forward_status: validated.then_some(ready.forward_status),
+            collapsed,
+            stored: true,
+            ttl: Some(facts.ttl(self.proxy.clock.now())),
+            ..Verdict::default()
+        };
+        let mut response = respond::stored(self, &wanted.key, &ready.response)?;
+        // RFC 9111 §5.1: what has just come for this request has the Age that the upstream gave, if any.
+        if !validated && !collapsed {
+            match ready.response.fields.get(&header::AGE) {
+                Some(age) => response.headers_mut().insert(header::AGE, age),
+                None => response.headers_mut().remove(header::AGE),
+            };
+        }
+        Some(Answer { response, verdict, first_byte, asked_upstream: !collapsed, meter: None })
+    }
+
+    /// RFC 5861 §4: a stored response in place of an upstream that failed.
+    fn stand_in(&self, wanted: &Wanted) -> Option<Answer> {
+        let stored = wanted.stored.as_ref()?;
+        let now = self.proxy.clock.now();
+        if !reuse::may_stand_in(&wanted.facts, &stored.facts, now) {
+            return None;
+        }
+        let response = respond::stored(self, &wanted.key, stored)?;
+        stored.count_hit();
+        let verdict = Verdict {
+            hit: true,
+            forward: Some(wanted.why),
+            stale: Some(StaleReason::IfError),
+            ttl: Some(stored.facts.ttl(now)),
+            ..Verdict::default()
+        };
+        Some(Answer { response, verdict, first_byte: None, asked_upstream: true, meter: None })
+    }
+
+    /// Straight through.
+    pub(super) async fn pass(
+        &self,
+        why: ForwardReason,
+        freshens: Option<&Wanted>,
+        body: Incoming,
+        client_upgrade: Option<hyper::upgrade::OnUpgrade>,
+    ) -> Answer {
+        match pass::pass(self, body, client_upgrade, freshens).await {
+            Ok(passed) => {
+                let no_store = match (freshens, passed.response.status()) {
+                    (_, StatusCode::SWITCHING_PROTOCOLS) => NoStoreReason::Upgrade,
+                    (None, _) => NoStoreReason::Bypass,
+                    (Some(_), StatusCode::PARTIAL_CONTENT) => NoStoreReason::Partial,
+                    (Some(_), _) => NoStoreReason::Method,
+                };
+                let verdict = Verdict { forward: Some(why), no_store: Some(no_store), ..Verdict::default() };
+                let response = match passed.response.status() {
+                    StatusCode::SWITCHING_PROTOCOLS => pass::switching(passed.response),
+                    _ => respond::passed(self, passed.response),
+                };
+                Answer {
+                    response,
+                    verdict,
+                    first_byte: Some(passed.first_byte),
+                    asked_upstream: true,
+                    meter: passed.meter,
+                }
+            }
+            Err(error) => self.failed(&error, why),
+        }
+    }
+
+    fn failed(&self, error: &UpstreamError, why: ForwardReason) -> Answer {
+        tracing::warn!(
+            upstream = &*self.route.upstream,
+            route = self.route.route.name,
+            target = self.admitted.target.as_str(),
+            %error,
+            "upstream failed"
+        );
+        failed_answer(error.status(), error.word(), Some(why))
+    }
+}
+
+/// An answer of larder's own, for nothing that went wrong.
+pub(super) fn own_answer(status: StatusCode) -> Answer {
+    let mut response = respond::own(status);
+    response.headers_mut().insert(header::ALLOW, ALLOWED_METHODS);
+    Answer { response, verdict: Verdict::default(), first_byte: None, asked_upstream: false, meter: None }
+}
+
+pub(super) fn failed_answer(status: StatusCode, word: &'static str, why: Option<ForwardReason>) -> Answer {
+    let verdict = Verdict { forward: why, error: Some(word), ..Verdict::default() };
+    Answer { response: respond::own(status), verdict, first_byte: None, asked_upstream: why.is_some(), meter: None }
+}
+
+/// Adds what is for the client that caused a fetch and for nobody else.
+fn with_own_fields(mut answer: Answer, brought: &Brought) -> Answer {
+    let headers = answer.response.headers_mut();
+    for name in brought.own.keys() {
+        headers.remove(name);
+    }
+    for (name, value) in &brought.own {
+        headers.append(name.clone(), value.clone());
+    }
+    answer.verdict.no_store = brought.no_store;
+    answer.verdict.stored = brought.no_store.is_none();
+    answer
+}
+
+/// Requests that select different variants, as far as the newest one tells, do not wait for each other.
+fn variant(entry: &Entry, request: &HeaderMap) -> u64 {
+    let newest = entry.variants().first().filter(|newest| !newest.selection.is_empty());
+    let Some(newest) = newest else { return 0 };
+    let mut hasher = xxhash_rust::xxh3::Xxh3::new();
+    for (name, value) in newest.selection.for_request(request).fields() {
+        hasher.update(name.as_str().as_bytes());
+        hasher.update(value.unwrap_or(b"\0"));
+        hasher.update(b"\n");
+    }
+    hasher.digest()
+}
