@@ -109,13 +109,12 @@ impl Proxy {
     }
 
     /// Answers one request.
-    pub async fn handle(self: &Arc<Self>, client: &Arc<Client>, request: Request<Incoming>) -> Response<Body> {
+    pub async fn handle(self: &Arc<Self>, client: &Arc<Client>, mut request: Request<Incoming>) -> Response<Body> {
         let started = Instant::now();
         let now = self.clock.now();
         let site = self.site.load_full();
-        let (mut request, body) = split(request);
         let client_upgrade = take_upgrade(&mut request);
-        let (mut parts, ()) = request.into_parts();
+        let (mut parts, body) = request.into_parts();
 
         let admitted = match admit::admit(&site.settings, client, &parts) {
             Ok(admitted) => admitted,
@@ -286,13 +285,8 @@ fn interim_to(client: Arc<Client>) -> InterimCallback {
     })
 }
 
-fn split(request: Request<Incoming>) -> (Request<()>, Incoming) {
-    let (parts, body) = request.into_parts();
-    (Request::from_parts(parts, ()), body)
-}
-
 /// The connection itself, where an HTTP/1.1 client asks to switch protocols (RFC 9110 §7.8).
-fn take_upgrade(request: &mut Request<()>) -> Option<hyper::upgrade::OnUpgrade> {
+fn take_upgrade(request: &mut Request<Incoming>) -> Option<hyper::upgrade::OnUpgrade> {
     let asks = request.version() == Version::HTTP_11
         && request.headers().contains_key(header::UPGRADE)
         && fields::has_token(request.headers(), &header::CONNECTION, "upgrade")
