@@ -81,6 +81,20 @@ impl StoredResponse {
         OVERHEAD + self.fields.cost() as u64 + self.selection.cost() as u64 + self.body.held() + self.coded.held()
     }
 
+    /// The same body with other fields, and what they say; it counts on where this one was.
+    pub fn revised(&self, facts: Facts, selection: Selection, headers: &HeaderMap, own_tag: bool) -> StoredResponse {
+        StoredResponse {
+            facts,
+            selection,
+            fields: StoredFields::pack(headers),
+            body: self.body.clone(),
+            coded: self.coded.clone(),
+            compressible: self.compressible,
+            own_tag,
+            hits: AtomicU32::new(self.hits.load(Ordering::Relaxed)),
+        }
+    }
+
     /// Counts an answer.
     pub fn count_hit(&self) {
         self.hits.fetch_add(1, Ordering::Relaxed);

@@ -128,8 +128,8 @@ impl Fetch {
     /// Asks the upstream and sees the answer through: to the client's hands, and into the cache where it may.
     /// `lead` is held until the body has ended.
     pub(super) async fn run(self, lead: Lead) -> Fetched {
-        let arrived = match self.ask().await {
-            Ok(arrived) => arrived,
+        let (arrived, confirmed) = match self.ask().await {
+            Ok(answered) => answered,
             Err(error) => {
                 let failure = FetchFailure { status: error.status(), word: error.word() };
                 lead.flight().publish(Progress::Failed(failure));
@@ -137,10 +137,6 @@ impl Fetch {
             }
         };
         let first_byte = Some(arrived.first_byte);
-        let confirmed = match arrived.response.status() {
-            StatusCode::NOT_MODIFIED => self.confirmed(arrived.response.headers()).cloned(),
-            _ => None,
-        };
         let outcome = match confirmed {
             Some(confirmed) => self.freshen(&confirmed, &arrived, lead),
             None => self.take(arrived, lead),
@@ -148,24 +144,29 @@ impl Fetch {
         Fetched { outcome, first_byte }
     }
 
-    /// Forwards, as a validation where something is stored. A 304 that confirms nothing we have is asked again
-    /// without conditions (RFC 9111 §4.3.4).
-    async fn ask(&self) -> Result<Arrived, UpstreamError> {
+    /// Forwards, as a validation where something is stored; with the answer comes what a 304 confirms. One that confirms
+    /// nothing we have is asked again without conditions (RFC 9111 §4.3.4).
+    async fn ask(&self) -> Result<(Arrived, Option<Arc<StoredResponse>>), UpstreamError> {
         let mut headers = self.outgoing.headers().clone();
         if let Some(stored) = &self.wanted.stored {
             make_conditional(&mut headers, stored, &self.wanted);
         }
         let arrived = self.send(headers).await?;
-        let unconfirmed = arrived.response.status() == StatusCode::NOT_MODIFIED
-            && self.wanted.stored.is_some()
-            && self.confirmed(arrived.response.headers()).is_none();
-        if unconfirmed { self.send(self.outgoing.headers().clone()).await } else { Ok(arrived) }
+        let confirmed = self.confirmed(&arrived).cloned();
+        let is_validation = self.wanted.stored.is_some();
+        if is_validation && confirmed.is_none() && arrived.response.status() == StatusCode::NOT_MODIFIED {
+            let arrived = self.send(self.outgoing.headers().clone()).await?;
+            let confirmed = self.confirmed(&arrived).cloned();
+            return Ok((arrived, confirmed));
+        }
+        Ok((arrived, confirmed))
     }
 
     /// The stored response that a 304 confirms (RFC 9111 §4.3.4): the selected one, or another of the key by the
     /// strong tag that they share, which proves that it is byte for byte what this client is to get.
-    fn confirmed(&self, not_modified: &HeaderMap) -> Option<&Arc<StoredResponse>> {
-        let selected = self.wanted.stored.as_ref()?;
+    fn confirmed(&self, arrived: &Arrived) -> Option<&Arc<StoredResponse>> {
+        let selected = self.wanted.stored.as_ref().filter(|_| arrived.response.status() == StatusCode::NOT_MODIFIED)?;
+        let not_modified = arrived.response.headers();
         let mut named = tags(&self.wanted.entry);
         let first = named.next();
         let alone = named.all(|tag| Some(&tag) == first.as_ref());
@@ -401,17 +402,8 @@ pub(super) fn freshened(
             (facts, stored.selection.clone(), Some(reason))
         }
     };
-    let response = StoredResponse {
-        facts,
-        selection,
-        fields: StoredFields::pack(&headers),
-        body: stored.body.clone(),
-        coded: stored.coded.clone(),
-        compressible: stored.compressible,
-        own_tag: stored.own_tag && !fresh.contains_key(header::ETAG),
-        hits: AtomicU32::new(stored.hits.load(std::sync::atomic::Ordering::Relaxed)),
-    };
-    Freshened { response, own, no_store }
+    let own_tag = stored.own_tag && !fresh.contains_key(header::ETAG);
+    Freshened { response: stored.revised(facts, selection, &headers, own_tag), own, no_store }
 }
 
 /// Which requests a response will be selected by.

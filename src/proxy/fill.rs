@@ -3,7 +3,6 @@
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,7 +13,6 @@ use super::Proxy;
 use crate::cache::body::Filler;
 use crate::cache::collapse::Lead;
 use crate::cache::entry::StoredResponse;
-use crate::cache::fields::StoredFields;
 use crate::cache::key::CacheKey;
 use crate::content::etag;
 use crate::policy::reason::NoStoreReason;
@@ -168,16 +166,7 @@ fn with_validator(response: Arc<StoredResponse>, digest: u128) -> Arc<StoredResp
     }
     let mut headers = response.fields.unpack(1);
     headers.insert(header::ETAG, etag::generated(digest));
-    Arc::new(StoredResponse {
-        facts: response.facts.clone(),
-        selection: response.selection.clone(),
-        fields: StoredFields::pack(&headers),
-        body: response.body.clone(),
-        coded: response.coded.clone(),
-        compressible: response.compressible,
-        own_tag: true,
-        hits: AtomicU32::new(0),
-    })
+    Arc::new(response.revised(response.facts.clone(), response.selection.clone(), &headers, true))
 }
 
 async fn next(body: &mut UpstreamBody) -> Option<Result<Frame<Bytes>, UpstreamError>> {
