@@ -16,7 +16,7 @@ use larder::policy::facts::RequestFacts;
 use larder::policy::reuse;
 use larder::policy::rules::{CacheRules, KeyRules, RequestDirectivesRule};
 use larder::policy::store::{Arrival, judge};
-use larder::policy::time::Timestamp;
+use larder::policy::time::{Times, Timestamp};
 
 const NOW: Timestamp = Timestamp::from_secs(784_111_777);
 
@@ -49,9 +49,7 @@ fn steps(criterion: &mut Criterion) {
         request: &asked,
         status: StatusCode::OK,
         headers: &response,
-        request_time: NOW,
-        response_time: NOW,
-        wall: NOW,
+        times: Times::at(NOW),
         is_static: false,
     };
     let judged = judge(&arrival, &rules).expect("it may be stored");

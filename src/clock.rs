@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use crate::policy::time::Timestamp;
+use crate::policy::time::{Times, Timestamp};
 
 /// Tells the time: the system's, or one that a test advances by hand.
 ///
@@ -49,6 +49,11 @@ impl Clock {
             Source::System { wall, started } => *wall + started.elapsed(),
             Source::Manual(manual) => Timestamp::from_millis(manual.now.load(Ordering::Relaxed)),
         }
+    }
+
+    /// The times of an exchange whose request was sent at `request`, and the head of whose response is here now.
+    pub fn times_since(&self, request: Timestamp) -> Times {
+        Times { request, response: self.now(), wall: self.wall() }
     }
 
     /// The present moment by the machine's wall clock.

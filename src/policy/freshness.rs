@@ -6,7 +6,7 @@ use super::dates;
 use super::directives::{Elements, MAX_DELTA, ResponseDirectives, delta_seconds};
 use super::facts::LifetimeSource;
 use super::rules::{CacheRules, TtlMode};
-use super::time::Timestamp;
+use super::time::{Times, Timestamp};
 
 /// Statuses that may be reused by heuristic (RFC 9110 §15.1).
 pub fn is_heuristically_cacheable(status: StatusCode) -> bool {
@@ -101,11 +101,9 @@ fn heuristic(
 }
 
 /// `corrected_initial_age` in seconds (RFC 9111 §4.2.3).
-///
-/// `wall` is the response time by the wall clock, the only one that an upstream's Date can be compared with.
-pub fn initial_age(headers: &HeaderMap, request_time: Timestamp, response_time: Timestamp, wall: Timestamp) -> u32 {
-    let apparent = (wall.as_secs() - date(headers, wall).as_secs()).max(0) as u64;
-    let response_delay = response_time.since(request_time).as_secs();
+pub fn initial_age(headers: &HeaderMap, times: &Times) -> u32 {
+    let apparent = (times.wall.as_secs() - date(headers, times.wall).as_secs()).max(0) as u64;
+    let response_delay = times.response.since(times.request).as_secs();
     let corrected = u64::from(age_value(headers)) + response_delay;
     seconds_of(apparent.max(corrected))
 }
@@ -206,6 +204,7 @@ mod tests {
     fn initial_age_is_the_larger_of_apparent_and_corrected() {
         // RFC 9111 §4.2.3
         let later = NOW + Duration::from_secs(4);
+        let times = Times { request: NOW, response: later, wall: later };
         for (fields, expected) in [
             (&[][..], 4),
             (&[("age", "10")], 14),
@@ -216,7 +215,7 @@ mod tests {
             (&[("date", "Sun, 06 Nov 1994 08:49:07 GMT")], 34),
             (&[("date", "Sun, 06 Nov 1994 09:49:07 GMT")], 4),
         ] {
-            assert_eq!(initial_age(&headers(fields), NOW, later, later), expected, "{fields:?}");
+            assert_eq!(initial_age(&headers(fields), &times), expected, "{fields:?}");
         }
     }
 }

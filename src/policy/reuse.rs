@@ -99,6 +99,7 @@ mod tests {
 
     use super::super::rules::{CacheRules, RequestDirectivesRule};
     use super::super::store::{Arrival, judge};
+    use super::super::time::Times;
     use super::*;
 
     const STORED_AT: i64 = 1_000_000;
@@ -113,9 +114,7 @@ mod tests {
             request: &RequestFacts::default(),
             status: StatusCode::OK,
             headers: &headers,
-            request_time: at,
-            response_time: at,
-            wall: at,
+            times: Times::at(at),
             is_static: false,
         };
         judge(&arrival, &CacheRules::default()).unwrap().facts

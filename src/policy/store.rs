@@ -8,7 +8,7 @@ use super::facts::{Facts, LifetimeSource, RequestFacts};
 use super::freshness;
 use super::reason::NoStoreReason;
 use super::rules::{CacheRules, CookieRule, SetCookieRule, TtlMode};
-use super::time::Timestamp;
+use super::time::Times;
 
 /// A response that has just arrived, with what is needed to judge it.
 #[derive(Clone, Copy, Debug)]
@@ -21,12 +21,8 @@ pub struct Arrival<'a> {
     pub status: StatusCode,
     /// The response's fields, hop-by-hop ones already removed.
     pub headers: &'a HeaderMap,
-    /// When the request was sent.
-    pub request_time: Timestamp,
-    /// When the response's head was received.
-    pub response_time: Timestamp,
-    /// The same by the wall clock, which may have been set meanwhile: what the upstream's Date is compared with.
-    pub wall: Timestamp,
+    /// When the request was sent and the response's head came.
+    pub times: Times,
     /// Whether it is a static file: extension and Content-Type both say so.
     pub is_static: bool,
 }
@@ -125,7 +121,7 @@ fn is_worth_storing(facts: &Facts, directives: &ResponseDirectives, headers: &He
 fn facts(arrival: &Arrival<'_>, directives: &ResponseDirectives, rules: &CacheRules, overridden: bool) -> Facts {
     let headers = arrival.headers;
     let (lifetime, lifetime_source) =
-        freshness::lifetime(arrival.status, headers, directives, arrival.response_time, rules);
+        freshness::lifetime(arrival.status, headers, directives, arrival.times.response, rules);
     let forbids_stale = directives.forbids_stale() && !overridden;
     let window = |stated: Option<u32>, default: std::time::Duration| {
         let seconds = stated.map_or(default.as_secs(), u64::from).min(rules.stale_max.as_secs());
@@ -133,9 +129,9 @@ fn facts(arrival: &Arrival<'_>, directives: &ResponseDirectives, rules: &CacheRu
     };
     Facts {
         status: arrival.status,
-        request_time: arrival.request_time,
-        response_time: arrival.response_time,
-        initial_age: freshness::initial_age(headers, arrival.request_time, arrival.response_time, arrival.wall),
+        request_time: arrival.times.request,
+        response_time: arrival.times.response,
+        initial_age: freshness::initial_age(headers, &arrival.times),
         lifetime,
         lifetime_source,
         stale_while_revalidate: window(directives.stale_while_revalidate, rules.stale_while_revalidate),
@@ -146,7 +142,7 @@ fn facts(arrival: &Arrival<'_>, directives: &ResponseDirectives, rules: &CacheRu
         allows_cookies: allows_cookies(arrival, directives, rules),
         stale_since: None,
         last_modified: dates::field(headers, &header::LAST_MODIFIED).flatten(),
-        date: freshness::date(headers, arrival.response_time),
+        date: freshness::date(headers, arrival.times.response),
     }
 }
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::super::sample::headers;
+use super::super::time::Timestamp;
 use super::NoStoreReason as No;
 use super::*;
 
@@ -37,9 +38,7 @@ impl Case<'_> {
             request: &self.request,
             status: StatusCode::from_u16(self.status).unwrap(),
             headers: &headers(self.fields),
-            request_time: NOW,
-            response_time: NOW,
-            wall: NOW,
+            times: Times::at(NOW),
             is_static: self.is_static,
         };
         judge(&arrival, &self.rules)

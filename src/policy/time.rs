@@ -37,6 +37,24 @@ impl Timestamp {
     }
 }
 
+/// When a request was sent, and when the head of its response came (RFC 9111 §4.2.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Times {
+    /// `request_time`
+    pub request: Timestamp,
+    /// `response_time`
+    pub response: Timestamp,
+    /// The same by the wall clock, which may have been set meanwhile: what the upstream's Date is compared with.
+    pub wall: Timestamp,
+}
+
+impl Times {
+    /// An exchange that took no time.
+    pub const fn at(moment: Timestamp) -> Self {
+        Times { request: moment, response: moment, wall: moment }
+    }
+}
+
 impl Add<Duration> for Timestamp {
     type Output = Timestamp;
     fn add(self, span: Duration) -> Timestamp {

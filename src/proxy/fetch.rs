@@ -23,7 +23,7 @@ use crate::policy::reason::NoStoreReason;
 use crate::policy::reuse::{self, Reuse};
 use crate::policy::rules::SetCookieRule;
 use crate::policy::store::{self, Arrival, Storable};
-use crate::policy::time::Timestamp;
+use crate::policy::time::{Times, Timestamp};
 use crate::policy::vary::Selection;
 use crate::policy::{dates, fields, freshness, validate};
 use crate::upstream::{Exchange, RequestBody, UpstreamBody, UpstreamError};
@@ -79,9 +79,7 @@ pub(super) struct Brought {
 /// A response's head, and when it was asked for and came.
 struct Arrived {
     response: Response<UpstreamBody>,
-    request_time: Timestamp,
-    response_time: Timestamp,
-    wall: Timestamp,
+    times: Times,
     first_byte: Duration,
 }
 
@@ -190,9 +188,9 @@ impl Fetch {
         *request.headers_mut() = headers;
         let (request_time, sent) = (self.proxy.clock.now(), Instant::now());
         let mut response = self.route.pool.send(request, self.exchange.clone()).await?;
-        let (response_time, wall) = (self.proxy.clock.now(), self.proxy.clock.wall());
-        prepare(response.headers_mut(), wall);
-        Ok(Arrived { response, request_time, response_time, wall, first_byte: sent.elapsed() })
+        let times = self.proxy.clock.times_since(request_time);
+        prepare(response.headers_mut(), times.wall);
+        Ok(Arrived { response, times, first_byte: sent.elapsed() })
     }
 
     /// A full response: judged, then filled or passed on.
@@ -219,9 +217,7 @@ impl Fetch {
             request: &self.wanted.facts,
             status: arrived.response.status(),
             headers: arrived.response.headers(),
-            request_time: arrived.request_time,
-            response_time: arrived.response_time,
-            wall: arrived.wall,
+            times: arrived.times,
             is_static,
         };
         let storable = store::judge(&arrival, &self.route.route.cache)?;
@@ -314,11 +310,17 @@ impl Fetch {
 
     /// A 304: what it confirms is freshened and answers.
     fn freshen(&self, confirmed: &Arc<StoredResponse>, arrived: &Arrived, lead: Lead) -> Outcome {
-        let times = (arrived.request_time, arrived.response_time, arrived.wall);
         let is_selected = self.wanted.stored.as_ref().is_some_and(|selected| Arc::ptr_eq(selected, confirmed));
         let headers = arrived.response.headers();
-        let fresh =
-            freshened(confirmed, is_selected, headers, times, &self.wanted.facts, &self.received.headers, &self.route);
+        let fresh = freshened(
+            confirmed,
+            is_selected,
+            headers,
+            arrived.times,
+            &self.wanted.facts,
+            &self.received.headers,
+            &self.route,
+        );
         let response = Arc::new(fresh.response);
         let ready = Ready { response: response.clone(), forward_status: StatusCode::NOT_MODIFIED };
         let (memory, key) = (&self.proxy.cache.memory, &self.wanted.key);
@@ -359,7 +361,7 @@ pub(super) fn freshened(
     stored: &StoredResponse,
     is_selected: bool,
     fresh: &HeaderMap,
-    (request_time, response_time, wall): (Timestamp, Timestamp, Timestamp),
+    times: Times,
     facts: &RequestFacts,
     request: &HeaderMap,
     route: &SiteRoute,
@@ -381,9 +383,7 @@ pub(super) fn freshened(
         request: facts,
         status: stored.facts.status,
         headers: &headers,
-        request_time,
-        response_time,
-        wall,
+        times,
         is_static,
     };
     let judged = store::judge(&arrival, &route.route.cache)
@@ -397,7 +397,8 @@ pub(super) fn freshened(
             (storable.facts, if keeps { stored.selection.clone() } else { selection }, None)
         }
         Err(reason) => {
-            let initial_age = freshness::initial_age(&headers, request_time, response_time, wall);
+            let initial_age = freshness::initial_age(&headers, &times);
+            let (request_time, response_time) = (times.request, times.response);
             let facts = Facts { request_time, response_time, initial_age, ..stored.facts.clone() };
             (facts, stored.selection.clone(), Some(reason))
         }

@@ -14,7 +14,7 @@ use super::fetch::{self, apply_static_class, prepare};
 use super::lookup::Wanted;
 use super::{Asked, outgoing};
 use crate::cache::key::TargetUri;
-use crate::policy::time::Timestamp;
+use crate::policy::time::Times;
 use crate::policy::{fields, invalidate, validate};
 use crate::upstream::{Meter, RequestBody, UpstreamBody, UpstreamError};
 
@@ -44,7 +44,7 @@ pub(super) async fn pass(
     let meter = request.body().meter();
     let (request_time, sent) = (asked.proxy.clock.now(), Instant::now());
     let mut response = asked.route.pool.send(request, asked.exchange()).await?;
-    let (response_time, wall) = (asked.proxy.clock.now(), asked.proxy.clock.wall());
+    let times = asked.proxy.clock.times_since(request_time);
     let first_byte = sent.elapsed();
 
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
@@ -53,14 +53,14 @@ pub(super) async fn pass(
         }
         return Ok(Passed { response, first_byte, meter });
     }
-    prepare(response.headers_mut(), wall);
+    prepare(response.headers_mut(), times.wall);
     apply_static_class(asked.site, asked.route, &asked.parts, &mut response);
     if invalidate::applies(&asked.parts.method, response.status()) {
         invalidate_targets(asked, &response);
     }
     let answers_head = asked.parts.method == Method::HEAD && response.status() == StatusCode::OK;
     if let Some(wanted) = freshens.filter(|wanted| answers_head && !wanted.facts.directives.no_store) {
-        freshen_by_head(asked, wanted, &response, (request_time, response_time, wall));
+        freshen_by_head(asked, wanted, &response, times);
     }
     Ok(Passed { response, first_byte, meter })
 }
@@ -83,12 +83,7 @@ fn invalidate_targets(asked: &Asked<'_>, response: &Response<UpstreamBody>) {
 
 /// RFC 9111 §4.3.5: the answer to a HEAD confirms the response stored for GET that could have been chosen for it, or
 /// shows that it is outdated.
-fn freshen_by_head(
-    asked: &Asked<'_>,
-    wanted: &Wanted,
-    response: &Response<UpstreamBody>,
-    times: (Timestamp, Timestamp, Timestamp),
-) {
+fn freshen_by_head(asked: &Asked<'_>, wanted: &Wanted, response: &Response<UpstreamBody>, times: Times) {
     let Some(stored) = wanted.stored.as_ref().filter(|stored| stored.facts.status == response.status()) else { return };
     let (memory, headers) = (&asked.proxy.cache.memory, response.headers());
     let fields = stored.fields.unpack(0);

@@ -9,7 +9,7 @@ use larder::policy::facts::RequestFacts;
 use larder::policy::reuse::{self, Reuse};
 use larder::policy::rules::{CacheRules, RequestDirectivesRule};
 use larder::policy::store::{self, Arrival};
-use larder::policy::time::Timestamp;
+use larder::policy::time::{Times, Timestamp};
 
 const NOW: i64 = 784_111_777;
 
@@ -127,9 +127,7 @@ fn larder_reuses(case: &Case) -> bool {
         request: &facts(&request("", case.authorized)),
         status: StatusCode::from_u16(case.status).unwrap(),
         headers: &headers(case),
-        request_time: at,
-        response_time: at,
-        wall: at,
+        times: Times::at(at),
         is_static: false,
     };
     store::judge(&arrival, &CacheRules::default()).is_ok_and(|storable| {
