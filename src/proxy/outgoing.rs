@@ -1,11 +1,11 @@
 //! The request as the upstream gets it: whose fields are believed, what ends here, what larder adds.
 
-use std::net::IpAddr;
-
+use bytes::{BufMut, BytesMut};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, header};
 
 use super::admit::Admitted;
+use super::client::Client;
 use crate::config::settings::{HeaderEdit, Route};
 use crate::content::etag;
 use crate::policy::fields;
@@ -14,12 +14,12 @@ const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
-/// Makes the outgoing request of a received one. `peer` is who connected to us; `upgrade` keeps the fields that ask
+/// Makes the outgoing request of a received one. `client` is who connected to us; `upgrade` keeps the fields that ask
 /// to switch protocols.
 pub(super) fn request(
     received: &Parts,
     admitted: &Admitted,
-    peer: IpAddr,
+    client: &Client,
     route: &Route,
     upgrade: bool,
 ) -> Request<()> {
@@ -36,10 +36,11 @@ pub(super) fn request(
         headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
         headers.insert(header::UPGRADE, protocol);
     }
-    set_forwarded(&mut headers, admitted, peer);
+    let host = HeaderValue::from_str(&admitted.authority).ok();
+    set_forwarded(&mut headers, admitted, client, host.as_ref());
     append_via(&mut headers, received.version);
     strip_coded_tags(&mut headers);
-    if let Ok(host) = HeaderValue::from_str(&admitted.authority) {
+    if let Some(host) = host {
         headers.insert(header::HOST, host);
     }
     edit(&mut headers, &route.request_headers);
@@ -56,24 +57,52 @@ pub(super) fn request(
 }
 
 /// RFC 7239 and its older kin. Behind a trusted proxy what it said is continued; what others said is gone already.
-fn set_forwarded(headers: &mut HeaderMap, admitted: &Admitted, peer: IpAddr) {
-    let peer = peer.to_canonical();
-    let chain = fields::joined(headers, &FOR).and_then(|chain| chain.to_str().map(str::to_owned).ok());
-    let chain = chain.map_or_else(|| peer.to_string(), |chain| format!("{chain}, {peer}"));
-    insert(headers, FOR, &chain);
-    insert(headers, PROTO, admitted.scheme);
-    insert(headers, HOST, &admitted.authority);
+fn set_forwarded(headers: &mut HeaderMap, admitted: &Admitted, client: &Client, host: Option<&HeaderValue>) {
+    let scheme = HeaderValue::from_static(admitted.scheme);
+    let chain = readable(headers, &FOR);
+    continue_list(headers, FOR, chain, &client.address);
+    headers.insert(PROTO, scheme.clone());
+    let Some(host) = host else { return };
+    headers.insert(HOST, host.clone());
 
-    let node = if peer.is_ipv6() { format!("\"[{peer}]\"") } else { peer.to_string() };
-    let ours = format!("for={node};host=\"{}\";proto={}", admitted.authority, admitted.scheme);
-    let chain = fields::joined(headers, &header::FORWARDED).and_then(|chain| chain.to_str().map(str::to_owned).ok());
-    insert(headers, header::FORWARDED, &chain.map_or_else(|| ours.clone(), |chain| format!("{chain}, {ours}")));
+    let is_ipv6 = client.address.as_bytes().contains(&b':');
+    let (opening, closing) = if is_ipv6 { ("for=\"[", "]\"") } else { ("for=", "") };
+    let ours = concatenated(&[
+        opening.as_bytes(),
+        client.address.as_bytes(),
+        closing.as_bytes(),
+        b";host=\"",
+        host.as_bytes(),
+        b"\";proto=",
+        scheme.as_bytes(),
+    ]);
+    if let Some(ours) = ours {
+        let chain = readable(headers, &header::FORWARDED);
+        continue_list(headers, header::FORWARDED, chain, &ours);
+    }
 }
 
-fn insert(headers: &mut HeaderMap, name: HeaderName, value: &str) {
-    if let Ok(value) = HeaderValue::from_str(value) {
+/// What a list field says already, where everybody can read it.
+fn readable(headers: &HeaderMap, name: &HeaderName) -> Option<HeaderValue> {
+    fields::joined(headers, name).filter(|chain| chain.to_str().is_ok())
+}
+
+/// Appends to what a list field says already.
+fn continue_list(headers: &mut HeaderMap, name: HeaderName, chain: Option<HeaderValue>, ours: &HeaderValue) {
+    let value = match chain {
+        Some(chain) => concatenated(&[chain.as_bytes(), b", ", ours.as_bytes()]),
+        None => Some(ours.clone()),
+    };
+    if let Some(value) = value {
         headers.insert(name, value);
     }
+}
+
+/// One value of several pieces, without the formatter: that took a tenth of what a passed-through request costs.
+fn concatenated(pieces: &[&[u8]]) -> Option<HeaderValue> {
+    let mut text = BytesMut::with_capacity(pieces.iter().map(|piece| piece.len()).sum());
+    pieces.iter().for_each(|piece| text.put_slice(piece));
+    HeaderValue::from_maybe_shared(text.freeze()).ok()
 }
 
 /// RFC 9110 §7.6.3.
@@ -83,13 +112,8 @@ pub(super) fn append_via(headers: &mut HeaderMap, received: http::Version) {
         http::Version::HTTP_10 => "1.0 larder",
         _ => "1.1 larder",
     };
-    let value = match headers.get(header::VIA).and_then(|_| fields::joined(headers, &header::VIA)) {
-        Some(chain) => HeaderValue::from_bytes(&[chain.as_bytes(), b", ", ours.as_bytes()].concat()).ok(),
-        None => Some(HeaderValue::from_static(ours)),
-    };
-    if let Some(value) = value {
-        headers.insert(header::VIA, value);
-    }
+    let chain = fields::joined(headers, &header::VIA);
+    continue_list(headers, header::VIA, chain, &HeaderValue::from_static(ours));
 }
 
 /// Conditions that name tags of our coded variants mean the upstream's own tags.
