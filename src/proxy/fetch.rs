@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
+use smallvec::SmallVec;
 
 use super::fill::Fill;
 use super::lookup::{self, Wanted};
@@ -409,8 +410,10 @@ pub(super) fn freshened(
 
 /// Which requests a response will be selected by.
 fn selection(response: &HeaderMap, request: &HeaderMap, route: &SiteRoute) -> Result<Selection, NoStoreReason> {
-    let settled = route.route.compression.is_some().then_some(&header::ACCEPT_ENCODING);
-    Selection::of(response, request, settled).ok_or(NoStoreReason::VaryAny)
+    let coding = route.route.compression.is_some().then_some(header::ACCEPT_ENCODING);
+    let device = route.route.devices.is_some().then_some(header::USER_AGENT);
+    let settled: SmallVec<[HeaderName; 2]> = coding.into_iter().chain(device).collect();
+    Selection::of(response, request, &settled).ok_or(NoStoreReason::VaryAny)
 }
 
 /// Takes out what must not be stored; what of it the client that asked still gets.

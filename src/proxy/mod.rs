@@ -9,6 +9,7 @@ mod answer;
 pub mod body;
 pub mod client;
 mod code;
+mod device;
 mod fetch;
 mod fill;
 pub mod finish;
@@ -72,6 +73,8 @@ struct Asked<'a> {
     client: &'a Arc<Client>,
     parts: Parts,
     admitted: Admitted,
+    /// The class of device that asks, where it is part of the key.
+    device: Option<&'a str>,
     now: Timestamp,
     upgrade: bool,
     has_body: bool,
@@ -129,6 +132,7 @@ impl Proxy {
         if fetch::announced_length(&parts.headers).is_some_and(|length| length > route.route.max_request_body) {
             return self.refuse(&site, client, &parts, Refusal::BodyTooLarge, started, now);
         }
+        let device = device::classify(&route.route, &mut parts.headers);
         let has_body = !http_body::Body::is_end_stream(&body);
         let mut asked = Asked {
             proxy: self,
@@ -137,6 +141,7 @@ impl Proxy {
             client,
             parts,
             admitted,
+            device,
             now,
             upgrade: client_upgrade.is_some(),
             has_body,
