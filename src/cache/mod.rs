@@ -7,10 +7,12 @@
 pub mod body;
 pub mod collapse;
 pub mod entry;
+pub mod epoch;
 pub mod fields;
 pub mod index;
 pub mod key;
 pub mod memory;
+pub mod purge;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
