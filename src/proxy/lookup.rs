@@ -26,7 +26,21 @@ pub(super) enum Plan {
     /// `freshens` is given where it may confirm what is stored.
     Pass { why: ForwardReason, freshens: Option<Box<Wanted>> },
     /// Nothing usable is stored, and the client wants nothing else (RFC 9111 §5.2.1.7).
-    OnlyIfCached,
+    /// `key` is where it might be, if anywhere.
+    OnlyIfCached { key: Option<CacheKey> },
+}
+
+impl Plan {
+    /// The key under which memory has nothing for this request: where to look below it.
+    pub(super) fn absent(&self) -> Option<&CacheKey> {
+        match self {
+            Plan::Fetch(wanted) | Plan::Pass { freshens: Some(wanted), .. } => {
+                wanted.stored.is_none().then_some(&wanted.key)
+            }
+            Plan::OnlyIfCached { key } => key.as_ref(),
+            Plan::Serve { .. } | Plan::Pass { freshens: None, .. } => None,
+        }
+    }
 }
 
 /// What a fetch is for.
@@ -48,7 +62,6 @@ pub(super) struct Wanted {
 
 /// Decides what to do with a request.
 pub(super) fn plan(asked: &Asked<'_>) -> Plan {
-    let route = &asked.route.route;
     let request = &asked.parts;
     if let Some(why) = reason_to_pass(asked) {
         return match why {
@@ -56,12 +69,12 @@ pub(super) fn plan(asked: &Asked<'_>) -> Plan {
             ForwardReason::RequestBody | ForwardReason::Precondition | ForwardReason::CookieRequest
                 if facts(asked).directives.only_if_cached =>
             {
-                Plan::OnlyIfCached
+                Plan::OnlyIfCached { key: None }
             }
             _ => Plan::Pass { why, freshens: None },
         };
     }
-    let key = CacheKey::new(&asked.admitted.uri(), &route.key, &request.headers);
+    let key = identify(asked);
     let facts = facts(asked);
     let entry = asked.proxy.cache.memory.get(&key).unwrap_or_default();
     let (decision, stored) = match select(&entry, &request.headers) {
@@ -73,8 +86,17 @@ pub(super) fn plan(asked: &Asked<'_>) -> Plan {
         (Reuse::Stale(why), Some(stored)) => Plan::Serve { key, stored, stale: Some(why) },
         (Reuse::Validate(why), stored) => fetch(asked, key, why, facts, entry, stored),
         (Reuse::Forward(why), _) => fetch(asked, key, why, facts, entry, None),
-        (Reuse::OnlyIfCached, _) => Plan::OnlyIfCached,
+        (Reuse::OnlyIfCached, stored) => Plan::OnlyIfCached { key: stored.is_none().then_some(key) },
         (Reuse::Fresh | Reuse::Stale(_), None) => fetch(asked, key, ForwardReason::UriMiss, facts, entry, None),
+    }
+}
+
+/// The cache key: from the URL as the client sees it, and what the route adds.
+fn identify(asked: &Asked<'_>) -> CacheKey {
+    let key = CacheKey::new(&asked.admitted.uri(), &asked.route.route.key, &asked.parts.headers);
+    match asked.device {
+        Some(class) => key.with("device", class),
+        None => key,
     }
 }
 

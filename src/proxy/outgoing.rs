@@ -1,12 +1,12 @@
 //! The request as the upstream gets it: whose fields are believed, what ends here, what larder adds.
 
 use bytes::{BufMut, BytesMut};
-use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, header};
 
+use super::Asked;
 use super::admit::Admitted;
 use super::client::Client;
-use crate::config::settings::{HeaderEdit, Route};
+use crate::config::settings::HeaderEdit;
 use crate::content::etag;
 use crate::policy::fields;
 
@@ -14,15 +14,9 @@ const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
-/// Makes the outgoing request of a received one. `client` is who connected to us; `upgrade` keeps the fields that ask
-/// to switch protocols.
-pub(super) fn request(
-    received: &Parts,
-    admitted: &Admitted,
-    client: &Client,
-    route: &Route,
-    upgrade: bool,
-) -> Request<()> {
+/// Makes the outgoing request of a received one. `upgrade` keeps the fields that ask to switch protocols.
+pub(super) fn request(asked: &Asked<'_>, upgrade: bool) -> Request<()> {
+    let Asked { parts: received, admitted, .. } = asked;
     let mut headers = received.headers.clone();
     let wants_trailers = fields::has_token(&headers, &header::TE, "trailers");
     let protocol = headers.get(header::UPGRADE).cloned().filter(|_| upgrade);
@@ -37,13 +31,13 @@ pub(super) fn request(
         headers.insert(header::UPGRADE, protocol);
     }
     let host = HeaderValue::from_str(&admitted.authority).ok();
-    set_forwarded(&mut headers, admitted, client, host.as_ref());
-    append_via(&mut headers, received.version);
+    set_forwarded(&mut headers, admitted, asked.client, host.as_ref());
+    append_own_via(&mut headers, received.version, &asked.proxy.own_name);
     strip_coded_tags(&mut headers);
     if let Some(host) = host {
         headers.insert(header::HOST, host);
     }
-    edit(&mut headers, &route.request_headers);
+    edit(&mut headers, &asked.route.route.request_headers);
 
     let mut request = Request::new(());
     *request.method_mut() = received.method.clone();
@@ -105,15 +99,49 @@ fn concatenated(pieces: &[&[u8]]) -> Option<HeaderValue> {
     HeaderValue::from_maybe_shared(text.freeze()).ok()
 }
 
-/// RFC 9110 §7.6.3.
+/// What Via calls this process: the name with a comment that tells it from other larders on the way, since several
+/// in a row are no loop.
+pub(super) fn own_name() -> String {
+    let mut random = [0; 4];
+    match getrandom::fill(&mut random) {
+        Ok(()) => format!("larder ({:08x})", u32::from_ne_bytes(random)),
+        Err(_) => format!("larder ({:08x})", std::process::id()),
+    }
+}
+
+/// Whether a request went through this process before (RFC 9110 §7.6.3). Forwarded again it would do so for ever.
+pub(super) fn has_been_here(headers: &HeaderMap, own_name: &str) -> bool {
+    headers
+        .get_all(header::VIA)
+        .iter()
+        .any(|chain| memchr::memmem::find(chain.as_bytes(), own_name.as_bytes()).is_some())
+}
+
+/// Adds what larder calls itself to a response's Via (RFC 9110 §7.6.3), received in that version.
 pub(super) fn append_via(headers: &mut HeaderMap, received: http::Version) {
     let ours = match received {
         http::Version::HTTP_2 => "2 larder",
         http::Version::HTTP_10 => "1.0 larder",
         _ => "1.1 larder",
     };
+    append_to_via(headers, &HeaderValue::from_static(ours));
+}
+
+/// The same for a request, by the name that is this process' alone.
+fn append_own_via(headers: &mut HeaderMap, received: http::Version, own_name: &str) {
+    let version: &[u8] = match received {
+        http::Version::HTTP_2 => b"2 ",
+        http::Version::HTTP_10 => b"1.0 ",
+        _ => b"1.1 ",
+    };
+    if let Some(ours) = concatenated(&[version, own_name.as_bytes()]) {
+        append_to_via(headers, &ours);
+    }
+}
+
+fn append_to_via(headers: &mut HeaderMap, ours: &HeaderValue) {
     let chain = fields::joined(headers, &header::VIA);
-    continue_list(headers, header::VIA, chain, &HeaderValue::from_static(ours));
+    continue_list(headers, header::VIA, chain, ours);
 }
 
 /// Conditions that name tags of our coded variants mean the upstream's own tags.
