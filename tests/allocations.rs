@@ -2,6 +2,7 @@
 //! was recorded.
 
 #![expect(unreachable_pub, reason = "one binary: `pub` says what a module offers the others")]
+#![expect(clippy::print_stdout, reason = "`--nocapture` shows the counts")]
 
 #[path = "../benches/support/mod.rs"]
 mod support;
@@ -33,7 +34,8 @@ static ALONE: Mutex<()> = Mutex::new(());
 /// Allocations a request, by asking for a page that is answered as `expected`.
 fn allocations(page: &str, expected: &str) -> f64 {
     let _alone = ALONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    let runtime = runtime.expect("a worker thread starts");
     let (_app, address) = runtime.block_on(support::larder());
     let mut client = Client::open(address);
     // The first ones connect, resolve metrics and grow buffers.
