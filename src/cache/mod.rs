@@ -14,6 +14,7 @@ pub mod key;
 pub mod memory;
 pub mod purge;
 pub mod record;
+pub mod residents;
 pub mod tiers;
 
 use std::sync::Arc;
