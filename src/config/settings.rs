@@ -15,8 +15,8 @@ use regex::Regex;
 
 use crate::policy::rules::{CacheRules, KeyRules};
 pub use upstream::{
-    Balance, BodyPattern, Breaker, Ejection, HashBy, HealthCheck, Maintenance, RetryOn, Retries, RouteRetry, StatusRange, Upstream,
-    UpstreamHost, UpstreamProtocol, UpstreamServer, UpstreamTimeouts,
+    Balance, BodyPattern, Breaker, Ejection, HashBy, HealthCheck, Maintenance, Retries, RetryOn, RouteRetry,
+    StatusRange, Upstream, UpstreamHost, UpstreamProtocol, UpstreamServer, UpstreamTimeouts,
 };
 
 /// Everything that a configuration file and the command line say.

@@ -14,6 +14,7 @@ mod fetch;
 mod fill;
 pub mod finish;
 mod lookup;
+mod maintenance;
 mod max_forwards;
 mod outgoing;
 mod pass;

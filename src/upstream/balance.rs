@@ -113,9 +113,8 @@ impl Balancer {
         }
         // Nobody is well: whoever is there is asked all the same.
         self.groups.iter().find_map(|group| {
-            let asked = |(_, server): &(usize, &'a Arc<Server>)| {
-                !server.health().is_drained() && !way.has_failed_on(server)
-            };
+            let asked =
+                |(_, server): &(usize, &'a Arc<Server>)| !server.health().is_drained() && !way.has_failed_on(server);
             let candidates = group.servers.iter().enumerate().filter(asked);
             self.choose(group, candidates.map(|(index, server)| (index, server, 1.0)).collect(), way)
         })
@@ -140,9 +139,9 @@ impl Balancer {
         match (self.balance, way.key) {
             _ if count <= 1 => candidates.first().map(|(_, server, _)| *server),
             (Balance::Hash, Some(key)) => {
-                let best = candidates.iter().max_by(|(_, one, _), (_, other, _)| {
-                    score(key, one).total_cmp(&score(key, other))
-                });
+                let best = candidates
+                    .iter()
+                    .max_by(|(_, one, _), (_, other, _)| score(key, one).total_cmp(&score(key, other)));
                 best.map(|(_, server, _)| *server)
             }
             (Balance::RoundRobin | Balance::Hash, _) => {
@@ -237,7 +236,8 @@ mod tests {
     }
 
     fn names(balancer: &Balancer, count: usize) -> String {
-        let name = |_| balancer.pick(&balancer.way(None)).map_or("-".to_owned(), |server| server.address().host[1..].into());
+        let name =
+            |_| balancer.pick(&balancer.way(None)).map_or("-".to_owned(), |server| server.address().host[1..].into());
         (0..count).map(name).collect()
     }
 
@@ -247,7 +247,11 @@ mod tests {
 
     #[test]
     fn turns_are_spread_by_weight() {
-        for (weights, turns) in [(&[(1, 0), (1, 0)][..], "0101"), (&[(2, 0), (1, 0)], "010010"), (&[(50, 0), (50, 0), (100, 0)], "20122012")] {
+        for (weights, turns) in [
+            (&[(1, 0), (1, 0)][..], "0101"),
+            (&[(2, 0), (1, 0)], "010010"),
+            (&[(50, 0), (50, 0), (100, 0)], "20122012"),
+        ] {
             assert_eq!(names(&balancer(Balance::RoundRobin, weights).0, turns.len()), turns);
         }
     }

@@ -106,10 +106,7 @@ impl UpstreamErrorKind {
     /// Whether it tells of a server that is in trouble, and not of a client or of the load.
     pub(super) const fn is_servers_fault(self) -> bool {
         use UpstreamErrorKind::*;
-        !matches!(
-            self,
-            QueueTimeout | RequestBody | RequestBodyTimeout | RequestTooLarge | NoServer | BreakerOpen
-        )
+        !matches!(self, QueueTimeout | RequestBody | RequestBodyTimeout | RequestTooLarge | NoServer | BreakerOpen)
     }
 
     /// Whether no server could be asked at all, which is when a maintenance page is due.

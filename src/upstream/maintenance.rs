@@ -23,13 +23,17 @@ impl MaintenancePage {
     /// That of an upstream, if it has one.
     pub(super) fn read(settings: &Upstream) -> Result<Option<Self>, PoolError> {
         let Some(page) = &settings.maintenance else { return Ok(None) };
-        let body = match &page.file {
-            None => Bytes::from(page.body.clone()),
-            Some(file) => std::fs::read(file).map(Bytes::from).map_err(|source| PoolError::MaintenanceFile {
-                upstream: settings.name.clone(),
-                file: file.clone(),
-                source,
-            })?,
+        let stand_in = page.body.clone().map(Bytes::from);
+        let body = match page.file.as_ref().map(|file| (file, std::fs::read(file))) {
+            None => stand_in.unwrap_or_default(),
+            Some((_, Ok(content))) => content.into(),
+            Some((file, Err(source))) => {
+                let upstream = settings.name.clone();
+                let error = PoolError::MaintenanceFile { upstream, file: file.clone(), source };
+                let Some(body) = stand_in else { return Err(error) };
+                tracing::warn!("{error}; `body` stands in");
+                body
+            }
         };
         Ok(Some(MaintenancePage {
             status: page.status,

@@ -346,6 +346,7 @@ impl Pool {
 }
 
 /// How asking one server ended.
+#[expect(clippy::large_enum_variant, reason = "it is taken apart at once, and the large variant is the usual one")]
 enum Asked {
     /// With the head of a response; with the request once more, if it may be retried.
     Answered(Lease, Response<Incoming>, Option<Box<Request<RequestBody>>>),

@@ -104,7 +104,7 @@ impl Default for Maintenance {
         Maintenance {
             status: StatusCode::SERVICE_UNAVAILABLE,
             file: None,
-            body: String::new(),
+            body: None,
             content_type: HeaderValue::from_static("text/html; charset=utf-8"),
             retry_after: Duration::from_secs(30),
         }

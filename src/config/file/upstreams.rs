@@ -143,7 +143,7 @@ pub(in crate::config) struct Ejection {
     #[schemars(range(min = 0, max = 10000))]
     pub(in crate::config) failures: Option<u32>,
     /// Statuses that count as failures beside connections that fail. Default: 502-504.
-    pub(in crate::config) status: Option<OneOrMany<StatusRange>>,
+    pub(in crate::config) status: Option<Vec<Written<StatusRange>>>,
     /// How long the first ejection lasts; each further one in a row twice as long. Default: 10s.
     pub(in crate::config) time: Option<Written<Deadline>>,
     /// How long one lasts at most. Default: 5m.
@@ -184,7 +184,7 @@ pub(in crate::config) struct Retries {
     /// What is retried. Default: reset.
     pub(in crate::config) on: Option<Vec<RetryOn>>,
     /// Statuses that are retried. Default: none.
-    pub(in crate::config) status: Option<OneOrMany<StatusRange>>,
+    pub(in crate::config) status: Option<Vec<Written<StatusRange>>>,
 }
 
 /// A failure that is retried.
@@ -216,9 +216,9 @@ pub(in crate::config) struct Maintenance {
     /// Its status. Default: 503.
     #[schemars(range(min = 400, max = 599))]
     pub(in crate::config) status: Option<u16>,
-    /// Its content.
+    /// Its content; beside `file`, what stands in where that can't be read.
     pub(in crate::config) body: Option<String>,
-    /// File with its content, instead of `body`.
+    /// File with its content.
     pub(in crate::config) file: Option<String>,
     /// Its Content-Type. Default: text/html; charset=utf-8.
     pub(in crate::config) content_type: Option<Written<HeaderValue>>,

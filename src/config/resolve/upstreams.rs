@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use http::StatusCode;
 
-use super::{Resolver, deadline, span};
+use super::{Resolver, deadline, plain_list, span};
 use crate::config::file::{self, OneOrMany, Ordered, UpstreamServer as Server};
 use crate::config::scalar::Written;
 use crate::config::settings::{
-    Balance, Breaker, Ejection, HealthCheck, Maintenance, Retries, RetryOn, RouteRetry, StatusRange, Upstream,
+    Balance, Breaker, Ejection, HashBy, HealthCheck, Maintenance, Retries, RetryOn, RouteRetry, Upstream,
     UpstreamProtocol, UpstreamServer, UpstreamTimeouts,
 };
 use crate::config::values::Name;
@@ -28,7 +28,8 @@ impl Resolver<'_> {
         let servers = written.servers.into_iter().enumerate();
         let servers = servers.filter_map(|(index, it)| self.server(&format!("{path}.servers[{index}]"), it)).collect();
         let usual = Upstream::usual(name, servers);
-        if written.hash_by.is_some() && !matches!(written.balance, Some(file::Balance::Hash)) {
+        let names_key = written.hash_by.as_ref().is_some_and(|Written(by)| *by != HashBy::Url);
+        if names_key && !matches!(written.balance, Some(file::Balance::Hash)) {
             self.problem(format!("{path}.hash_by"), "`hash_by` needs `balance = \"hash\"`", None);
         }
         Upstream {
@@ -86,15 +87,15 @@ impl Resolver<'_> {
     }
 
     fn maintenance(&mut self, path: &str, written: file::Maintenance) -> Option<Maintenance> {
-        if written.file.is_some() == written.body.is_some() {
-            self.problem(path, "give either `file` or `body`", None);
+        if written.file.is_none() && written.body.is_none() {
+            self.problem(path, "give `file` or `body`", None);
         }
         let usual = Maintenance::default();
         Some(Maintenance {
             // The check keeps it between 400 and 599.
             status: written.status.and_then(|status| StatusCode::from_u16(status).ok()).unwrap_or(usual.status),
             file: written.file.map(|file| self.path(file)),
-            body: written.body.unwrap_or(usual.body),
+            body: written.body,
             content_type: written.content_type.map_or(usual.content_type, |Written(value)| value),
             retry_after: span(written.retry_after.as_ref(), usual.retry_after),
         })
@@ -105,7 +106,7 @@ fn health(written: file::Health, usual: HealthCheck) -> HealthCheck {
     HealthCheck {
         path: written.path.map(|Written(path)| path.0),
         host: written.host.map(|Written(host)| host),
-        statuses: statuses(written.status, usual.statuses),
+        statuses: written.status.map_or(usual.statuses, |OneOrMany(list)| list),
         body: written.body.map(|Written(body)| body),
         interval: deadline(written.interval, usual.interval),
         timeout: deadline(written.timeout, usual.timeout),
@@ -118,7 +119,7 @@ fn ejection(written: file::Ejection, usual: Ejection) -> Ejection {
     let time = deadline(written.time, usual.time);
     Ejection {
         failures: written.failures.unwrap_or(usual.failures),
-        statuses: statuses(written.status, usual.statuses),
+        statuses: plain_list(written.status).unwrap_or(usual.statuses),
         time,
         max_time: deadline(written.max_time, usual.max_time.max(time)),
         max_share: written.max_share.unwrap_or(usual.max_share),
@@ -144,12 +145,8 @@ fn retries(written: file::Retries, usual: Retries) -> Retries {
         attempts: written.attempts.unwrap_or(usual.attempts),
         budget: written.budget.unwrap_or(usual.budget),
         on: written.on.map_or(usual.on, |list| list.iter().map(on).collect()),
-        statuses: statuses(written.status, usual.statuses),
+        statuses: plain_list(written.status).unwrap_or(usual.statuses),
     }
-}
-
-fn statuses(written: Option<OneOrMany<StatusRange>>, usual: Vec<StatusRange>) -> Vec<StatusRange> {
-    written.map_or(usual, |OneOrMany(list)| list)
 }
 
 pub(super) fn route_retry(written: Option<file::RouteRetry>) -> RouteRetry {

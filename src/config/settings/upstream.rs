@@ -232,8 +232,8 @@ pub struct Maintenance {
     pub status: StatusCode,
     /// Where its content is read from, at the start and at each reload.
     pub file: Option<PathBuf>,
-    /// Its content where there is no file.
-    pub body: String,
+    /// Its content where there is no file, or none that can be read.
+    pub body: Option<String>,
     /// Its Content-Type.
     pub content_type: HeaderValue,
     /// Its Retry-After.

@@ -1,7 +1,7 @@
 //! Values of upstreams: statuses, paths, what is hashed, what a body must have in it.
 
-use http::uri::PathAndQuery;
 use http::HeaderName;
+use http::uri::PathAndQuery;
 
 use super::regex;
 use crate::config::scalar::{Invalid, Scalar};
@@ -31,8 +31,7 @@ impl Scalar for StatusRange {
 
     fn parse(text: &str) -> Result<Self, Invalid> {
         let invalid = || Invalid::new(format!("`{text}` is no status")).help("write `200`, `2xx` or `200-399`");
-        let status =
-            |text: &str| text.parse().ok().filter(|status| (100..600).contains(status)).ok_or_else(invalid);
+        let status = |text: &str| text.parse().ok().filter(|status| (100..600).contains(status)).ok_or_else(invalid);
         if let Some(class) = text.strip_suffix("xx") {
             let class: u16 = class.parse().ok().filter(|class| (1..=5).contains(class)).ok_or_else(invalid)?;
             return Ok(StatusRange(class * 100, class * 100 + 99));
