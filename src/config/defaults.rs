@@ -35,6 +35,54 @@ pub(super) const UNCACHEABLE_MEMORY: Duration = Duration::from_secs(60);
 /// Largest request body: room for the uploads that legacy apps take. It is streamed, so it costs no memory here;
 /// the bound protects the app's disk.
 pub(super) const MAX_REQUEST_BODY: u64 = 100 << 20;
+/// Query parameters by which advertisers, newsletters and analytics track visitors: no app makes its answer of them.
+pub(super) const TRACKING: [&str; 42] = [
+    "utm_*",
+    // Google
+    "gclid",
+    "gclsrc",
+    "dclid",
+    "gbraid",
+    "wbraid",
+    "gad_source",
+    "gad_campaignid",
+    "srsltid",
+    "_ga",
+    "_gl",
+    // Meta, Microsoft, Yandex, and others' click identifiers
+    "fbclid",
+    "igshid",
+    "igsh",
+    "msclkid",
+    "yclid",
+    "ysclid",
+    "_openstat",
+    "ttclid",
+    "twclid",
+    "li_fat_id",
+    "epik",
+    "rdt_cid",
+    "ScCid",
+    "irclickid",
+    "wickedid",
+    "s_kwcid",
+    "ef_id",
+    // Newsletters and marketing suites
+    "mc_cid",
+    "mc_eid",
+    "mkt_tok",
+    "vero_id",
+    "oly_enc_id",
+    "oly_anon_id",
+    "_hsenc",
+    "_hsmi",
+    "__hstc",
+    "__hssc",
+    "__hsfp",
+    "hsCtaTracking",
+    "mtm_*",
+    "_kx",
+];
 /// Time for requests in flight at the end.
 pub(super) const SHUTDOWN_GRACE: Duration = Duration::from_secs(30);
 /// The diagnostic log's filter.

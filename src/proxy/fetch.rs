@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
+use smallvec::SmallVec;
 
 use super::fill::Fill;
 use super::lookup::{self, Wanted};
@@ -89,8 +90,7 @@ struct Arrived {
 impl Fetch {
     /// For a request that the cache could not answer.
     pub(super) fn new(asked: &Asked<'_>, wanted: Wanted) -> Self {
-        let mut outgoing =
-            outgoing::request(&asked.parts, &asked.admitted, asked.client.peer.ip(), &asked.route.route, false);
+        let mut outgoing = outgoing::request(asked, false);
         // The cache wants the whole response in its plain form: conditions, ranges and codings are its own business.
         let withholds_conditions =
             wanted.collapsible || wanted.stored.is_some() || asked.parts.headers.contains_key(header::RANGE);
@@ -224,9 +224,18 @@ impl Fetch {
             times: arrived.times,
             is_static,
         };
-        let storable = store::judge(&arrival, &self.route.route.cache)?;
+        let storable = store::judge(&arrival, &self.route.route.cache).map_err(|why| self.unmasked(why, &arrival))?;
         let selection = selection(arrived.response.headers(), &self.received.headers, &self.route)?;
         Ok((storable, selection))
+    }
+
+    /// Of what the app says nothing about: whether it only looks like a file.
+    fn unmasked(&self, why: NoStoreReason, arrival: &Arrival<'_>) -> NoStoreReason {
+        let silent = matches!(why, NoStoreReason::NoFreshness | NoStoreReason::CookieRequest)
+            && !arrival.headers.contains_key(header::CACHE_CONTROL);
+        let looks_like_a_file = self.route.route.static_files
+            && static_files::is_candidate(&self.site.settings.static_classes, self.received.uri.path());
+        if silent && looks_like_a_file && !arrival.is_static { NoStoreReason::Disguised } else { why }
     }
 
     fn may_stand_in(&self) -> bool {
@@ -415,8 +424,10 @@ pub(super) fn freshened(
 
 /// Which requests a response will be selected by.
 fn selection(response: &HeaderMap, request: &HeaderMap, route: &SiteRoute) -> Result<Selection, NoStoreReason> {
-    let settled = route.route.compression.is_some().then_some(&header::ACCEPT_ENCODING);
-    Selection::of(response, request, settled).ok_or(NoStoreReason::VaryAny)
+    let coding = route.route.compression.is_some().then_some(header::ACCEPT_ENCODING);
+    let device = route.route.devices.is_some().then_some(header::USER_AGENT);
+    let settled: SmallVec<[HeaderName; 2]> = coding.into_iter().chain(device).collect();
+    Selection::of(response, request, &settled).ok_or(NoStoreReason::VaryAny)
 }
 
 /// Takes out what must not be stored; what of it the client that asked still gets.

@@ -62,7 +62,6 @@ pub(super) struct Wanted {
 
 /// Decides what to do with a request.
 pub(super) fn plan(asked: &Asked<'_>) -> Plan {
-    let route = &asked.route.route;
     let request = &asked.parts;
     if let Some(why) = reason_to_pass(asked) {
         return match why {
@@ -75,7 +74,7 @@ pub(super) fn plan(asked: &Asked<'_>) -> Plan {
             _ => Plan::Pass { why, freshens: None },
         };
     }
-    let key = CacheKey::new(&asked.admitted.uri(), &route.key, &request.headers);
+    let key = identify(asked);
     let facts = facts(asked);
     let entry = asked.proxy.cache.memory.get(&key).unwrap_or_default();
     let (decision, stored) = match select(&entry, &request.headers) {
@@ -89,6 +88,15 @@ pub(super) fn plan(asked: &Asked<'_>) -> Plan {
         (Reuse::Forward(why), _) => fetch(asked, key, why, facts, entry, None),
         (Reuse::OnlyIfCached, stored) => Plan::OnlyIfCached { key: stored.is_none().then_some(key) },
         (Reuse::Fresh | Reuse::Stale(_), None) => fetch(asked, key, ForwardReason::UriMiss, facts, entry, None),
+    }
+}
+
+/// The cache key: from the URL as the client sees it, and what the route adds.
+fn identify(asked: &Asked<'_>) -> CacheKey {
+    let key = CacheKey::new(&asked.admitted.uri(), &asked.route.route.key, &asked.parts.headers);
+    match asked.device {
+        Some(class) => key.with("device", class),
+        None => key,
     }
 }
 
