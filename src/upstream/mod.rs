@@ -219,7 +219,7 @@ impl Pool {
             let (outcome, copy) =
                 match self.ask(lease, request, upload, timeouts.first_byte, may_repeat, left > 0).await {
                     Asked::Repeat(again) => {
-                        (request, repeats) = (*again, true);
+                        (request, repeats) = (again, true);
                         continue;
                     }
                     Asked::Answered(lease, response, copy) => {
@@ -230,7 +230,7 @@ impl Pool {
                 };
             match copy {
                 Some(copy) if self.goes_elsewhere(&mut way, server) => {
-                    (request, repeats) = (*copy, false);
+                    (request, repeats) = (copy, false);
                     left -= 1;
                 }
                 _ => return outcome,
@@ -320,7 +320,7 @@ impl Pool {
         // once (RFC 9110 §9.2.2). Never otherwise: a POST may have been acted on.
         let means_the_same = |copy: &Request<_>| closed && copy.method().is_idempotent();
         let again = match (unsent, copy) {
-            (Some(request), _) if may_repeat => Ok(Box::new(request)),
+            (Some(request), _) if may_repeat => Ok(request),
             (_, Some(copy)) if may_repeat && (means_the_same(&copy) || error::is_refused_stream(&error)) => Ok(copy),
             (_, copy) => Err(copy),
         };
@@ -349,15 +349,15 @@ impl Pool {
 #[expect(clippy::large_enum_variant, reason = "it is taken apart at once, and the large variant is the usual one")]
 enum Asked {
     /// With the head of a response; with the request once more, if it may be retried.
-    Answered(Lease, Response<Incoming>, Option<Box<Request<RequestBody>>>),
+    Answered(Lease, Response<Incoming>, Option<Request<RequestBody>>),
     /// With a connection that the server had closed meanwhile: the request is to be sent once more.
-    Repeat(Box<Request<RequestBody>>),
+    Repeat(Request<RequestBody>),
     /// With a failure; with the request once more, if it may be retried.
-    Failed(UpstreamError, Option<Box<Request<RequestBody>>>),
+    Failed(UpstreamError, Option<Request<RequestBody>>),
 }
 
 /// The request once more, when there is no body to be used up.
-fn copy_of(request: &Request<RequestBody>) -> Option<Box<Request<RequestBody>>> {
+fn copy_of(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
     if !request.body().is_end_stream() {
         return None;
     }
@@ -367,7 +367,7 @@ fn copy_of(request: &Request<RequestBody>) -> Option<Box<Request<RequestBody>>> 
     *copy.version_mut() = request.version();
     *copy.headers_mut() = request.headers().clone();
     *copy.extensions_mut() = request.extensions().clone();
-    Some(Box::new(copy))
+    Some(copy)
 }
 
 /// Waits for an outcome; `None` when the server was silent for `first_byte` since it had the request. As long as a
