@@ -75,12 +75,13 @@ fn steps(criterion: &mut Criterion) {
                 selection: Default::default(),
                 fields: StoredFields::pack(&response),
                 body: SharedBody::complete(&[b'x'; 1024]),
+                parts: None,
                 coded: Arc::default(),
                 compressible: false,
                 own_tag: false,
                 hits: Default::default(),
             };
-            cache.memory.insert(&key(number), Arc::new(stored), 8);
+            cache.memory.insert(&key(number), Arc::new(stored), 8, u64::MAX);
         }
         let wanted = key(5000);
         bench.iter(|| cache.memory.get(black_box(&wanted)));

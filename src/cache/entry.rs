@@ -8,8 +8,10 @@ use parking_lot::Mutex;
 
 use super::body::SharedBody;
 use super::fields::StoredFields;
+use super::parts::StoredParts;
 use crate::config::settings::Coding;
 use crate::policy::facts::Facts;
+use crate::policy::validate;
 use crate::policy::vary::Selection;
 
 /// A stored response: one variant of a key. Never changed, only replaced; what grows within it are its bodies.
@@ -21,8 +23,10 @@ pub struct StoredResponse {
     pub selection: Selection,
     /// Its fields as received, less those that must not be stored.
     pub fields: StoredFields,
-    /// Its body as received.
+    /// Its body as received; [`SharedBody::absent`] where there are parts.
     pub body: SharedBody,
+    /// What there is of its body, where that is not all of it.
+    pub parts: Option<StoredParts>,
     /// The same body in content codings that larder applied, made when first asked for.
     pub coded: Arc<CodedBodies>,
     /// Whether larder may code it: what `content::compressible` said when it arrived.
@@ -78,7 +82,14 @@ impl StoredResponse {
 
     /// What it costs in bytes: fields, bodies and overhead.
     pub fn cost(&self) -> u64 {
-        OVERHEAD + self.fields.cost() as u64 + self.selection.cost() as u64 + self.body.held() + self.coded.held()
+        let parts = self.parts.as_ref().map_or(0, StoredParts::held);
+        let fields = self.fields.cost() + self.selection.cost();
+        OVERHEAD + fields as u64 + self.body.held() + self.coded.held() + parts
+    }
+
+    /// Length of the whole body in bytes, once that is known.
+    pub fn complete_length(&self) -> Option<u64> {
+        self.parts.as_ref().map_or_else(|| self.body.len(), |parts| Some(parts.complete_length()))
     }
 
     /// The same body with other fields, and what they say; it counts on where this one was.
@@ -88,11 +99,43 @@ impl StoredResponse {
             selection,
             fields: StoredFields::pack(headers),
             body: self.body.clone(),
+            parts: self.parts.clone(),
             coded: self.coded.clone(),
             compressible: self.compressible,
             own_tag,
             hits: AtomicU32::new(self.hits.load(Ordering::Relaxed)),
         }
+    }
+
+    /// What of `older` is still good beside this, which came later: both have the same strong validator, so that they
+    /// are of one representation (RFC 9111 §3.4). `None`: nothing.
+    fn combined_with(&self, older: &StoredResponse, most: u64) -> Option<StoredResponse> {
+        let parts = self.parts.as_ref()?;
+        let tag = |response: &StoredResponse| response.fields.get(&header::ETAG).filter(|_| !response.own_tag);
+        let same = validate::is_same_representation(tag(self)?, tag(older)?)
+            && older.complete_length() == Some(parts.complete_length());
+        if !same || self.selection != older.selection {
+            return None;
+        }
+        let headers = self.fields.unpack(0);
+        let combined = self.revised(self.facts.clone(), self.selection.clone(), &headers, false);
+        Some(match &older.parts {
+            Some(old) => StoredResponse { parts: Some(old.with(parts, most)), ..combined },
+            None => StoredResponse { parts: None, body: older.body.clone(), coded: older.coded.clone(), ..combined },
+        })
+    }
+
+    /// The same, of which only these parts have come.
+    pub fn in_part(&self, parts: StoredParts) -> StoredResponse {
+        let revised = self.revised(self.facts.clone(), self.selection.clone(), &self.fields.unpack(0), self.own_tag);
+        StoredResponse { body: SharedBody::absent(), parts: Some(parts), coded: Arc::default(), ..revised }
+    }
+
+    /// The same with one body, where its parts have become a whole.
+    fn joined(&self) -> Option<StoredResponse> {
+        let body = self.parts.as_ref()?.joined()?;
+        let revised = self.revised(self.facts.clone(), self.selection.clone(), &self.fields.unpack(0), self.own_tag);
+        Some(StoredResponse { body, parts: None, ..revised })
     }
 
     /// Counts an answer.
@@ -118,8 +161,11 @@ impl Entry {
         &self.variants
     }
 
-    /// With `response` in front; variants for the same selection go, and the oldest beyond `most`.
-    pub fn with(&self, response: Arc<StoredResponse>, most: usize) -> Entry {
+    /// With `response` in front; variants for the same selection go, and the oldest beyond `most`. A part is combined
+    /// with what there is of the same representation, of parts at most `max_object` bytes.
+    pub fn with(&self, response: Arc<StoredResponse>, most: usize, max_object: u64) -> Entry {
+        let combined = self.variants.iter().find_map(|older| response.combined_with(older, max_object));
+        let response = combined.map_or(response, Arc::new);
         let kept = self
             .variants
             .iter()
@@ -143,6 +189,15 @@ impl Entry {
     pub fn without(&self, gone: &Arc<StoredResponse>) -> Option<Entry> {
         let kept: Arc<[_]> = self.variants.iter().filter(|variant| !Arc::ptr_eq(variant, gone)).cloned().collect();
         (!kept.is_empty()).then_some(Entry { variants: kept })
+    }
+
+    /// With parts that have become a whole joined; `None` when there are none.
+    pub fn joined(&self) -> Option<Entry> {
+        let joined: Vec<_> = self.variants.iter().map(|variant| variant.joined().map(Arc::new)).collect();
+        joined.iter().any(Option::is_some).then(|| {
+            let variants = joined.into_iter().zip(&*self.variants);
+            Entry { variants: variants.map(|(joined, variant)| joined.unwrap_or_else(|| variant.clone())).collect() }
+        })
     }
 
     /// What all variants cost in bytes.

@@ -54,12 +54,20 @@ impl MemoryTier {
         self.entries.get(key)
     }
 
-    /// Adds a variant.
-    pub fn insert(&self, key: &CacheKey, response: Arc<StoredResponse>, max_variants: usize) {
+    /// Adds a variant; see [`Entry::with`]. What is stored is returned: a part may have been combined with others.
+    pub fn insert(
+        &self,
+        key: &CacheKey,
+        response: Arc<StoredResponse>,
+        max_variants: usize,
+        max_object: u64,
+    ) -> Arc<StoredResponse> {
         self.index.insert(key);
-        self.entries.entry_by_ref(key).and_upsert_with(|existing| {
-            existing.map(|existing| existing.into_value()).unwrap_or_default().with(response, max_variants)
+        let entry = self.entries.entry_by_ref(key).and_upsert_with(|existing| {
+            let existing = existing.map(|existing| existing.into_value()).unwrap_or_default();
+            existing.with(response.clone(), max_variants, max_object)
         });
+        entry.value().variants().first().cloned().unwrap_or(response)
     }
 
     /// Puts `new` in the place of `old`, unless `old` has gone meanwhile.
@@ -83,10 +91,10 @@ impl MemoryTier {
         });
     }
 
-    /// Weighs an entry again, after one of its bodies grew.
+    /// Weighs an entry again, after one of its bodies grew, and joins parts that have become a whole by that.
     pub fn reweigh(&self, key: &CacheKey) {
-        self.entries.entry_by_ref(key).and_compute_with(|existing| match existing {
-            Some(existing) => Op::Put(existing.into_value()),
+        self.entries.entry_by_ref(key).and_compute_with(|existing| match existing.map(|entry| entry.into_value()) {
+            Some(entry) => Op::Put(entry.joined().unwrap_or(entry)),
             None => Op::Nop,
         });
     }

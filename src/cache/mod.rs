@@ -1,7 +1,7 @@
 //! What is kept, and who fetches it.
 //!
 //! [`key`] names a stored response, [`entry`] holds the variants of a key, [`body`] is filled by one and read by
-//! many, [`memory`] bounds it all in bytes, [`collapse`] makes one fetch of many requests, [`index`] finds what a
+//! many, [`parts`] are what there is of a body in part, [`memory`] bounds it all in bytes, [`collapse`] makes one fetch of many requests, [`index`] finds what a
 //! purge means.
 
 pub mod body;
@@ -11,6 +11,7 @@ pub mod fields;
 pub mod index;
 pub mod key;
 pub mod memory;
+pub mod parts;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -9,6 +9,7 @@ mod filling;
 mod freshness;
 mod invalidation;
 mod outcomes;
+mod parts;
 mod personal_files;
 mod personal_refresh;
 mod ranges;
