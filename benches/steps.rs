@@ -79,9 +79,11 @@ fn steps(criterion: &mut Criterion) {
                 coded: Arc::default(),
                 compressible: false,
                 own_tag: false,
+                tags: Default::default(),
+                epoch: Default::default(),
                 hits: Default::default(),
             };
-            cache.memory.insert(&key(number), Arc::new(stored), 8, u64::MAX);
+            cache.memory.insert(&key(number), Arc::new(stored), 8);
         }
         let wanted = key(5000);
         bench.iter(|| cache.memory.get(black_box(&wanted)));

@@ -7,6 +7,7 @@ use http::{HeaderMap, header};
 use parking_lot::Mutex;
 
 use super::body::SharedBody;
+use super::epoch::Epoch;
 use super::fields::StoredFields;
 use super::parts::StoredParts;
 use crate::config::settings::Coding;
@@ -33,9 +34,16 @@ pub struct StoredResponse {
     pub compressible: bool,
     /// Whether its entity tag is one that larder made: of no use in a request to the upstream.
     pub own_tag: bool,
+    /// Purge tags that the upstream gave it.
+    pub tags: Tags,
+    /// The purges that were known when its fetch began: of no use against any later one.
+    pub epoch: Epoch,
     /// How often it answered.
     pub hits: AtomicU32,
 }
+
+/// Purge tags. Cheap to clone; none cost nothing.
+pub type Tags = Arc<[Box<str>]>;
 
 /// The codings of a stored response's body; shared with the response that replaces it after a validation.
 #[derive(Debug, Default)]
@@ -64,15 +72,26 @@ impl CodedBodies {
         self.0.lock().retain(|(of, _)| *of != coding);
     }
 
+    /// Those that are complete, each in one of these codings, with their bodies.
+    pub fn complete(&self) -> Vec<(Coding, SharedBody)> {
+        self.0.lock().iter().filter(|(_, body)| body.len().is_some()).cloned().collect()
+    }
+
     fn held(&self) -> u64 {
         self.0.lock().iter().map(|(_, body)| body.held()).sum()
+    }
+}
+
+impl FromIterator<(Coding, SharedBody)> for CodedBodies {
+    fn from_iter<T: IntoIterator<Item = (Coding, SharedBody)>>(bodies: T) -> Self {
+        CodedBodies(Mutex::new(bodies.into_iter().collect()))
     }
 }
 
 /// What a stored response costs beside its key, fields and bodies: its own structs, its body's, its share of the
 /// tier's tables, and what the allocator rounds up. Measured: with it `hit memory 100000` (see `benches/hit.rs`)
 /// accounts for what becomes resident.
-const OVERHEAD: u64 = 990;
+const OVERHEAD: u64 = 1030;
 
 impl StoredResponse {
     /// Whether a request with these fields selects it (RFC 9111 §4.1).
@@ -103,13 +122,15 @@ impl StoredResponse {
             coded: self.coded.clone(),
             compressible: self.compressible,
             own_tag,
+            tags: self.tags.clone(),
+            epoch: self.epoch,
             hits: AtomicU32::new(self.hits.load(Ordering::Relaxed)),
         }
     }
 
     /// What of `older` is still good beside this, which came later: both have the same strong validator, so that they
     /// are of one representation (RFC 9111 §3.4). `None`: nothing.
-    fn combined_with(&self, older: &StoredResponse, most: u64) -> Option<StoredResponse> {
+    fn combined_with(&self, older: &StoredResponse) -> Option<StoredResponse> {
         let parts = self.parts.as_ref()?;
         let tag = |response: &StoredResponse| response.fields.get(&header::ETAG).filter(|_| !response.own_tag);
         let same = validate::is_same_representation(tag(self)?, tag(older)?)
@@ -119,8 +140,10 @@ impl StoredResponse {
         }
         let headers = self.fields.unpack(0);
         let combined = self.revised(self.facts.clone(), self.selection.clone(), &headers, false);
+        // A purge since the older one was fetched is meant for it as well.
+        let combined = StoredResponse { epoch: older.epoch, ..combined };
         Some(match &older.parts {
-            Some(old) => StoredResponse { parts: Some(old.with(parts, most)), ..combined },
+            Some(old) => StoredResponse { parts: Some(old.keeping(parts)), ..combined },
             None => StoredResponse { parts: None, body: older.body.clone(), coded: older.coded.clone(), ..combined },
         })
     }
@@ -162,9 +185,9 @@ impl Entry {
     }
 
     /// With `response` in front; variants for the same selection go, and the oldest beyond `most`. A part is combined
-    /// with what there is of the same representation, of parts at most `max_object` bytes.
-    pub fn with(&self, response: Arc<StoredResponse>, most: usize, max_object: u64) -> Entry {
-        let combined = self.variants.iter().find_map(|older| response.combined_with(older, max_object));
+    /// with what there is of the same representation.
+    pub fn with(&self, response: Arc<StoredResponse>, most: usize) -> Entry {
+        let combined = self.variants.iter().find_map(|older| response.combined_with(older));
         let response = combined.map_or(response, Arc::new);
         let kept = self
             .variants
@@ -191,13 +214,20 @@ impl Entry {
         (!kept.is_empty()).then_some(Entry { variants: kept })
     }
 
-    /// With parts that have become a whole joined; `None` when there are none.
-    pub fn joined(&self) -> Option<Entry> {
-        let joined: Vec<_> = self.variants.iter().map(|variant| variant.joined().map(Arc::new)).collect();
-        joined.iter().any(Option::is_some).then(|| {
-            let variants = joined.into_iter().zip(&*self.variants);
-            Entry { variants: variants.map(|(joined, variant)| joined.unwrap_or_else(|| variant.clone())).collect() }
-        })
+    /// With parts that have become a whole joined, and which those are.
+    pub fn joined(self) -> (Entry, Vec<Arc<StoredResponse>>) {
+        if self.variants.iter().all(|variant| variant.parts.is_none()) {
+            return (self, Vec::new());
+        }
+        let mut joined = Vec::new();
+        let variants = self.variants.iter().map(|variant| match variant.joined().map(Arc::new) {
+            Some(whole) => {
+                joined.push(whole.clone());
+                whole
+            }
+            None => variant.clone(),
+        });
+        (Entry { variants: variants.collect() }, joined)
     }
 
     /// What all variants cost in bytes.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use moka::notification::RemovalCause;
-use moka::ops::compute::Op;
+use moka::ops::compute::{CompResult, Op};
 use moka::sync::Cache;
 
 use super::entry::{Entry, StoredResponse};
@@ -55,29 +55,36 @@ impl MemoryTier {
     }
 
     /// Adds a variant; see [`Entry::with`]. What is stored is returned: a part may have been combined with others.
-    pub fn insert(
-        &self,
-        key: &CacheKey,
-        response: Arc<StoredResponse>,
-        max_variants: usize,
-        max_object: u64,
-    ) -> Arc<StoredResponse> {
+    pub fn insert(&self, key: &CacheKey, response: Arc<StoredResponse>, max_variants: usize) -> Arc<StoredResponse> {
         self.index.insert(key);
         let entry = self.entries.entry_by_ref(key).and_upsert_with(|existing| {
             let existing = existing.map(|existing| existing.into_value()).unwrap_or_default();
-            existing.with(response.clone(), max_variants, max_object)
+            existing.with(response.clone(), max_variants)
         });
         entry.value().variants().first().cloned().unwrap_or(response)
     }
 
-    /// Puts `new` in the place of `old`, unless `old` has gone meanwhile.
-    pub fn replace(&self, key: &CacheKey, old: &Arc<StoredResponse>, new: Arc<StoredResponse>) {
+    /// Adds a variant that comes from a lower tier, unless there is one for the same selection: that one is newer.
+    pub fn promote(&self, key: &CacheKey, response: &Arc<StoredResponse>, max_variants: usize) {
+        self.index.insert(key);
         self.entries.entry_by_ref(key).and_compute_with(|existing| {
+            let existing = existing.map(|existing| existing.into_value()).unwrap_or_default();
+            let is_whole = |variant: &Arc<StoredResponse>| variant.parts.is_none();
+            let mut wholes = existing.variants().iter().filter(|variant| is_whole(variant));
+            let is_there = wholes.any(|variant| variant.selection == response.selection);
+            if is_there { Op::Nop } else { Op::Put(existing.with(response.clone(), max_variants)) }
+        });
+    }
+
+    /// Puts `new` in the place of `old`; false when `old` has gone meanwhile.
+    pub fn replace(&self, key: &CacheKey, old: &Arc<StoredResponse>, new: Arc<StoredResponse>) -> bool {
+        let done = self.entries.entry_by_ref(key).and_compute_with(|existing| {
             match existing.and_then(|existing| existing.into_value().replacing(old, new)) {
                 Some(entry) => Op::Put(entry),
                 None => Op::Nop,
             }
         });
+        matches!(done, CompResult::ReplacedWith(_))
     }
 
     /// Removes one variant, if it is still there.
@@ -91,12 +98,16 @@ impl MemoryTier {
         });
     }
 
-    /// Weighs an entry again, after one of its bodies grew, and joins parts that have become a whole by that.
-    pub fn reweigh(&self, key: &CacheKey) {
-        self.entries.entry_by_ref(key).and_compute_with(|existing| match existing.map(|entry| entry.into_value()) {
-            Some(entry) => Op::Put(entry.joined().unwrap_or(entry)),
-            None => Op::Nop,
+    /// Weighs an entry again, after one of its bodies grew, and joins parts that have become a whole by that. Those.
+    pub fn reweigh(&self, key: &CacheKey) -> Vec<Arc<StoredResponse>> {
+        let mut joined = Vec::new();
+        self.entries.entry_by_ref(key).and_compute_with(|existing| {
+            let Some(existing) = existing.map(|existing| existing.into_value()) else { return Op::Nop };
+            let entry;
+            (entry, joined) = existing.joined();
+            Op::Put(entry)
         });
+        joined
     }
 
     /// Removes all variants of a key and of the keys that routes derived from the same URL. How many there were.

@@ -9,6 +9,8 @@ use super::body::{BodyReader, SharedBody};
 pub struct StoredParts {
     /// Length of the whole in bytes.
     complete_length: u64,
+    /// Most bytes that are kept of it.
+    most: u64,
     /// By where they begin; none lies within another.
     pieces: Vec<Piece>,
 }
@@ -27,9 +29,10 @@ const MOST_PIECES: usize = 64;
 const PIECE_OVERHEAD: u64 = 256;
 
 impl StoredParts {
-    /// One piece: the bytes `range` of a representation that has `complete_length`. The range must lie within it.
-    pub fn new(range: Range<u64>, complete_length: u64, body: SharedBody) -> Self {
-        StoredParts { complete_length, pieces: vec![Piece { range, body }] }
+    /// One piece: the bytes `range` of a representation that has `complete_length`, of which at most `most` bytes are
+    /// kept. The range must lie within it.
+    pub fn new(range: Range<u64>, complete_length: u64, body: SharedBody, most: u64) -> Self {
+        StoredParts { complete_length, most, pieces: vec![Piece { range, body }] }
     }
 
     /// Length of the whole representation in bytes.
@@ -72,8 +75,17 @@ impl StoredParts {
         Some(readers)
     }
 
-    /// With the pieces of `newer`, which are of the same representation; as many of the old ones as fit in `most` bytes.
-    pub fn with(&self, newer: &StoredParts, most: u64) -> StoredParts {
+    /// With the pieces of `newer`, which are of the same representation.
+    pub fn with(&self, newer: &StoredParts) -> StoredParts {
+        self.combined(newer, u64::MAX)
+    }
+
+    /// The same, and as many of the old pieces as may be kept.
+    pub fn keeping(&self, newer: &StoredParts) -> StoredParts {
+        self.combined(newer, newer.most)
+    }
+
+    fn combined(&self, newer: &StoredParts, most: u64) -> StoredParts {
         let within =
             |inner: &Piece, outer: &Piece| outer.range.start <= inner.range.start && inner.range.end <= outer.range.end;
         let mut kept: Vec<&Piece> =
@@ -92,7 +104,7 @@ impl StoredParts {
         });
         let mut pieces: Vec<Piece> = fitting.copied().chain(added).cloned().collect();
         pieces.sort_by_key(|piece| piece.range.start);
-        StoredParts { complete_length: self.complete_length, pieces }
+        StoredParts { complete_length: self.complete_length, most: newer.most, pieces }
     }
 
     /// All of it as one body, where nothing is missing and all has arrived.
@@ -120,13 +132,13 @@ mod tests {
 
     fn part(range: Range<usize>) -> StoredParts {
         let body = SharedBody::complete(&TEXT[range.clone()]);
-        StoredParts::new(range.start as u64..range.end as u64, TEXT.len() as u64, body)
+        StoredParts::new(range.start as u64..range.end as u64, TEXT.len() as u64, body, 100)
     }
 
     fn parts(ranges: &[Range<usize>]) -> StoredParts {
         let mut ranges = ranges.iter().cloned().map(part);
         let first = ranges.next().unwrap();
-        ranges.fold(first, |parts, next| parts.with(&next, 1000))
+        ranges.fold(first, |parts, next| parts.with(&next))
     }
 
     fn read(parts: &StoredParts, wanted: Range<u64>) -> Option<String> {
@@ -178,17 +190,18 @@ mod tests {
         let whole = parts(&[6..20, 0..8]);
         assert!(whole.is_whole());
         let joined = whole.joined().unwrap();
-        assert_eq!(read(&StoredParts::new(0..20, 20, joined), 0..20).unwrap().as_bytes(), TEXT);
+        assert_eq!(read(&StoredParts::new(0..20, 20, joined, 100), 0..20).unwrap().as_bytes(), TEXT);
     }
 
     #[test]
     fn parts_far_from_the_newest_go_first() {
-        let near = part(0..5).with(&part(6..9), 100).with(&part(15..20), 9);
+        let near = part(0..5).with(&part(6..9)).combined(&part(15..20), 9);
         assert_eq!((near.gap(15..20), near.gap(6..9), near.gap(0..5)), (None, None, Some(0..5)));
         let mut many = part(0..1);
         let big = (MOST_PIECES as u64 + 9) * 2;
         for start in 0..MOST_PIECES as u64 + 9 {
-            many = many.with(&StoredParts::new(start * 2..start * 2 + 1, big, SharedBody::complete(b"x")), 1000);
+            let piece = SharedBody::complete(b"x");
+            many = many.keeping(&StoredParts::new(start * 2..start * 2 + 1, big, piece, 1000));
         }
         assert_eq!(many.pieces.len(), MOST_PIECES);
         assert_eq!(many.gap(0..1), Some(0..1), "the one furthest from the last has gone");
@@ -209,7 +222,7 @@ mod tests {
             prop_assert_eq!(read(&parts, wanted.clone()), covered.then(|| String::from_utf8(text.to_vec()).unwrap()));
             if let Some(gap) = parts.gap(wanted.clone()) {
                 prop_assert!(wanted.start <= gap.start && gap.end <= wanted.end);
-                prop_assert!(parts.with(&part(gap.start as usize..gap.end as usize), 1000).gap(wanted).is_none());
+                prop_assert!(parts.with(&part(gap.start as usize..gap.end as usize)).gap(wanted).is_none());
             }
         }
     }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
+use smallvec::SmallVec;
 
 use super::fill::Fill;
 use super::lookup::{self, Wanted};
@@ -16,7 +17,8 @@ use super::site::{Site, SiteRoute};
 use super::{Asked, Proxy, outgoing};
 use crate::cache::body::{BodyReader, SharedBody};
 use crate::cache::collapse::{FetchFailure, Lead, Progress, Ready};
-use crate::cache::entry::{Entry, StoredResponse};
+use crate::cache::entry::{Entry, StoredResponse, Tags};
+use crate::cache::epoch::Epoch;
 use crate::cache::fields::StoredFields;
 use crate::cache::parts::StoredParts;
 use crate::content::{compressible, static_files};
@@ -86,13 +88,14 @@ struct Arrived {
     response: Response<UpstreamBody>,
     times: Times,
     first_byte: Duration,
+    /// The purges that were known when it was asked for.
+    epoch: Epoch,
 }
 
 impl Fetch {
     /// For a request that the cache could not answer.
     pub(super) fn new(asked: &Asked<'_>, wanted: Wanted) -> Self {
-        let mut outgoing =
-            outgoing::request(&asked.parts, &asked.admitted, asked.client.peer.ip(), &asked.route.route, false);
+        let mut outgoing = outgoing::request(asked, false);
         // The cache wants the response in its plain form: conditions and codings are its own business.
         let withholds_conditions =
             wanted.collapsible || wanted.stored.is_some() || asked.parts.headers.contains_key(header::RANGE);
@@ -219,11 +222,12 @@ impl Fetch {
         *request.method_mut() = Method::GET;
         *request.uri_mut() = self.outgoing.uri().clone();
         *request.headers_mut() = headers;
+        let epoch = self.proxy.cache.epoch();
         let (request_time, sent) = (self.proxy.clock.now(), Instant::now());
         let mut response = self.route.pool.send(request, self.exchange.clone()).await?;
         let times = self.proxy.clock.times_since(request_time);
         prepare(response.headers_mut(), times.wall);
-        Ok(Arrived { response, times, first_byte: sent.elapsed() })
+        Ok(Arrived { response, times, first_byte: sent.elapsed(), epoch })
     }
 
     /// A full response: judged, then filled or passed on.
@@ -259,7 +263,7 @@ impl Fetch {
     ) -> Result<Judged, NoStoreReason> {
         let (method, request) = (&Method::GET, &self.wanted.facts);
         let arrival = Arrival { method, request, status, headers, times, is_static };
-        let storable = store::judge(&arrival, &self.route.route.cache)?;
+        let storable = store::judge(&arrival, &self.route.route.cache).map_err(|why| self.unmasked(why, &arrival))?;
         let selection = selection(headers, &self.received.headers, &self.route)?;
         Ok((storable, selection))
     }
@@ -296,6 +300,15 @@ impl Fetch {
         if fits { Ok(()) } else { Err(NoStoreReason::TooLarge) }
     }
 
+    /// Of what the app says nothing about: whether it only looks like a file.
+    fn unmasked(&self, why: NoStoreReason, arrival: &Arrival<'_>) -> NoStoreReason {
+        let silent = matches!(why, NoStoreReason::NoFreshness | NoStoreReason::CookieRequest)
+            && !arrival.headers.contains_key(header::CACHE_CONTROL);
+        let looks_like_a_file = self.route.route.static_files
+            && static_files::is_candidate(&self.site.settings.static_classes, self.received.uri.path());
+        if silent && looks_like_a_file && !arrival.is_static { NoStoreReason::Disguised } else { why }
+    }
+
     fn may_stand_in(&self) -> bool {
         let now = self.proxy.clock.now();
         self.wanted.stored.as_ref().is_some_and(|stored| reuse::may_stand_in(&self.wanted.facts, &stored.facts, now))
@@ -316,7 +329,7 @@ impl Fetch {
         );
         let replaced = !status.is_server_error() && !is_about_this_request;
         if let Some(stored) = self.wanted.stored.as_ref().filter(|_| replaced) {
-            self.proxy.cache.memory.remove_variant(&self.wanted.key, stored);
+            self.proxy.cache.remove_variant(&self.wanted.key, stored);
         }
         Outcome::Passed(Box::new(arrived.response), reason)
     }
@@ -364,8 +377,9 @@ impl Fetch {
         let (filled, filler) = SharedBody::growing();
         let part = brings.as_ref().filter(|it| it.range != (0..it.complete_length));
         let parts = part.map(|Brings { range, complete_length }| {
-            let new = StoredParts::new(range.clone(), *complete_length, filled.clone());
-            onto.flatten().map_or(new.clone(), |stored| stored.with(&new, u64::MAX))
+            let new =
+                StoredParts::new(range.clone(), *complete_length, filled.clone(), self.route.route.cache.max_object);
+            onto.flatten().map_or(new.clone(), |stored| stored.with(&new))
         });
         let response = Arc::new(StoredResponse {
             facts: storable.facts,
@@ -376,6 +390,8 @@ impl Fetch {
             coded: Arc::default(),
             compressible,
             own_tag: false,
+            tags: Tags::default(),
+            epoch: arrived.epoch,
             hits: AtomicU32::new(0),
         });
         let ready = Ready { response: response.clone(), forward_status: head.status };
@@ -410,16 +426,15 @@ impl Fetch {
             &self.received.headers,
             &self.route,
         );
-        let response = Arc::new(fresh.response);
+        let response = Arc::new(StoredResponse { epoch: arrived.epoch, ..fresh.response });
         let ready = Ready { response: response.clone(), forward_status: StatusCode::NOT_MODIFIED };
-        let (memory, key) = (&self.proxy.cache.memory, &self.wanted.key);
+        let (cache, key) = (&self.proxy.cache, &self.wanted.key);
         match fresh.no_store {
             None => {
                 if lead.flight().may_store() && is_selected {
-                    memory.replace(key, confirmed, response);
+                    cache.replace(key, confirmed, &response);
                 } else if lead.flight().may_store() {
-                    let cache = &self.route.route.cache;
-                    memory.insert(key, response, cache.max_variants, cache.max_object);
+                    cache.insert(key, &response, self.route.route.cache.max_variants);
                 }
                 self.announce(&ready, &lead);
             }
@@ -427,7 +442,7 @@ impl Fetch {
             Some(reason) => {
                 self.release_followers(&lead, reason);
                 if reason != NoStoreReason::RequestNoStore {
-                    memory.remove_variant(key, confirmed);
+                    cache.remove_variant(key, confirmed);
                 }
             }
         }
@@ -512,8 +527,10 @@ pub(super) fn freshened(
 
 /// Which requests a response will be selected by.
 fn selection(response: &HeaderMap, request: &HeaderMap, route: &SiteRoute) -> Result<Selection, NoStoreReason> {
-    let settled = route.route.compression.is_some().then_some(&header::ACCEPT_ENCODING);
-    Selection::of(response, request, settled).ok_or(NoStoreReason::VaryAny)
+    let coding = route.route.compression.is_some().then_some(header::ACCEPT_ENCODING);
+    let device = route.route.devices.is_some().then_some(header::USER_AGENT);
+    let settled: SmallVec<[HeaderName; 2]> = coding.into_iter().chain(device).collect();
+    Selection::of(response, request, &settled).ok_or(NoStoreReason::VaryAny)
 }
 
 /// Takes out what must not be stored; what of it the client that asked still gets.

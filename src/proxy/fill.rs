@@ -100,9 +100,10 @@ impl Fill {
                 Some(Err(error)) => {
                     tracing::debug!(key = self.key.as_str(), %error, "fill cut short");
                     self.metrics.not_stored(NoStoreReason::Incomplete);
-                    return if keeping {
-                        self.keep_part(lead)
-                    }; // dropping the filler tells every reader
+                    if keeping {
+                        self.keep_part(lead);
+                    }
+                    return; // dropping the filler tells every reader
                 }
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(data) => {
@@ -157,8 +158,8 @@ impl Fill {
         // It must not push out a whole, stale or not.
         let others = stored.variants().iter().any(|it| it.selection == response.selection && it.parts.is_none());
         if gives_ranges && is_page && !others && lead.flight().may_store() {
-            let part = response.in_part(StoredParts::new(start..end, complete_length, received));
-            memory.insert(&self.key, Arc::new(part), self.max_variants, self.max_object);
+            let part = response.in_part(StoredParts::new(start..end, complete_length, received, self.max_object));
+            memory.insert(&self.key, Arc::new(part), self.max_variants);
         }
         drop(lead); // before the filler: who sees the cut and asks again does not join this
     }
@@ -181,19 +182,22 @@ impl Fill {
         let mut response = with_validator(self.response, digest);
         if let Some((parts, range)) = response.parts.as_ref().zip(self.range) {
             // What it was combined with to answer from is stored already, or has gone since.
-            let new = StoredParts::new(range, parts.complete_length(), self.filler.body());
+            let new = StoredParts::new(range, parts.complete_length(), self.filler.body(), self.max_object);
             response = Arc::new(response.in_part(new));
         }
         let memory = &self.proxy.cache.memory;
         if lead.flight().may_store() {
-            response = memory.insert(&self.key, response, self.max_variants, self.max_object);
+            response = memory.insert(&self.key, response, self.max_variants);
         }
         if let Some(last) = last {
             self.filler.push(last);
         }
         self.filler.finish(trailers);
         if lead.flight().may_store() {
-            memory.reweigh(&self.key);
+            self.proxy.cache.completed(&self.key);
+            if response.parts.is_none() {
+                self.proxy.cache.lower.store(&self.key, &response);
+            }
         } else {
             // A purge between the question and the insertion found nothing to remove.
             memory.remove_variant(&self.key, &response);

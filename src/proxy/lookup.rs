@@ -26,7 +26,21 @@ pub(super) enum Plan {
     /// `freshens` is given where it may confirm what is stored.
     Pass { why: ForwardReason, freshens: Option<Box<Wanted>> },
     /// Nothing usable is stored, and the client wants nothing else (RFC 9111 §5.2.1.7).
-    OnlyIfCached,
+    /// `key` is where it might be, if anywhere.
+    OnlyIfCached { key: Option<CacheKey> },
+}
+
+impl Plan {
+    /// The key under which memory has nothing for this request: where to look below it.
+    pub(super) fn absent(&self) -> Option<&CacheKey> {
+        match self {
+            Plan::Fetch(wanted) | Plan::Pass { freshens: Some(wanted), .. } => {
+                wanted.stored.is_none().then_some(&wanted.key)
+            }
+            Plan::OnlyIfCached { key } => key.as_ref(),
+            Plan::Serve { .. } | Plan::Pass { freshens: None, .. } => None,
+        }
+    }
 }
 
 /// What a fetch is for.
@@ -50,27 +64,25 @@ pub(super) struct Wanted {
 
 /// Decides what to do with a request.
 pub(super) fn plan(asked: &Asked<'_>) -> Plan {
-    let route = &asked.route.route;
-    let request = &asked.parts;
     if let Some(why) = reason_to_pass(asked) {
         return match why {
             // The cache has nothing for these, whatever is stored.
             ForwardReason::RequestBody | ForwardReason::Precondition | ForwardReason::CookieRequest
                 if facts(asked).directives.only_if_cached =>
             {
-                Plan::OnlyIfCached
+                Plan::OnlyIfCached { key: None }
             }
             _ => Plan::Pass { why, freshens: None },
         };
     }
-    let key = CacheKey::new(&asked.admitted.uri(), &route.key, &request.headers);
+    let key = identify(asked);
     let facts = facts(asked);
     let entry = asked.proxy.cache.memory.get(&key).unwrap_or_default();
     let (stored, missing) = match select(asked, &entry) {
         Ok(selected) => selected,
         Err(why) => {
             return match reuse::decide_without(&facts, why) {
-                Reuse::OnlyIfCached => Plan::OnlyIfCached,
+                Reuse::OnlyIfCached => Plan::OnlyIfCached { key: Some(key) },
                 _ => fetch(asked, key, why, facts, entry, None),
             };
         }
@@ -78,12 +90,21 @@ pub(super) fn plan(asked: &Asked<'_>) -> Plan {
     let stored = stored.clone();
     match (reuse::decide(&facts, &stored.facts, asked.now), missing) {
         (Reuse::Forward(why), _) => fetch(asked, key, why, facts, entry, None),
-        (Reuse::OnlyIfCached, _) => Plan::OnlyIfCached,
-        (_, Some(_)) if facts.directives.only_if_cached => Plan::OnlyIfCached,
+        (Reuse::OnlyIfCached, _) => Plan::OnlyIfCached { key: None },
+        (_, Some(_)) if facts.directives.only_if_cached => Plan::OnlyIfCached { key: Some(key) },
         (_, Some(missing)) => fetch(asked, key, ForwardReason::Partial, facts, entry, Some((stored, Some(missing)))),
         (Reuse::Fresh, None) => Plan::Serve { key, stored, stale: None },
         (Reuse::Stale(why), None) => Plan::Serve { key, stored, stale: Some(why) },
         (Reuse::Validate(why), None) => fetch(asked, key, why, facts, entry, Some((stored, None))),
+    }
+}
+
+/// The cache key: from the URL as the client sees it, and what the route adds.
+fn identify(asked: &Asked<'_>) -> CacheKey {
+    let key = CacheKey::new(&asked.admitted.uri(), &asked.route.route.key, &asked.parts.headers);
+    match asked.device {
+        Some(class) => key.with("device", class),
+        None => key,
     }
 }
 

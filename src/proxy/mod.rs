@@ -9,6 +9,7 @@ mod answer;
 pub mod body;
 pub mod client;
 mod code;
+mod device;
 mod fetch;
 mod fill;
 pub mod finish;
@@ -33,10 +34,12 @@ use http::{HeaderValue, Request, Response, StatusCode, Version, header};
 use hyper::body::Incoming;
 
 use crate::cache::Cache;
+use crate::cache::key::CacheKey;
 use crate::clock::Clock;
 use crate::config::settings::{Settings, UpstreamProtocol};
 use crate::policy::cache_status::Verdict;
 use crate::policy::fields;
+use crate::policy::reason::Tier;
 use crate::policy::time::Timestamp;
 use crate::telemetry::Telemetry;
 use crate::telemetry::record::{Reason, RequestRecord};
@@ -62,6 +65,8 @@ pub struct Proxy {
     pub cache: Cache,
     site: ArcSwap<Site>,
     boundaries: AtomicU64,
+    /// What Via calls this process, so that a request which comes back is known.
+    own_name: String,
 }
 
 /// A request that was admitted and routed: what every further step works with.
@@ -73,11 +78,15 @@ struct Asked<'a> {
     client: &'a Arc<Client>,
     parts: Parts,
     admitted: Admitted,
+    /// The class of device that asks, where it is part of the key.
+    device: Option<&'a str>,
     now: Timestamp,
     upgrade: bool,
     has_body: bool,
     /// Whether the client's conditions were kept from the upstream and are larder's to decide.
     conditions_withheld: bool,
+    /// The tier below memory where what is stored was found.
+    found_in: Option<Tier>,
 }
 
 impl Proxy {
@@ -88,7 +97,8 @@ impl Proxy {
     pub fn new(settings: Arc<Settings>, clock: Clock, telemetry: Arc<Telemetry>) -> Result<Arc<Proxy>, PoolError> {
         let cache = Cache::new(settings.memory.size);
         let site = ArcSwap::from_pointee(Site::new(settings, None, &telemetry)?);
-        Ok(Arc::new(Proxy { clock, telemetry, cache, site, boundaries: AtomicU64::new(0) }))
+        let own_name = outgoing::own_name();
+        Ok(Arc::new(Proxy { clock, telemetry, cache, site, boundaries: AtomicU64::new(0), own_name }))
     }
 
     /// The settings that new requests start with.
@@ -121,7 +131,12 @@ impl Proxy {
             Ok(admitted) => admitted,
             Err(refusal) => return self.refuse(&site, client, &parts, refusal, started, now),
         };
-        admit::remove_unbelieved(&mut parts.headers, admitted.via_trusted_proxy);
+        if outgoing::has_been_here(&parts.headers, &self.own_name) {
+            return self.refuse(&site, client, &parts, Refusal::Loop, started, now);
+        }
+        if admit::remove_unbelieved(&mut parts.headers, admitted.via_trusted_proxy) {
+            self.telemetry.metrics.unbelieved();
+        }
         fields::remove_nominated(&mut parts.headers);
         fields::join_cookies(&mut parts.headers);
         let Some(route) = route::find(&site, &admitted, &parts) else {
@@ -130,6 +145,7 @@ impl Proxy {
         if fetch::announced_length(&parts.headers).is_some_and(|length| length > route.route.max_request_body) {
             return self.refuse(&site, client, &parts, Refusal::BodyTooLarge, started, now);
         }
+        let device = device::classify(&route.route, &mut parts.headers);
         let has_body = !http_body::Body::is_end_stream(&body);
         let mut asked = Asked {
             proxy: self,
@@ -138,21 +154,30 @@ impl Proxy {
             client,
             parts,
             admitted,
+            device,
             now,
             upgrade: client_upgrade.is_some(),
             has_body,
             conditions_withheld: false,
+            found_in: None,
         };
         if let Some(status) = max_forwards::ends_here(&mut asked.parts) {
             return asked.finish(own_answer(status), started);
         }
         // What waits for an upstream is boxed: within this future it would be moved with every hit, and kept with
         // every idle connection, in case it were needed (10,000 instructions a hit).
-        let answer = match lookup::plan(&asked) {
+        let mut plan = lookup::plan(&asked);
+        if let Some(key) = plan.absent().filter(|key| asked.proxy.cache.may_be_below(key)) {
+            asked.found_in = Box::pin(asked.look_below(key)).await;
+            if asked.found_in.is_some() {
+                plan = lookup::plan(&asked);
+            }
+        }
+        let answer = match plan {
             Plan::Serve { key, stored, stale } => asked.answer_stored(&key, &stored, stale),
             Plan::Fetch(wanted) => Box::pin(asked.fetch(*wanted)).await,
             Plan::Pass { why, freshens } => Box::pin(asked.pass(why, freshens.as_deref(), body, client_upgrade)).await,
-            Plan::OnlyIfCached => failed_answer(StatusCode::GATEWAY_TIMEOUT, "only-if-cached", None),
+            Plan::OnlyIfCached { .. } => failed_answer(StatusCode::GATEWAY_TIMEOUT, "only-if-cached", None),
         };
         asked.finish(answer, started)
     }
@@ -215,9 +240,15 @@ const ALLOWED_METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, 
 const CACHE_STATUS: header::HeaderName = header::HeaderName::from_static("cache-status");
 
 impl Asked<'_> {
+    /// What the tiers below memory have for this request comes up into memory.
+    async fn look_below(&self, key: &CacheKey) -> Option<Tier> {
+        self.proxy.cache.fetch_up(key, &self.parts.headers, self.route.route.cache.max_variants).await
+    }
+
     /// What is the same for every answer: Via, the route's edits, Cache-Status, the record.
     fn finish(&self, answer: Answer, started: Instant) -> Response<Body> {
-        let Answer { mut response, verdict, first_byte, asked_upstream, meter } = answer;
+        let Answer { mut response, mut verdict, first_byte, asked_upstream, meter } = answer;
+        verdict.tier = self.found_in;
         let status = response.status();
         let headers = response.headers_mut();
         if verdict.error.is_none() && status != StatusCode::SWITCHING_PROTOCOLS {
@@ -340,6 +371,7 @@ fn reason(verdict: &Verdict) -> Option<Reason> {
         Verdict { error: Some(word), .. } => Some(Reason::Failed(word)),
         Verdict { stale: Some(why), .. } => Some(Reason::Stale(*why)),
         Verdict { forward: Some(why), .. } => Some(Reason::Forward(*why)),
+        Verdict { hit: true, tier: Some(tier), .. } => Some(Reason::Found(*tier)),
         _ => None,
     }
 }

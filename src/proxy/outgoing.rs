@@ -2,11 +2,11 @@
 
 use std::net::IpAddr;
 
-use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, header};
 
+use super::Asked;
 use super::admit::Admitted;
-use crate::config::settings::{HeaderEdit, Route};
+use crate::config::settings::HeaderEdit;
 use crate::content::etag;
 use crate::policy::fields;
 
@@ -14,15 +14,9 @@ const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
-/// Makes the outgoing request of a received one. `peer` is who connected to us; `upgrade` keeps the fields that ask
-/// to switch protocols.
-pub(super) fn request(
-    received: &Parts,
-    admitted: &Admitted,
-    peer: IpAddr,
-    route: &Route,
-    upgrade: bool,
-) -> Request<()> {
+/// Makes the outgoing request of a received one. `upgrade` keeps the fields that ask to switch protocols.
+pub(super) fn request(asked: &Asked<'_>, upgrade: bool) -> Request<()> {
+    let Asked { parts: received, admitted, .. } = asked;
     let mut headers = received.headers.clone();
     let wants_trailers = fields::has_token(&headers, &header::TE, "trailers");
     let protocol = headers.get(header::UPGRADE).cloned().filter(|_| upgrade);
@@ -36,13 +30,13 @@ pub(super) fn request(
         headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
         headers.insert(header::UPGRADE, protocol);
     }
-    set_forwarded(&mut headers, admitted, peer);
-    append_via(&mut headers, received.version);
+    set_forwarded(&mut headers, admitted, asked.client.peer.ip());
+    append_own_via(&mut headers, received.version, &asked.proxy.own_name);
     strip_coded_tags(&mut headers);
     if let Ok(host) = HeaderValue::from_str(&admitted.authority) {
         headers.insert(header::HOST, host);
     }
-    edit(&mut headers, &route.request_headers);
+    edit(&mut headers, &asked.route.route.request_headers);
 
     let mut request = Request::new(());
     *request.method_mut() = received.method.clone();
@@ -76,16 +70,50 @@ fn insert(headers: &mut HeaderMap, name: HeaderName, value: &str) {
     }
 }
 
-/// RFC 9110 §7.6.3.
+/// What Via calls this process: the name with a comment that tells it from other larders on the way, since several
+/// in a row are no loop.
+pub(super) fn own_name() -> String {
+    let mut random = [0; 4];
+    match getrandom::fill(&mut random) {
+        Ok(()) => format!("larder ({:08x})", u32::from_ne_bytes(random)),
+        Err(_) => format!("larder ({:08x})", std::process::id()),
+    }
+}
+
+/// Whether a request went through this process before (RFC 9110 §7.6.3). Forwarded again it would do so for ever.
+pub(super) fn has_been_here(headers: &HeaderMap, own_name: &str) -> bool {
+    headers
+        .get_all(header::VIA)
+        .iter()
+        .any(|chain| memchr::memmem::find(chain.as_bytes(), own_name.as_bytes()).is_some())
+}
+
+/// Adds what larder calls itself to a response's Via (RFC 9110 §7.6.3), received in that version.
 pub(super) fn append_via(headers: &mut HeaderMap, received: http::Version) {
     let ours = match received {
         http::Version::HTTP_2 => "2 larder",
         http::Version::HTTP_10 => "1.0 larder",
         _ => "1.1 larder",
     };
+    append_to_via(headers, HeaderValue::from_static(ours));
+}
+
+/// The same for a request, by the name that is this process' alone.
+fn append_own_via(headers: &mut HeaderMap, received: http::Version, own_name: &str) {
+    let version = match received {
+        http::Version::HTTP_2 => "2",
+        http::Version::HTTP_10 => "1.0",
+        _ => "1.1",
+    };
+    if let Ok(ours) = HeaderValue::from_str(&format!("{version} {own_name}")) {
+        append_to_via(headers, ours);
+    }
+}
+
+fn append_to_via(headers: &mut HeaderMap, ours: HeaderValue) {
     let value = match headers.get(header::VIA).and_then(|_| fields::joined(headers, &header::VIA)) {
         Some(chain) => HeaderValue::from_bytes(&[chain.as_bytes(), b", ", ours.as_bytes()].concat()).ok(),
-        None => Some(HeaderValue::from_static(ours)),
+        None => Some(ours),
     };
     if let Some(value) = value {
         headers.insert(header::VIA, value);

@@ -8,6 +8,7 @@ mod differential;
 mod filling;
 mod freshness;
 mod invalidation;
+mod keys;
 mod outcomes;
 mod parts;
 mod personal_files;

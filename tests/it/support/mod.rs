@@ -7,6 +7,7 @@ pub mod larder;
 pub mod process;
 pub mod proxy;
 pub mod reply;
+pub mod tap;
 pub mod upstream;
 pub mod wire;
 
