@@ -575,14 +575,16 @@ pub(super) fn apply_static_class<B>(
     if !route.route.static_files || !is_file {
         return false;
     }
-    let personal =
-        response.headers().contains_key(header::SET_COOKIE) || request.headers.contains_key(header::AUTHORIZATION);
-    let cookie = lookup::cookie_matters(&route.route.cache.cookies, &request.headers);
     let (path, query) = (request.uri.path(), request.uri.query());
     let content_type = response.headers().get(header::CONTENT_TYPE);
     let class = static_files::classify(&site.settings.static_classes, path, query, content_type);
-    let applies = |class: &static_files::Match<'_>| !personal && (!cookie || class.class.with_cookies);
-    let Some(class) = class.filter(applies) else { return false };
+    let Some(class) = class else { return false };
+    let personal =
+        response.headers().contains_key(header::SET_COOKIE) || request.headers.contains_key(header::AUTHORIZATION);
+    let cookie = lookup::cookie_matters(&route.route.cache.cookies, &request.headers);
+    if personal || (cookie && !class.class.with_cookies) {
+        return false;
+    }
     let headers = response.headers_mut();
     let silent =
         ![header::CACHE_CONTROL, header::EXPIRES, header::PRAGMA].iter().any(|name| headers.contains_key(name));
