@@ -18,6 +18,7 @@ mod lookup;
 mod maintenance;
 mod max_forwards;
 mod outgoing;
+mod part;
 mod pass;
 pub mod refusal;
 mod respond;
