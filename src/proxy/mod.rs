@@ -6,6 +6,7 @@
 
 pub mod admit;
 mod answer;
+mod balance_key;
 pub mod body;
 pub mod client;
 mod code;
@@ -14,8 +15,10 @@ mod fetch;
 mod fill;
 pub mod finish;
 mod lookup;
+mod maintenance;
 mod max_forwards;
 mod outgoing;
+mod part;
 mod pass;
 pub mod refusal;
 mod respond;
@@ -290,7 +293,7 @@ impl Asked<'_> {
     fn exchange(&self) -> Exchange {
         let timeouts = self.route.route.timeouts.unwrap_or(self.route.pool.settings().timeouts);
         let on_interim = (self.parts.version == Version::HTTP_11).then(|| interim_to(self.client.clone()));
-        Exchange { timeouts, on_interim }
+        Exchange { timeouts, on_interim, hash: balance_key::of(self), retry: self.route.route.retry }
     }
 }
 
