@@ -1,22 +1,19 @@
-//! The memory tier: moka, bounded in bytes. It decides what goes for room; freshness is the policy's business.
+//! The memory tier, bounded in bytes. What goes for room is decided by what it is worth; freshness is the policy's
+//! business.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use moka::notification::RemovalCause;
-use moka::ops::compute::{CompResult, Op};
-use moka::sync::Cache;
-
 use super::entry::{Entry, StoredResponse};
 use super::index::UrlIndex;
-use super::key::{BuildPassHash, CacheKey};
+use super::key::CacheKey;
+use super::residents::{Change, Residents, Weigh};
 
 /// The memory tier.
 #[derive(Debug)]
 pub struct MemoryTier {
-    entries: Cache<CacheKey, Entry, BuildPassHash>,
+    entries: Residents<Entry>,
     index: Arc<UrlIndex>,
-    evictions: Arc<AtomicU64>,
     size: u64,
     filling: AtomicU64,
 }
@@ -29,24 +26,9 @@ const FILLING_PERCENT: u64 = 25;
 impl MemoryTier {
     /// A tier with a budget in bytes.
     pub fn new(size: u64) -> Self {
-        let evictions = Arc::new(AtomicU64::new(0));
+        let entries = Residents::new(size / 100 * STORED_PERCENT);
         let index = Arc::new(UrlIndex::default());
-        let (counter, listed) = (evictions.clone(), index.clone());
-        let entries = Cache::builder()
-            .max_capacity(size / 100 * STORED_PERCENT)
-            .weigher(|key: &CacheKey, entry: &Entry| {
-                u32::try_from(entry.cost() + key.as_str().len() as u64).unwrap_or(u32::MAX)
-            })
-            .eviction_listener(move |key: Arc<CacheKey>, _, cause| {
-                if cause == RemovalCause::Size {
-                    counter.fetch_add(1, Ordering::Relaxed);
-                }
-                if cause != RemovalCause::Replaced {
-                    listed.remove(&key);
-                }
-            })
-            .build_with_hasher(BuildPassHash::default());
-        MemoryTier { entries, index, evictions, size, filling: AtomicU64::new(0) }
+        MemoryTier { entries, index, size, filling: AtomicU64::new(0) }
     }
 
     /// What is stored under a key.
@@ -57,55 +39,54 @@ impl MemoryTier {
     /// Adds a variant; see [`Entry::with`]. What is stored is returned: a part may have been combined with others.
     pub fn insert(&self, key: &CacheKey, response: Arc<StoredResponse>, max_variants: usize) -> Arc<StoredResponse> {
         self.index.insert(key);
-        let entry = self.entries.entry_by_ref(key).and_upsert_with(|existing| {
-            let existing = existing.map(|existing| existing.into_value()).unwrap_or_default();
-            existing.with(response.clone(), max_variants)
+        let mut stored = response.clone();
+        self.entries.update(key, |existing| {
+            let entry = existing.cloned().unwrap_or_default().with(response, max_variants);
+            if let Some(newest) = entry.variants().first() {
+                stored = newest.clone();
+            }
+            Change::Put(entry)
         });
-        entry.value().variants().first().cloned().unwrap_or(response)
+        stored
     }
 
     /// Adds a variant that comes from a lower tier, unless there is one for the same selection: that one is newer.
     pub fn promote(&self, key: &CacheKey, response: &Arc<StoredResponse>, max_variants: usize) {
         self.index.insert(key);
-        self.entries.entry_by_ref(key).and_compute_with(|existing| {
-            let existing = existing.map(|existing| existing.into_value()).unwrap_or_default();
+        self.entries.update(key, |existing| {
+            let existing = existing.cloned().unwrap_or_default();
             let is_whole = |variant: &Arc<StoredResponse>| variant.parts.is_none();
             let mut wholes = existing.variants().iter().filter(|variant| is_whole(variant));
             let is_there = wholes.any(|variant| variant.selection == response.selection);
-            if is_there { Op::Nop } else { Op::Put(existing.with(response.clone(), max_variants)) }
+            if is_there { Change::Keep } else { Change::Put(existing.with(response.clone(), max_variants)) }
         });
     }
 
     /// Puts `new` in the place of `old`; false when `old` has gone meanwhile.
     pub fn replace(&self, key: &CacheKey, old: &Arc<StoredResponse>, new: Arc<StoredResponse>) -> bool {
-        let done = self.entries.entry_by_ref(key).and_compute_with(|existing| {
-            match existing.and_then(|existing| existing.into_value().replacing(old, new)) {
-                Some(entry) => Op::Put(entry),
-                None => Op::Nop,
-            }
-        });
-        matches!(done, CompResult::ReplacedWith(_))
+        self.entries.update(key, |existing| match existing.and_then(|existing| existing.replacing(old, new)) {
+            Some(entry) => Change::Put(entry),
+            None => Change::Keep,
+        })
     }
 
     /// Removes one variant, if it is still there.
     pub fn remove_variant(&self, key: &CacheKey, gone: &Arc<StoredResponse>) {
-        self.entries.entry_by_ref(key).and_compute_with(|existing| {
-            let Some(existing) = existing.map(|existing| existing.into_value()) else { return Op::Nop };
-            match existing.without(gone) {
-                Some(entry) => Op::Put(entry),
-                None => Op::Remove,
-            }
+        self.entries.update(key, |existing| match existing.map(|existing| existing.without(gone)) {
+            Some(Some(entry)) => Change::Put(entry),
+            Some(None) => Change::Remove,
+            None => Change::Keep,
         });
     }
 
     /// Weighs an entry again, after one of its bodies grew, and joins parts that have become a whole by that. Those.
     pub fn reweigh(&self, key: &CacheKey) -> Vec<Arc<StoredResponse>> {
         let mut joined = Vec::new();
-        self.entries.entry_by_ref(key).and_compute_with(|existing| {
-            let Some(existing) = existing.map(|existing| existing.into_value()) else { return Op::Nop };
+        self.entries.update(key, |existing| {
+            let Some(existing) = existing else { return Change::Keep };
             let entry;
-            (entry, joined) = existing.joined();
-            Op::Put(entry)
+            (entry, joined) = existing.clone().joined();
+            Change::Put(entry)
         });
         joined
     }
@@ -118,13 +99,12 @@ impl MemoryTier {
 
     /// Removes everything. How many stored responses there were.
     pub fn purge_all(&self) -> u64 {
-        let keys: Vec<Arc<CacheKey>> = self.entries.iter().map(|(key, _)| key).collect();
-        let removed = keys.iter().map(|key| self.remove(key)).sum();
-        self.entries.invalidate_all();
-        removed
+        let by_shard = self.entries.by_shard();
+        by_shard.map(|entries| entries.iter().map(|(key, _)| self.remove(key)).sum::<u64>()).sum()
     }
 
     fn remove(&self, key: &CacheKey) -> u64 {
+        self.index.remove(key);
         self.entries.remove(key).map_or(0, |entry| entry.variants().len() as u64)
     }
 
@@ -149,9 +129,9 @@ impl MemoryTier {
         self.size
     }
 
-    /// Bytes of stored responses, as far as the tier has counted.
+    /// Bytes of stored responses.
     pub fn bytes(&self) -> u64 {
-        self.entries.weighted_size()
+        self.entries.weight()
     }
 
     /// Bytes of fills in progress.
@@ -159,18 +139,19 @@ impl MemoryTier {
         self.filling.load(Ordering::Relaxed)
     }
 
-    /// Number of keys, as far as the tier has counted.
+    /// Number of keys.
     pub fn entries(&self) -> u64 {
-        self.entries.entry_count()
+        self.entries.len()
     }
 
     /// Entries evicted for room so far.
     pub fn evictions(&self) -> u64 {
-        self.evictions.load(Ordering::Relaxed)
+        self.entries.evictions()
     }
+}
 
-    /// Applies what the tier has put off, so that its figures are exact.
-    pub fn settle(&self) {
-        self.entries.run_pending_tasks();
+impl Weigh for Entry {
+    fn weight(&self, key: &CacheKey) -> u64 {
+        self.cost() + key.as_str().len() as u64
     }
 }

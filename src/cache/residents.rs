@@ -15,7 +15,6 @@ use std::collections::BinaryHeap;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use hashbrown::HashTable;
-use hashbrown::hash_table::Entry as Place;
 use parking_lot::RwLock;
 
 use super::key::CacheKey;

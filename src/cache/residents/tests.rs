@@ -1,3 +1,5 @@
+//! What residents keep and what they give up.
+
 use super::*;
 
 #[derive(Clone, Debug, PartialEq)]
