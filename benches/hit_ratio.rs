@@ -12,7 +12,7 @@ use std::io::Read;
 
 use bytesize::ByteSize;
 use larder::cache::key::CacheKey;
-use larder::cache::residents::{Change, Residents, Weigh};
+use larder::cache::residents::{Change, Gone, Residents, Weigh};
 use moka::policy::EvictionPolicy;
 
 /// Bytes that a small stored response costs beside its body.
@@ -43,7 +43,7 @@ fn main() {
 fn compare(name: &str, trace: &Trace, room: u64) {
     print!("{:<34}", format!("{name}, {}", ByteSize::b(room)));
     let policies: [Box<dyn Policy>; 4] = [
-        Box::new(Residents::new(room)),
+        Box::new(Residents::new(room, Gone(Box::new(|_| ())))),
         Box::new(Lru::new(room)),
         Box::new(Moka::new(room, EvictionPolicy::lru())),
         Box::new(Moka::new(room, EvictionPolicy::tiny_lfu())),

@@ -12,6 +12,7 @@ mod ghosts;
 
 use std::cmp::Ordering as Order;
 use std::collections::BinaryHeap;
+use std::fmt;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use hashbrown::HashTable;
@@ -46,6 +47,16 @@ pub struct Residents<V> {
     /// The worth of what was given up last, as the bits of an `f64`; what is asked for now is worth that and more.
     floor: AtomicU64,
     evictions: AtomicU64,
+    gone: Gone,
+}
+
+/// Is told of each key that goes, while nobody can add it again: it must not come back here.
+pub struct Gone(pub Box<dyn Fn(&CacheKey) + Send + Sync>);
+
+impl fmt::Debug for Gone {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Gone")
+    }
 }
 
 /// So many that cores rarely meet at one, so few that the least worth is soon found among them.
@@ -126,13 +137,14 @@ impl Eq for Queued {}
 
 impl<V: Clone + Weigh> Residents<V> {
     /// Room for `capacity` bytes.
-    pub fn new(capacity: u64) -> Self {
+    pub fn new(capacity: u64, gone: Gone) -> Self {
         Residents {
             shards: (0..SHARDS).map(|_| Shard::default()).collect(),
             capacity,
             weight: AtomicU64::new(0),
             floor: AtomicU64::new(0f64.to_bits()),
             evictions: AtomicU64::new(0),
+            gone,
         }
     }
 
@@ -252,6 +264,7 @@ impl<V: Clone + Weigh> Residents<V> {
         let slot = inner.slot(key)?;
         let gone = inner.take(slot)?;
         self.weight.fetch_sub(gone.weight, Ordering::Relaxed);
+        (self.gone.0)(key);
         Some(gone)
     }
 
@@ -262,6 +275,9 @@ impl<V: Clone + Weigh> Residents<V> {
             let Some(shard) = least.filter(|shard| shard.least().is_finite()) else { return };
             let mut inner = shard.inner.write();
             let gone = inner.take_least();
+            if let Some((gone, _)) = &gone {
+                (self.gone.0)(&gone.key);
+            }
             shard.look_again(&mut inner);
             drop(inner);
             // What was queued with less than its worth may have gone back: then another shard may have less.

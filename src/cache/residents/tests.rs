@@ -17,13 +17,17 @@ fn key(name: impl std::fmt::Display) -> CacheKey {
     CacheKey::from_text(text, base_len).unwrap()
 }
 
+fn residents(capacity: u64) -> Residents<Bytes> {
+    Residents::new(capacity, Gone(Box::new(|_| ())))
+}
+
 fn put(residents: &Residents<Bytes>, name: impl std::fmt::Display, weight: u64) {
     residents.update(&key(name), |_| Change::Put(Bytes(weight)));
 }
 
 #[test]
 fn residents_keep_to_their_room() {
-    let residents = Residents::new(1000);
+    let residents = residents(1000);
     for number in 0..500 {
         put(&residents, number, 7 + number % 90);
         assert!(residents.weight() <= 1000, "{number}: {}", residents.weight());
@@ -35,7 +39,7 @@ fn residents_keep_to_their_room() {
 
 #[test]
 fn residents_weigh_what_takes_the_place_of_another() {
-    let residents = Residents::new(1000);
+    let residents = residents(1000);
     put(&residents, "x", 100);
     put(&residents, "x", 300);
     assert_eq!((residents.weight(), residents.len()), (300, 1));
@@ -48,7 +52,7 @@ fn residents_weigh_what_takes_the_place_of_another() {
 
 #[test]
 fn residents_asked_for_often_outlive_a_scan() {
-    let residents = Residents::new(10_000);
+    let residents = residents(10_000);
     for number in 0..50 {
         put(&residents, number, 100);
         for _ in 0..4 {
@@ -68,7 +72,7 @@ fn residents_asked_for_often_outlive_a_scan() {
 
 #[test]
 fn residents_no_longer_asked_for_sink() {
-    let residents = Residents::new(10_000);
+    let residents = residents(10_000);
     put(&residents, "old", 100);
     for _ in 0..20 {
         residents.get(&key("old"));
@@ -84,7 +88,7 @@ fn residents_no_longer_asked_for_sink() {
 
 #[test]
 fn residents_prefer_many_small_to_one_large() {
-    let residents = Residents::new(100_000);
+    let residents = residents(100_000);
     for number in 0..90 {
         put(&residents, number, 1000);
         residents.get(&key(number));
@@ -110,7 +114,7 @@ fn residents_come_back_with_the_frequency_that_they_had() {
 
 #[test]
 fn residents_removed_leave_no_trace_in_the_queue() {
-    let residents = Residents::new(1 << 20);
+    let residents = residents(1 << 20);
     for number in 0..100_000 {
         put(&residents, number, 10);
         residents.remove(&key(number));
@@ -123,7 +127,7 @@ fn residents_removed_leave_no_trace_in_the_queue() {
 
 #[test]
 fn residents_hold_under_many_hands() {
-    let residents = std::sync::Arc::new(Residents::new(50_000));
+    let residents = std::sync::Arc::new(residents(50_000));
     std::thread::scope(|scope| {
         for hand in 0..4u64 {
             let residents = residents.clone();
@@ -142,4 +146,21 @@ fn residents_hold_under_many_hands() {
     let held: u64 = residents.by_shard().flatten().map(|(_, Bytes(weight))| weight).sum();
     assert_eq!(held, residents.weight());
     assert!(held <= 50_000);
+}
+
+#[test]
+fn residents_tell_of_every_key_that_goes() {
+    let gone = std::sync::Arc::new(parking_lot::Mutex::new(Vec::new()));
+    let told = gone.clone();
+    let residents = Residents::new(1000, Gone(Box::new(move |key| told.lock().push(key.as_str().to_owned()))));
+    put(&residents, "evicted", 600);
+    put(&residents, "replaced", 300);
+    put(&residents, "replaced", 200);
+    for _ in 0..3 {
+        residents.get(&key("replaced"));
+    }
+    put(&residents, "removed", 500);
+    residents.remove(&key("removed"));
+    residents.remove(&key("never there"));
+    assert_eq!(*gone.lock(), ["GET http://a.test/evicted", "GET http://a.test/removed"]);
 }
