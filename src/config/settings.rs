@@ -16,6 +16,7 @@ use regex::Regex;
 pub use devices::{DeviceClass, Devices};
 
 use crate::policy::rules::{CacheRules, KeyRules};
+use crate::policy::tags::TagRules;
 
 /// Everything that a configuration file and the command line say.
 #[derive(Clone, Debug)]
@@ -38,6 +39,8 @@ pub struct Settings {
     pub devices: Arc<Devices>,
     /// The memory tier.
     pub memory: MemoryTier,
+    /// Tags by which responses are purged together.
+    pub tags: TagRules,
     /// Bounds of what is accepted from clients.
     pub limits: Limits,
     /// Deadlines of the client side.

@@ -138,21 +138,13 @@ impl Fill {
 
     /// Stored first, then handed to the readers: whoever has the whole response and asks again gets a hit.
     fn store(mut self, last: Option<Bytes>, trailers: Option<HeaderMap>, digest: u128, lead: Lead) {
-        let response = with_validator(self.response, digest);
-        let memory = &self.proxy.cache.memory;
-        if lead.flight().may_store() {
-            memory.insert(&self.key, response.clone(), self.max_variants);
-        }
+        let cache = &self.proxy.cache;
+        let held = cache.hold(&self.key, with_validator(self.response, digest), self.max_variants);
         if let Some(last) = last {
             self.filler.push(last);
         }
         self.filler.finish(trailers);
-        if lead.flight().may_store() {
-            memory.reweigh(&self.key);
-            self.proxy.cache.lower.store(&self.key, &response);
-        } else {
-            // A purge between the question and the insertion found nothing to remove.
-            memory.remove_variant(&self.key, &response);
+        if !held.is_some_and(|held| cache.keep(&self.key, held)) {
             self.metrics.not_stored(NoStoreReason::Purged);
         }
         drop(lead);

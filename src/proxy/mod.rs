@@ -13,6 +13,7 @@ mod device;
 mod fetch;
 mod fill;
 pub mod finish;
+mod invalidation;
 mod lookup;
 mod max_forwards;
 mod outgoing;
