@@ -11,11 +11,13 @@ use super::epoch::Epoch;
 use super::fields::StoredFields;
 use super::index::{self, Listing};
 use super::key::CacheKey;
+use super::parts::StoredParts;
 use super::purge::Meta;
 use crate::config::settings::Coding;
 use crate::policy::facts::Facts;
 use crate::policy::tags::Tags;
 use crate::policy::time::Timestamp;
+use crate::policy::validate;
 use crate::policy::vary::Selection;
 
 /// A stored response: one variant of a key. Never changed, only replaced; what grows within it are its bodies.
@@ -27,8 +29,10 @@ pub struct StoredResponse {
     pub selection: Selection,
     /// Its fields as received, less those that must not be stored.
     pub fields: StoredFields,
-    /// Its body as received.
+    /// Its body as received; [`SharedBody::absent`] where there are parts.
     pub body: SharedBody,
+    /// What there is of its body, where that is not all of it.
+    pub parts: Option<StoredParts>,
     /// The same body in content codings that larder applied, made when first asked for.
     pub coded: Arc<CodedBodies>,
     /// Whether larder may code it: what `content::compressible` said when it arrived.
@@ -91,7 +95,7 @@ impl FromIterator<(Coding, SharedBody)> for CodedBodies {
 /// What a stored response costs beside its key, fields and bodies: its own structs, its body's, its share of the
 /// tier's tables, and what the allocator rounds up. Measured: with it `hit memory 100000` (see `benches/hit.rs`)
 /// accounts for what becomes resident.
-const OVERHEAD: u64 = 1030;
+const OVERHEAD: u64 = 1070;
 
 impl StoredResponse {
     /// Whether a request with these fields selects it (RFC 9111 §4.1).
@@ -101,8 +105,9 @@ impl StoredResponse {
 
     /// What it costs in bytes under a key: fields, bodies, tags and overhead.
     pub fn cost(&self, key: &CacheKey) -> u64 {
-        let held = self.body.held() + self.coded.held() + index::cost(key.as_str(), &self.tags);
-        OVERHEAD + self.fields.cost() as u64 + self.selection.cost() as u64 + held
+        let parts = self.parts.as_ref().map_or(0, StoredParts::held);
+        let fields = (self.fields.cost() + self.selection.cost()) as u64 + index::cost(key.as_str(), &self.tags);
+        OVERHEAD + fields + self.body.held() + self.coded.held() + parts
     }
 
     /// What a purge looks at of it.
@@ -123,6 +128,7 @@ impl StoredResponse {
             selection: self.selection.clone(),
             fields: self.fields.clone(),
             body: self.body.clone(),
+            parts: self.parts.clone(),
             coded: self.coded.clone(),
             compressible: self.compressible,
             own_tag: self.own_tag,
@@ -133,6 +139,11 @@ impl StoredResponse {
         }
     }
 
+    /// Length of the whole body in bytes, once that is known.
+    pub fn complete_length(&self) -> Option<u64> {
+        self.parts.as_ref().map_or_else(|| self.body.len(), |parts| Some(parts.complete_length()))
+    }
+
     /// The same body with other fields, and what they say; it counts on where this one was.
     pub fn revised(&self, facts: Facts, selection: Selection, headers: &HeaderMap, own_tag: bool) -> StoredResponse {
         StoredResponse {
@@ -140,6 +151,7 @@ impl StoredResponse {
             selection,
             fields: StoredFields::pack(headers),
             body: self.body.clone(),
+            parts: self.parts.clone(),
             coded: self.coded.clone(),
             compressible: self.compressible,
             own_tag,
@@ -148,6 +160,39 @@ impl StoredResponse {
             hits: AtomicU32::new(self.hits.load(Ordering::Relaxed)),
             listing: OnceLock::new(),
         }
+    }
+
+    /// What of `older` is still good beside this, which came later: both have the same strong validator, so that they
+    /// are of one representation (RFC 9111 §3.4). `None`: nothing.
+    fn combined_with(&self, older: &StoredResponse) -> Option<StoredResponse> {
+        let parts = self.parts.as_ref()?;
+        let tag = |response: &StoredResponse| response.fields.get(&header::ETAG).filter(|_| !response.own_tag);
+        let same = validate::is_same_representation(tag(self)?, tag(older)?)
+            && older.complete_length() == Some(parts.complete_length());
+        if !same || self.selection != older.selection {
+            return None;
+        }
+        let headers = self.fields.unpack(0);
+        let combined = self.revised(self.facts.clone(), self.selection.clone(), &headers, false);
+        // A purge since the older one was fetched is meant for it as well.
+        let combined = StoredResponse { epoch: older.epoch, ..combined };
+        Some(match &older.parts {
+            Some(old) => StoredResponse { parts: Some(old.keeping(parts)), ..combined },
+            None => StoredResponse { parts: None, body: older.body.clone(), coded: older.coded.clone(), ..combined },
+        })
+    }
+
+    /// The same, of which only these parts have come.
+    pub fn in_part(&self, parts: StoredParts) -> StoredResponse {
+        let revised = self.revised(self.facts.clone(), self.selection.clone(), &self.fields.unpack(0), self.own_tag);
+        StoredResponse { body: SharedBody::absent(), parts: Some(parts), coded: Arc::default(), ..revised }
+    }
+
+    /// The same with one body, where its parts have become a whole.
+    fn joined(&self) -> Option<StoredResponse> {
+        let body = self.parts.as_ref()?.joined()?;
+        let revised = self.revised(self.facts.clone(), self.selection.clone(), &self.fields.unpack(0), self.own_tag);
+        Some(StoredResponse { body, parts: None, ..revised })
     }
 
     /// Counts an answer.
@@ -173,8 +218,11 @@ impl Entry {
         &self.variants
     }
 
-    /// With `response` in front; variants for the same selection go, and the oldest beyond `most`.
+    /// With `response` in front; variants for the same selection go, and the oldest beyond `most`. A part is combined
+    /// with what there is of the same representation.
     pub fn with(&self, response: Arc<StoredResponse>, most: usize) -> Entry {
+        let combined = self.variants.iter().find_map(|older| response.combined_with(older));
+        let response = combined.map_or(response, Arc::new);
         let kept = self
             .variants
             .iter()
@@ -204,6 +252,22 @@ impl Entry {
     pub fn mapped(&self, make: impl FnMut(&Arc<StoredResponse>) -> Option<Arc<StoredResponse>>) -> Option<Entry> {
         let variants: Arc<[_]> = self.variants.iter().filter_map(make).collect();
         (!variants.is_empty()).then_some(Entry { variants })
+    }
+
+    /// With parts that have become a whole joined, and which those are.
+    pub fn joined(self) -> (Entry, Vec<Arc<StoredResponse>>) {
+        if self.variants.iter().all(|variant| variant.parts.is_none()) {
+            return (self, Vec::new());
+        }
+        let mut joined = Vec::new();
+        let variants = self.variants.iter().map(|variant| match variant.joined().map(Arc::new) {
+            Some(whole) => {
+                joined.push(whole.clone());
+                whole
+            }
+            None => variant.clone(),
+        });
+        (Entry { variants: variants.collect() }, joined)
     }
 
     /// What all variants of a key cost in bytes.

@@ -56,12 +56,15 @@ impl MemoryTier {
         if self.bans.load(Ordering::Acquire) == 0 { Some(entry) } else { self.allowed(key, &entry) }
     }
 
-    /// Adds a variant.
-    pub fn insert(&self, key: &CacheKey, response: Arc<StoredResponse>, max_variants: usize) {
-        self.list(key, &response);
-        self.entries.entry_by_ref(key).and_upsert_with(|existing| {
-            existing.map(|existing| existing.into_value()).unwrap_or_default().with(response, max_variants)
+    /// Adds a variant; see [`Entry::with`]. What is stored is returned: a part may have been combined with others.
+    pub fn insert(&self, key: &CacheKey, response: Arc<StoredResponse>, max_variants: usize) -> Arc<StoredResponse> {
+        let entry = self.entries.entry_by_ref(key).and_upsert_with(|existing| {
+            let existing = existing.map(|existing| existing.into_value()).unwrap_or_default();
+            let entry = existing.with(response.clone(), max_variants);
+            entry.variants().iter().take(1).for_each(|stored| self.list(key, stored));
+            entry
         });
+        entry.value().variants().first().cloned().unwrap_or(response)
     }
 
     /// Adds a variant that comes from a lower tier, unless there is one for the same selection: that one is newer.
@@ -69,7 +72,9 @@ impl MemoryTier {
         self.list(key, response);
         self.entries.entry_by_ref(key).and_compute_with(|existing| {
             let existing = existing.map(|existing| existing.into_value()).unwrap_or_default();
-            let is_there = existing.variants().iter().any(|variant| variant.selection == response.selection);
+            let is_whole = |variant: &Arc<StoredResponse>| variant.parts.is_none();
+            let mut wholes = existing.variants().iter().filter(|variant| is_whole(variant));
+            let is_there = wholes.any(|variant| variant.selection == response.selection);
             if is_there { Op::Nop } else { Op::Put(existing.with(response.clone(), max_variants)) }
         });
     }
@@ -97,12 +102,17 @@ impl MemoryTier {
         });
     }
 
-    /// Weighs an entry again, after one of its bodies grew.
-    pub fn reweigh(&self, key: &CacheKey) {
-        self.entries.entry_by_ref(key).and_compute_with(|existing| match existing {
-            Some(existing) => Op::Put(existing.into_value()),
-            None => Op::Nop,
+    /// Weighs an entry again, after one of its bodies grew, and joins parts that have become a whole by that. Those.
+    pub fn reweigh(&self, key: &CacheKey) -> Vec<Arc<StoredResponse>> {
+        let mut joined = Vec::new();
+        self.entries.entry_by_ref(key).and_compute_with(|existing| {
+            let Some(existing) = existing.map(|existing| existing.into_value()) else { return Op::Nop };
+            let entry;
+            (entry, joined) = existing.joined();
+            joined.iter().for_each(|whole| self.list(key, whole));
+            Op::Put(entry)
         });
+        joined
     }
 
     /// Lists a response, so that purges find it. It is listed until it is dropped: before it is in the tier, and for a

@@ -1,8 +1,9 @@
 //! What is kept, and who fetches it.
 //!
 //! [`key`] names a stored response, [`entry`] holds the variants of a key, [`body`] is filled by one and read by
-//! many, [`memory`] bounds it all in bytes, [`collapse`] makes one fetch of many requests, [`purge`] takes out what is
-//! no longer to be used, which [`index`] finds. Below memory are further [`tiers`], which keep [`record`]s.
+//! many, [`parts`] are what there is of a body in part, [`memory`] bounds it all in bytes, [`collapse`] makes one fetch
+//! of many requests, [`purge`] takes out what is no longer to be used, which [`index`] finds. Below memory are further
+//! [`tiers`], which keep [`record`]s.
 
 pub mod body;
 pub mod collapse;
@@ -12,6 +13,7 @@ pub mod fields;
 pub mod index;
 pub mod key;
 pub mod memory;
+pub mod parts;
 pub mod purge;
 pub mod record;
 pub mod tiers;
@@ -71,7 +73,8 @@ impl Cache {
         self.hold(key, response, max_variants).is_some_and(|held| self.keep(key, held))
     }
 
-    /// The first half of [`Cache::insert`]: from now on memory answers with it, though its body may still grow.
+    /// The first half of [`Cache::insert`]: from now on memory answers with it, though its body may still grow. What is
+    /// stored is returned: a part may have been combined with others ([`Entry::with`](entry::Entry::with)).
     pub fn hold(
         &self,
         key: &CacheKey,
@@ -79,17 +82,26 @@ impl Cache {
         max_variants: usize,
     ) -> Option<Arc<StoredResponse>> {
         let response = self.usable(key, response)?;
-        self.memory.insert(key, response.clone(), max_variants);
-        Some(response)
+        Some(self.memory.insert(key, response, max_variants))
     }
 
-    /// The second half, when its body is complete.
+    /// The second half, when its body is complete: parts that are a whole by that are joined, and the tiers below get
+    /// what is no part.
     pub fn keep(&self, key: &CacheKey, held: Arc<StoredResponse>) -> bool {
         // A purge between the question and the insertion found nothing in memory.
         let Some(kept) = self.checked(key, &held) else { return false };
-        self.memory.reweigh(key);
-        self.lower.store(key, &kept);
+        self.completed(key);
+        if kept.parts.is_none() {
+            self.lower.store(key, &kept);
+        }
         true
+    }
+
+    /// Takes note that a body under a key is complete: it is weighed again, and parts that are a whole by that are joined.
+    pub fn completed(&self, key: &CacheKey) {
+        for joined in self.memory.reweigh(key) {
+            self.lower.store(key, &joined);
+        }
     }
 
     /// Puts `new` in the place of `old` in every tier, unless `old` has gone meanwhile, or `new` was purged.
@@ -102,7 +114,9 @@ impl Cache {
         if old.selection != new.selection {
             self.lower.remove(key, old);
         }
-        self.lower.store(key, &new);
+        if new.parts.is_none() {
+            self.lower.store(key, &new);
+        }
     }
 
     /// Removes one variant from every tier, if it is still there.

@@ -17,6 +17,7 @@ mod invalidation;
 mod lookup;
 mod max_forwards;
 mod outgoing;
+mod part;
 mod pass;
 pub mod refusal;
 mod respond;

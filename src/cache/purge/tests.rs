@@ -43,6 +43,7 @@ fn response(cache: &Cache, status: u16, media_type: &str, tags: &[&str]) -> Arc<
         selection: Selection::default(),
         fields: StoredFields::pack(&headers),
         body: SharedBody::complete(b"body"),
+        parts: None,
         coded: Arc::default(),
         compressible: false,
         own_tag: false,
