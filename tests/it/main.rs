@@ -22,4 +22,5 @@ mod purging;
 mod records;
 mod reload;
 mod support;
+mod upstreams;
 mod websocket;
