@@ -10,7 +10,7 @@ use hyper::body::Incoming;
 use super::body::Body;
 use super::fetch::{Brought, Fetch, Fetched, Outcome};
 use super::lookup::{self, Plan, Wanted};
-use super::{ALLOWED_METHODS, Asked, pass, respond};
+use super::{ALLOWED_METHODS, Asked, pass, respond, search};
 use crate::cache::collapse::{Progress, Ready, Role};
 use crate::cache::entry::{Entry, StoredResponse};
 use crate::cache::key::CacheKey;
@@ -61,7 +61,8 @@ impl Asked<'_> {
             return;
         };
         let (key, stored) = (key.clone(), Some(stored.clone()));
-        let wanted = Wanted { key, why: ForwardReason::Stale, facts, entry, stored, collapsible: true };
+        let exact = lookup::identify(self);
+        let wanted = Wanted { key, exact, why: ForwardReason::Stale, facts, entry, stored, collapsible: true };
         let fetch = Fetch::new(self, wanted).in_background();
         tokio::spawn(async move { drop(fetch.run(lead).await) });
     }
@@ -90,7 +91,7 @@ impl Asked<'_> {
             Role::Follower(flight) => {
                 let limit = self.site.settings.memory.collapse_wait;
                 match flight.wait(limit).await {
-                    Some(Progress::Ready(ready)) => match self.may_use(&ready.response, &wanted) {
+                    Some(Progress::Ready(ready)) => match self.may_use(&ready, &wanted) {
                         Ok(()) => match self.answer_from(&wanted, &ready, None, true) {
                             Some(answer) => answer,
                             // It grew too large to be kept, and its beginning is gone.
@@ -122,7 +123,12 @@ impl Asked<'_> {
     }
 
     /// Whether what another's fetch brought may answer this request too (RFC 9111 §4), or why not.
-    fn may_use(&self, response: &StoredResponse, wanted: &Wanted) -> Result<(), ForwardReason> {
+    fn may_use(&self, ready: &Ready, wanted: &Wanted) -> Result<(), ForwardReason> {
+        let response = &ready.response;
+        // The two were taken for one by what an earlier response said of the query.
+        if search::key_by(response, &wanted.exact, &self.route.route.key) != ready.key {
+            return Err(ForwardReason::UriMiss);
+        }
         if !response.is_selected_by(&self.parts.headers) {
             return Err(ForwardReason::VaryMiss);
         }
@@ -188,7 +194,7 @@ impl Asked<'_> {
             ttl: Some(facts.ttl(self.proxy.clock.now())),
             ..Verdict::default()
         };
-        let mut response = respond::stored(self, &wanted.key, &ready.response)?;
+        let mut response = respond::stored(self, &ready.key, &ready.response)?;
         // RFC 9111 §5.1: what has just come for this request has the Age that the upstream gave, if any.
         if !validated && !collapsed {
             match ready.response.fields.get(&header::AGE) {

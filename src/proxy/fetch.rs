@@ -12,18 +12,21 @@ use smallvec::SmallVec;
 use super::fill::Fill;
 use super::lookup::{self, Wanted};
 use super::site::{Site, SiteRoute};
-use super::{Asked, Proxy, outgoing};
+use super::{Asked, Proxy, outgoing, search};
 use crate::cache::body::{BodyReader, SharedBody};
 use crate::cache::collapse::{FetchFailure, Lead, Progress, Ready};
 use crate::cache::entry::{Entry, StoredResponse, Tags};
 use crate::cache::epoch::Epoch;
 use crate::cache::fields::StoredFields;
+use crate::cache::key::CacheKey;
+use crate::cache::searches::{Moment, PurgedMeanwhile};
 use crate::content::{compressible, static_files};
 use crate::policy::directives::ResponseDirectives;
 use crate::policy::facts::{Facts, RequestFacts};
 use crate::policy::reason::NoStoreReason;
 use crate::policy::reuse::{self, Reuse};
 use crate::policy::rules::SetCookieRule;
+use crate::policy::search::NoVarySearch;
 use crate::policy::store::{self, Arrival, Storable};
 use crate::policy::time::{Times, Timestamp};
 use crate::policy::vary::Selection;
@@ -33,10 +36,10 @@ use crate::upstream::{Exchange, RequestBody, UpstreamBody, UpstreamError};
 /// A request to the upstream whose answer may be stored.
 #[derive(Debug)]
 pub(super) struct Fetch {
-    proxy: Arc<Proxy>,
+    pub(super) proxy: Arc<Proxy>,
     site: Arc<Site>,
-    route: Arc<SiteRoute>,
-    wanted: Wanted,
+    pub(super) route: Arc<SiteRoute>,
+    pub(super) wanted: Wanted,
     /// The client's request, as received: Vary speaks of that.
     received: Parts,
     /// As it goes to the upstream.
@@ -85,6 +88,8 @@ struct Arrived {
     first_byte: Duration,
     /// The purges that were known when it was asked for.
     epoch: Epoch,
+    /// The same for purges of what the query does not tell apart.
+    began: Moment,
 }
 
 impl Fetch {
@@ -190,12 +195,12 @@ impl Fetch {
         *request.method_mut() = Method::GET;
         *request.uri_mut() = self.outgoing.uri().clone();
         *request.headers_mut() = headers;
-        let epoch = self.proxy.cache.epoch();
+        let (epoch, began) = (self.proxy.cache.epoch(), self.proxy.cache.searches.moment());
         let (request_time, sent) = (self.proxy.clock.now(), Instant::now());
         let mut response = self.route.pool.send(request, self.exchange.clone()).await?;
         let times = self.proxy.clock.times_since(request_time);
         prepare(response.headers_mut(), times.wall);
-        Ok(Arrived { response, times, first_byte: sent.elapsed(), epoch })
+        Ok(Arrived { response, times, first_byte: sent.elapsed(), epoch, began })
     }
 
     /// A full response: judged, then filled or passed on.
@@ -210,8 +215,13 @@ impl Fetch {
             let fits = announced.is_none_or(|length| length <= self.route.route.cache.max_object);
             if fits { Ok((storable, selection)) } else { Err(NoStoreReason::TooLarge) }
         });
+        let judged = judged.and_then(|(storable, selection)| {
+            let said = NoVarySearch::of(arrived.response.headers());
+            let key = self.key_of(said.as_ref(), arrived.began, lead.flight());
+            Ok((key.map_err(|PurgedMeanwhile| NoStoreReason::Purged)?, storable, selection))
+        });
         match judged {
-            Ok((storable, selection)) => self.fill(arrived, storable, selection, lead),
+            Ok((key, storable, selection)) => self.fill(arrived, key, storable, selection, lead),
             Err(reason) => self.pass_on(arrived, reason, lead),
         }
     }
@@ -277,7 +287,7 @@ impl Fetch {
         }
     }
 
-    fn fill(&self, arrived: Arrived, storable: Storable, selection: Selection, lead: Lead) -> Outcome {
+    fn fill(&self, arrived: Arrived, key: CacheKey, storable: Storable, selection: Selection, lead: Lead) -> Outcome {
         let (mut head, upstream_body) = arrived.response.into_parts();
         let own = take_out(&mut head.headers, &storable);
         let announced = announced_length(&head.headers);
@@ -298,11 +308,11 @@ impl Fetch {
             epoch: arrived.epoch,
             hits: AtomicU32::new(0),
         });
-        let ready = Ready { response: response.clone(), forward_status: head.status };
+        let ready = Ready { key: key.clone(), response: response.clone(), forward_status: head.status };
         self.announce(&ready, &lead);
         let fill = Fill {
             proxy: self.proxy.clone(),
-            key: self.wanted.key.clone(),
+            key,
             response,
             filler,
             max_object: self.route.route.cache.max_object,
@@ -329,14 +339,26 @@ impl Fetch {
             &self.route,
         );
         let response = Arc::new(StoredResponse { epoch: arrived.epoch, ..fresh.response });
-        let ready = Ready { response: response.clone(), forward_status: StatusCode::NOT_MODIFIED };
         let (cache, key) = (&self.proxy.cache, &self.wanted.key);
-        match fresh.no_store {
+        let stored_as = match fresh.no_store {
+            None => self.key_of(search::said(&response).as_ref(), arrived.began, lead.flight()),
+            Some(_) => Ok(key.clone()),
+        };
+        let no_store = fresh.no_store.or(stored_as.is_err().then_some(NoStoreReason::Purged));
+        let stored_as = stored_as.unwrap_or_else(|PurgedMeanwhile| key.clone());
+        let ready =
+            Ready { key: stored_as.clone(), response: response.clone(), forward_status: StatusCode::NOT_MODIFIED };
+        match no_store {
             None => {
-                if lead.flight().may_store() && is_selected {
+                let keeps_key = stored_as == *key;
+                if lead.flight().may_store() && is_selected && keeps_key {
                     cache.replace(key, confirmed, &response);
                 } else if lead.flight().may_store() {
-                    cache.insert(key, &response, self.route.route.cache.max_variants);
+                    cache.insert(&stored_as, &response, self.route.route.cache.max_variants);
+                }
+                if !keeps_key {
+                    // It says something else of the query now.
+                    cache.remove_variant(key, confirmed);
                 }
                 self.announce(&ready, &lead);
             }
@@ -348,7 +370,7 @@ impl Fetch {
                 }
             }
         }
-        Outcome::Ready(Box::new(Brought { ready, own: fresh.own, no_store: fresh.no_store, _anchor: None }))
+        Outcome::Ready(Box::new(Brought { ready, own: fresh.own, no_store, _anchor: None }))
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http::request::Parts;
 use http::{HeaderMap, Method, header};
 
-use super::Asked;
+use super::{Asked, search};
 use crate::cache::entry::{Entry, StoredResponse};
 use crate::cache::key::{CacheKey, cookies};
 use crate::content::{accept, static_files};
@@ -35,7 +35,7 @@ impl Plan {
     pub(super) fn absent(&self) -> Option<&CacheKey> {
         match self {
             Plan::Fetch(wanted) | Plan::Pass { freshens: Some(wanted), .. } => {
-                wanted.stored.is_none().then_some(&wanted.key)
+                wanted.stored.is_none().then_some(&wanted.exact)
             }
             Plan::OnlyIfCached { key } => key.as_ref(),
             Plan::Serve { .. } | Plan::Pass { freshens: None, .. } => None,
@@ -46,8 +46,10 @@ impl Plan {
 /// What a fetch is for.
 #[derive(Clone, Debug)]
 pub(super) struct Wanted {
-    /// Under which key the response will be stored.
+    /// Under which key what is stored was looked for; fetches of the same are one.
     pub key: CacheKey,
+    /// The key that the URL makes by itself; what the response says of the query may make another of it.
+    pub exact: CacheKey,
     /// Why the cache could not answer.
     pub why: ForwardReason,
     /// What the request says about caching.
@@ -74,9 +76,9 @@ pub(super) fn plan(asked: &Asked<'_>) -> Plan {
             _ => Plan::Pass { why, freshens: None },
         };
     }
-    let key = identify(asked);
+    let exact = identify(asked);
     let facts = facts(asked);
-    let entry = asked.proxy.cache.memory.get(&key).unwrap_or_default();
+    let (key, entry) = search::look_up(asked, &exact);
     let (decision, stored) = match select(&entry, &request.headers) {
         Ok(stored) => (reuse::decide(&facts, &stored.facts, asked.now), Some(stored.clone())),
         Err(why) => (reuse::decide_without(&facts, why), None),
@@ -84,15 +86,17 @@ pub(super) fn plan(asked: &Asked<'_>) -> Plan {
     match (decision, stored) {
         (Reuse::Fresh, Some(stored)) => Plan::Serve { key, stored, stale: None },
         (Reuse::Stale(why), Some(stored)) => Plan::Serve { key, stored, stale: Some(why) },
-        (Reuse::Validate(why), stored) => fetch(asked, key, why, facts, entry, stored),
-        (Reuse::Forward(why), _) => fetch(asked, key, why, facts, entry, None),
-        (Reuse::OnlyIfCached, stored) => Plan::OnlyIfCached { key: stored.is_none().then_some(key) },
-        (Reuse::Fresh | Reuse::Stale(_), None) => fetch(asked, key, ForwardReason::UriMiss, facts, entry, None),
+        (Reuse::Validate(why), stored) => fetch(asked, (key, exact), why, facts, entry, stored),
+        (Reuse::Forward(why), _) => fetch(asked, (key, exact), why, facts, entry, None),
+        (Reuse::OnlyIfCached, stored) => Plan::OnlyIfCached { key: stored.is_none().then_some(exact) },
+        (Reuse::Fresh | Reuse::Stale(_), None) => {
+            fetch(asked, (key, exact), ForwardReason::UriMiss, facts, entry, None)
+        }
     }
 }
 
 /// The cache key: from the URL as the client sees it, and what the route adds.
-fn identify(asked: &Asked<'_>) -> CacheKey {
+pub(super) fn identify(asked: &Asked<'_>) -> CacheKey {
     let key = CacheKey::new(&asked.admitted.uri(), &asked.route.route.key, &asked.parts.headers);
     match asked.device {
         Some(class) => key.with("device", class),
@@ -108,7 +112,7 @@ pub(super) fn facts(asked: &Asked<'_>) -> RequestFacts {
 }
 
 /// The stored response for a request, or why there is none. Of several the most recent by Date (RFC 9111 §4).
-fn select<'a>(entry: &'a Entry, request: &HeaderMap) -> Result<&'a Arc<StoredResponse>, ForwardReason> {
+pub(super) fn select<'a>(entry: &'a Entry, request: &HeaderMap) -> Result<&'a Arc<StoredResponse>, ForwardReason> {
     let mut why = if entry.variants().is_empty() { ForwardReason::UriMiss } else { ForwardReason::VaryMiss };
     let mut newest: Option<&Arc<StoredResponse>> = None;
     for stored in entry.variants().iter().filter(|stored| stored.is_selected_by(request)) {
@@ -167,7 +171,7 @@ pub(super) fn cookie_matters(rule: &CookieRule, headers: &HeaderMap) -> bool {
 
 fn fetch(
     asked: &Asked<'_>,
-    key: CacheKey,
+    (key, exact): (CacheKey, CacheKey),
     why: ForwardReason,
     facts: RequestFacts,
     entry: Entry,
@@ -177,7 +181,7 @@ fn fetch(
     let wants_part = stored.is_none() && wants_later_part(&asked.parts);
     let passes = asked.parts.method != Method::GET || wants_part;
     let collapsible = !passes && may_collapse(asked, &key, &facts, stored.as_deref());
-    let wanted = Box::new(Wanted { key, why, facts, entry, stored, collapsible });
+    let wanted = Box::new(Wanted { key, exact, why, facts, entry, stored, collapsible });
     if passes { Plan::Pass { why, freshens: Some(wanted) } } else { Plan::Fetch(wanted) }
 }
 

@@ -9,6 +9,7 @@ mod filling;
 mod freshness;
 mod invalidation;
 mod keys;
+mod no_vary_search;
 mod outcomes;
 mod personal_files;
 mod personal_refresh;
