@@ -95,8 +95,7 @@ struct Arrived {
 impl Fetch {
     /// For a request that the cache could not answer.
     pub(super) fn new(asked: &Asked<'_>, wanted: Wanted) -> Self {
-        let mut outgoing =
-            outgoing::request(&asked.parts, &asked.admitted, asked.client.peer.ip(), &asked.route.route, false);
+        let mut outgoing = outgoing::request(asked, false);
         // The cache wants the whole response in its plain form: conditions, ranges and codings are its own business.
         let withholds_conditions =
             wanted.collapsible || wanted.stored.is_some() || asked.parts.headers.contains_key(header::RANGE);
@@ -235,9 +234,18 @@ impl Fetch {
             times: arrived.times,
             is_static,
         };
-        let storable = store::judge(&arrival, &self.route.route.cache)?;
+        let storable = store::judge(&arrival, &self.route.route.cache).map_err(|why| self.unmasked(why, &arrival))?;
         let selection = selection(arrived.response.headers(), &self.received.headers, &self.route)?;
         Ok((storable, selection))
+    }
+
+    /// Of what the app says nothing about: whether it only looks like a file.
+    fn unmasked(&self, why: NoStoreReason, arrival: &Arrival<'_>) -> NoStoreReason {
+        let silent = matches!(why, NoStoreReason::NoFreshness | NoStoreReason::CookieRequest)
+            && !arrival.headers.contains_key(header::CACHE_CONTROL);
+        let looks_like_a_file = self.route.route.static_files
+            && static_files::is_candidate(&self.site.settings.static_classes, self.received.uri.path());
+        if silent && looks_like_a_file && !arrival.is_static { NoStoreReason::Disguised } else { why }
     }
 
     fn may_stand_in(&self) -> bool {
@@ -486,14 +494,16 @@ pub(super) fn apply_static_class<B>(
     if !route.route.static_files || !is_file {
         return false;
     }
-    let personal =
-        response.headers().contains_key(header::SET_COOKIE) || request.headers.contains_key(header::AUTHORIZATION);
-    let cookie = lookup::cookie_matters(&route.route.cache.cookies, &request.headers);
     let (path, query) = (request.uri.path(), request.uri.query());
     let content_type = response.headers().get(header::CONTENT_TYPE);
     let class = static_files::classify(&site.settings.static_classes, path, query, content_type);
-    let applies = |class: &static_files::Match<'_>| !personal && (!cookie || class.class.with_cookies);
-    let Some(class) = class.filter(applies) else { return false };
+    let Some(class) = class else { return false };
+    let personal =
+        response.headers().contains_key(header::SET_COOKIE) || request.headers.contains_key(header::AUTHORIZATION);
+    let cookie = lookup::cookie_matters(&route.route.cache.cookies, &request.headers);
+    if personal || (cookie && !class.class.with_cookies) {
+        return false;
+    }
     let headers = response.headers_mut();
     let silent =
         ![header::CACHE_CONTROL, header::EXPIRES, header::PRAGMA].iter().any(|name| headers.contains_key(name));

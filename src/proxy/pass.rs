@@ -39,8 +39,7 @@ pub(super) async fn pass(
     freshens: Option<&Wanted>,
 ) -> Result<Passed, UpstreamError> {
     let route = &asked.route.route;
-    let request =
-        outgoing::request(&asked.parts, &asked.admitted, asked.client.peer.ip(), route, client_upgrade.is_some());
+    let request = outgoing::request(asked, client_upgrade.is_some());
     let idle = asked.site.settings.client_timeouts.idle;
     let request = request.map(|()| RequestBody::client(body, route.max_request_body, idle));
     let meter = request.body().meter();

@@ -166,12 +166,14 @@ fn is_not_modified(method: &Method, request: &HeaderMap, headers: &HeaderMap, fa
 /// Conditions that were left out of a fetch for the cache and are due now. Where they were forwarded, the upstream
 /// has decided them.
 fn evaluate_here(asked: &Asked<'_>, headers: &HeaderMap) -> bool {
+    if !asked.conditions_withheld {
+        return false;
+    }
     let etag = headers.get(header::ETAG).and_then(|tag| EntityTag::parse(tag.as_bytes()));
     let last_modified =
         headers.get(header::LAST_MODIFIED).and_then(|value| crate::policy::dates::parse(value.to_str().ok()?));
     let validators = Validators { etag, last_modified };
-    asked.conditions_withheld
-        && preconditions::evaluate(&asked.parts.method, &asked.parts.headers, &validators) == Precondition::NotModified
+    preconditions::evaluate(&asked.parts.method, &asked.parts.headers, &validators) == Precondition::NotModified
 }
 
 fn applies_range(request: &HeaderMap, headers: &HeaderMap, facts: &Facts) -> bool {
