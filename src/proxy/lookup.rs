@@ -78,19 +78,19 @@ pub(super) fn plan(asked: &Asked<'_>) -> Plan {
     }
     let exact = identify(asked);
     let facts = facts(asked);
-    let (key, entry) = search::look_up(asked, &exact);
+    let (other, entry) = search::look_up(asked, &exact);
     let (decision, stored) = match select(&entry, &request.headers) {
         Ok(stored) => (reuse::decide(&facts, &stored.facts, asked.now), Some(stored.clone())),
         Err(why) => (reuse::decide_without(&facts, why), None),
     };
     match (decision, stored) {
-        (Reuse::Fresh, Some(stored)) => Plan::Serve { key, stored, stale: None },
-        (Reuse::Stale(why), Some(stored)) => Plan::Serve { key, stored, stale: Some(why) },
-        (Reuse::Validate(why), stored) => fetch(asked, (key, exact), why, facts, entry, stored),
-        (Reuse::Forward(why), _) => fetch(asked, (key, exact), why, facts, entry, None),
+        (Reuse::Fresh, Some(stored)) => Plan::Serve { key: other.unwrap_or(exact), stored, stale: None },
+        (Reuse::Stale(why), Some(stored)) => Plan::Serve { key: other.unwrap_or(exact), stored, stale: Some(why) },
+        (Reuse::Validate(why), stored) => fetch(asked, (other, exact), why, facts, entry, stored),
+        (Reuse::Forward(why), _) => fetch(asked, (other, exact), why, facts, entry, None),
         (Reuse::OnlyIfCached, stored) => Plan::OnlyIfCached { key: stored.is_none().then_some(exact) },
         (Reuse::Fresh | Reuse::Stale(_), None) => {
-            fetch(asked, (key, exact), ForwardReason::UriMiss, facts, entry, None)
+            fetch(asked, (other, exact), ForwardReason::UriMiss, facts, entry, None)
         }
     }
 }
@@ -171,12 +171,13 @@ pub(super) fn cookie_matters(rule: &CookieRule, headers: &HeaderMap) -> bool {
 
 fn fetch(
     asked: &Asked<'_>,
-    (key, exact): (CacheKey, CacheKey),
+    (other, exact): (Option<CacheKey>, CacheKey),
     why: ForwardReason,
     facts: RequestFacts,
     entry: Entry,
     stored: Option<Arc<StoredResponse>>,
 ) -> Plan {
+    let key = other.unwrap_or_else(|| exact.clone());
     // Only a GET brings a body to store, and a part of one would be no use to others, unless it is the beginning.
     let wants_part = stored.is_none() && wants_later_part(&asked.parts);
     let passes = asked.parts.method != Method::GET || wants_part;

@@ -10,9 +10,9 @@ use crate::cache::searches::{Moment, PurgedMeanwhile};
 use crate::policy::rules::KeyRules;
 use crate::policy::search::{NO_VARY_SEARCH, NoVarySearch};
 
-/// What is stored for a URL, and under which key: its own, or one that a rule makes of it. Of several the one with the
-/// most recent response (RFC 9111 §4). Where there is nothing, the key of the latest rule.
-pub(super) fn look_up(asked: &Asked<'_>, exact: &CacheKey) -> (CacheKey, Entry) {
+/// What is stored for a URL, and under which key if that is not its own but one that a rule makes of it. Of several the
+/// one with the most recent response (RFC 9111 §4). Where there is nothing, the key of the latest rule.
+pub(super) fn look_up(asked: &Asked<'_>, exact: &CacheKey) -> (Option<CacheKey>, Entry) {
     let cache = &asked.proxy.cache;
     let rules = match asked.route.route.key.ignore_no_vary_search {
         true => Default::default(),
@@ -20,13 +20,13 @@ pub(super) fn look_up(asked: &Asked<'_>, exact: &CacheKey) -> (CacheKey, Entry) 
     };
     let own = cache.memory.get(exact);
     if rules.is_empty() {
-        return (exact.clone(), own.unwrap_or_default());
+        return (None, own.unwrap_or_default());
     }
     let date = |entry: &Entry| lookup::select(entry, &asked.parts.headers).ok().map(|stored| stored.facts.date);
     let under = rules.iter().map(|rule| exact.under(rule));
-    let found = under.filter_map(|key| cache.memory.get(&key).map(|entry| (key, entry)));
-    let found = own.map(|entry| (exact.clone(), entry)).into_iter().chain(found);
-    found.max_by_key(|(_, entry)| date(entry)).unwrap_or_else(|| (exact.under(&rules[0]), Entry::default()))
+    let found = under.filter_map(|key| cache.memory.get(&key).map(|entry| (Some(key), entry)));
+    let found = own.map(|entry| (None, entry)).into_iter().chain(found);
+    found.max_by_key(|(_, entry)| date(entry)).unwrap_or_else(|| (Some(exact.under(&rules[0])), Entry::default()))
 }
 
 impl Fetch {
