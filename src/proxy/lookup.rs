@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use http::request::Parts;
 use http::{HeaderMap, Method, header};
 
+use super::part::{self, Ask, Missing};
 use super::{Asked, search};
 use crate::cache::entry::{Entry, StoredResponse};
 use crate::cache::key::{CacheKey, cookies};
@@ -35,7 +35,7 @@ impl Plan {
     pub(super) fn absent(&self) -> Option<&CacheKey> {
         match self {
             Plan::Fetch(wanted) | Plan::Pass { freshens: Some(wanted), .. } => {
-                wanted.stored.is_none().then_some(&wanted.exact)
+                wanted.stored.is_none().then(|| wanted.exact())
             }
             Plan::OnlyIfCached { key } => key.as_ref(),
             Plan::Serve { .. } | Plan::Pass { freshens: None, .. } => None,
@@ -48,23 +48,31 @@ impl Plan {
 pub(super) struct Wanted {
     /// Under which key what is stored was looked for; fetches of the same are one.
     pub key: CacheKey,
-    /// The key that the URL makes by itself; what the response says of the query may make another of it.
-    pub exact: CacheKey,
+    /// The key that the URL makes by itself, where that is another.
+    pub exact: Option<CacheKey>,
     /// Why the cache could not answer.
     pub why: ForwardReason,
     /// What the request says about caching.
     pub facts: RequestFacts,
     /// What is stored under the key, in all variants.
     pub entry: Entry,
-    /// The variant to validate.
+    /// The variant to validate, or to combine with what is fetched.
     pub stored: Option<Arc<StoredResponse>>,
+    /// How much of it is fetched.
+    pub ask: Ask,
     /// Whether other requests may wait for the answer.
     pub collapsible: bool,
 }
 
+impl Wanted {
+    /// The key that the URL makes by itself; what the response says of the query may make another of it.
+    pub(super) fn exact(&self) -> &CacheKey {
+        self.exact.as_ref().unwrap_or(&self.key)
+    }
+}
+
 /// Decides what to do with a request.
 pub(super) fn plan(asked: &Asked<'_>) -> Plan {
-    let request = &asked.parts;
     if let Some(why) = reason_to_pass(asked) {
         return match why {
             // The cache has nothing for these, whatever is stored.
@@ -79,19 +87,26 @@ pub(super) fn plan(asked: &Asked<'_>) -> Plan {
     let exact = identify(asked);
     let facts = facts(asked);
     let (other, entry) = search::look_up(asked, &exact);
-    let (decision, stored) = match select(&entry, &request.headers) {
-        Ok(stored) => (reuse::decide(&facts, &stored.facts, asked.now), Some(stored.clone())),
-        Err(why) => (reuse::decide_without(&facts, why), None),
-    };
-    match (decision, stored) {
-        (Reuse::Fresh, Some(stored)) => Plan::Serve { key: other.unwrap_or(exact), stored, stale: None },
-        (Reuse::Stale(why), Some(stored)) => Plan::Serve { key: other.unwrap_or(exact), stored, stale: Some(why) },
-        (Reuse::Validate(why), stored) => fetch(asked, (other, exact), why, facts, entry, stored),
-        (Reuse::Forward(why), _) => fetch(asked, (other, exact), why, facts, entry, None),
-        (Reuse::OnlyIfCached, stored) => Plan::OnlyIfCached { key: stored.is_none().then_some(exact) },
-        (Reuse::Fresh | Reuse::Stale(_), None) => {
-            fetch(asked, (other, exact), ForwardReason::UriMiss, facts, entry, None)
+    let (stored, missing) = match select(asked, &entry) {
+        Ok(selected) => selected,
+        Err(why) => {
+            return match reuse::decide_without(&facts, why) {
+                Reuse::OnlyIfCached => Plan::OnlyIfCached { key: Some(exact) },
+                _ => fetch(asked, (other, exact), why, facts, entry, None),
+            };
         }
+    };
+    let stored = stored.clone();
+    match (reuse::decide(&facts, &stored.facts, asked.now), missing) {
+        (Reuse::Forward(why), _) => fetch(asked, (other, exact), why, facts, entry, None),
+        (Reuse::OnlyIfCached, _) => Plan::OnlyIfCached { key: None },
+        (_, Some(_)) if facts.directives.only_if_cached => Plan::OnlyIfCached { key: Some(exact) },
+        (_, Some(missing)) => {
+            fetch(asked, (other, exact), ForwardReason::Partial, facts, entry, Some((stored, Some(missing))))
+        }
+        (Reuse::Fresh, None) => Plan::Serve { key: other.unwrap_or(exact), stored, stale: None },
+        (Reuse::Stale(why), None) => Plan::Serve { key: other.unwrap_or(exact), stored, stale: Some(why) },
+        (Reuse::Validate(why), None) => fetch(asked, (other, exact), why, facts, entry, Some((stored, None))),
     }
 }
 
@@ -111,18 +126,27 @@ pub(super) fn facts(asked: &Asked<'_>) -> RequestFacts {
     RequestFacts::of(headers, cookie, asked.admitted.trusted_client, rules.request_directives)
 }
 
-/// The stored response for a request, or why there is none. Of several the most recent by Date (RFC 9111 §4).
-pub(super) fn select<'a>(entry: &'a Entry, request: &HeaderMap) -> Result<&'a Arc<StoredResponse>, ForwardReason> {
+/// The stored response for a request and what it lacks, or why there is none. Of several the most recent by Date
+/// (RFC 9111 §4), those that lack nothing first.
+pub(super) fn select<'a>(
+    asked: &Asked<'_>,
+    entry: &'a Entry,
+) -> Result<(&'a Arc<StoredResponse>, Option<Missing>), ForwardReason> {
+    let request = &asked.parts.headers;
     let mut why = if entry.variants().is_empty() { ForwardReason::UriMiss } else { ForwardReason::VaryMiss };
-    let mut newest: Option<&Arc<StoredResponse>> = None;
+    let mut best: Option<(&Arc<StoredResponse>, Option<Missing>)> = None;
     for stored in entry.variants().iter().filter(|stored| stored.is_selected_by(request)) {
         if !is_acceptable(stored, request) {
             why = ForwardReason::CodingMiss;
-        } else if newest.is_none_or(|newest| stored.facts.date > newest.facts.date) {
-            newest = Some(stored);
+            continue;
+        }
+        let missing = part::missing(asked, stored);
+        let rank = |stored: &StoredResponse, missing: &Option<Missing>| (missing.is_none(), stored.facts.date);
+        if best.as_ref().is_none_or(|(best, lacks)| rank(stored, &missing) > rank(best, lacks)) {
+            best = Some((stored, missing));
         }
     }
-    newest.ok_or(why)
+    best.ok_or(why)
 }
 
 /// Whether the client takes the coding that a stored response came in: an upstream that codes without saying so in
@@ -169,20 +193,28 @@ pub(super) fn cookie_matters(rule: &CookieRule, headers: &HeaderMap) -> bool {
     }
 }
 
+/// `selected` is what is to be validated, or what lacks something.
 fn fetch(
     asked: &Asked<'_>,
     (other, exact): (Option<CacheKey>, CacheKey),
     why: ForwardReason,
     facts: RequestFacts,
     entry: Entry,
-    stored: Option<Arc<StoredResponse>>,
+    selected: Option<(Arc<StoredResponse>, Option<Missing>)>,
 ) -> Plan {
-    let key = other.unwrap_or_else(|| exact.clone());
-    // Only a GET brings a body to store, and a part of one would be no use to others, unless it is the beginning.
-    let wants_part = stored.is_none() && wants_later_part(&asked.parts);
-    let passes = asked.parts.method != Method::GET || wants_part;
+    let (key, exact) = match other {
+        Some(other) => (other, Some(exact)),
+        None => (exact, None),
+    };
+    let (stored, missing) = selected.unzip();
+    let missing = missing.flatten();
+    let large = asked.proxy.cache.flights.is_uncacheable(&key, asked.now);
+    let ask = Ask::of(asked, stored.as_deref(), missing.clone(), large);
+    // Only a GET brings a body to store; HEAD freshens what is stored, if there is all of it or not.
+    let passes = asked.parts.method != Method::GET;
+    let stored = stored.filter(|_| passes || missing != Some(Missing::Other));
     let collapsible = !passes && may_collapse(asked, &key, &facts, stored.as_deref());
-    let wanted = Box::new(Wanted { key, exact, why, facts, entry, stored, collapsible });
+    let wanted = Box::new(Wanted { key, exact, why, facts, entry, stored, ask, collapsible });
     if passes { Plan::Pass { why, freshens: Some(wanted) } } else { Plan::Fetch(wanted) }
 }
 
@@ -198,11 +230,4 @@ fn may_collapse(asked: &Asked<'_>, key: &CacheKey, facts: &RequestFacts, stored:
         && !facts.authorization
         && (!facts.cookie || shareable())
         && !asked.proxy.cache.flights.is_uncacheable(key, asked.now)
-}
-
-/// Whether a Range asks for something else than the beginning: then a client would wait for all that goes before.
-fn wants_later_part(request: &Parts) -> bool {
-    let Some(range) = request.headers.get(header::RANGE) else { return false };
-    let compact: Vec<u8> = range.as_bytes().iter().copied().filter(|byte| !byte.is_ascii_whitespace()).collect();
-    !compact.to_ascii_lowercase().starts_with(b"bytes=0-")
 }

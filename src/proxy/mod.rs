@@ -16,6 +16,7 @@ pub mod finish;
 mod lookup;
 mod max_forwards;
 mod outgoing;
+mod part;
 mod pass;
 pub mod refusal;
 mod respond;

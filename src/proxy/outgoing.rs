@@ -144,9 +144,14 @@ fn append_to_via(headers: &mut HeaderMap, ours: &HeaderValue) {
     continue_list(headers, header::VIA, chain, ours);
 }
 
-/// Conditions that name tags of our coded variants mean the upstream's own tags.
+/// Conditions that name tags of our coded variants mean the upstream's own tags. The rest of a coded variant is not to
+/// be had from the upstream, whose parts are of the plain form: such a client gets the whole.
 fn strip_coded_tags(headers: &mut HeaderMap) {
-    for name in [header::IF_MATCH, header::IF_NONE_MATCH, header::IF_RANGE] {
+    if headers.get(header::IF_RANGE).is_some_and(|tag| etag::strip_codings(tag).is_some()) {
+        headers.remove(header::RANGE);
+        headers.remove(header::IF_RANGE);
+    }
+    for name in [header::IF_MATCH, header::IF_NONE_MATCH] {
         let values: Vec<HeaderValue> = headers.get_all(&name).iter().cloned().collect();
         if values.iter().any(|value| etag::strip_codings(value).is_some()) {
             headers.remove(&name);

@@ -91,12 +91,12 @@ fn freshen_by_head(asked: &Asked<'_>, wanted: &Wanted, response: &Response<Upstr
     let fields = stored.fields.unpack(0);
     // Its tag may be one of ours, which says nothing about the upstream's.
     let theirs = if stored.own_tag { without_tag(fields) } else { fields };
-    if !validate::head_confirms(headers, &theirs, stored.body.len()) {
+    if !validate::head_confirms(headers, &theirs, stored.complete_length()) {
         return cache.remove_variant(&wanted.key, stored);
     }
     let fresh = fetch::freshened(stored, true, headers, times, &wanted.facts, &asked.parts.headers, asked.route);
     // It may say something else of the query than it did, and then belongs elsewhere.
-    let keeps_key = search::key_by(&fresh.response, &wanted.exact, &asked.route.route.key) == wanted.key;
+    let keeps_key = search::key_by(&fresh.response, wanted.exact(), &asked.route.route.key) == wanted.key;
     match fresh.no_store {
         None if keeps_key => cache.replace(&wanted.key, stored, &Arc::new(StoredResponse { epoch, ..fresh.response })),
         _ => cache.remove_variant(&wanted.key, stored),

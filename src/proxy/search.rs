@@ -22,7 +22,7 @@ pub(super) fn look_up(asked: &Asked<'_>, exact: &CacheKey) -> (Option<CacheKey>,
     if rules.is_empty() {
         return (None, own.unwrap_or_default());
     }
-    let date = |entry: &Entry| lookup::select(entry, &asked.parts.headers).ok().map(|stored| stored.facts.date);
+    let date = |entry: &Entry| lookup::select(asked, entry).ok().map(|(stored, _)| stored.facts.date);
     let under = rules.iter().map(|rule| exact.under(rule));
     let found = under.filter_map(|key| cache.memory.get(&key).map(|entry| (Some(key), entry)));
     let found = own.map(|entry| (None, entry)).into_iter().chain(found);
@@ -38,7 +38,7 @@ impl Fetch {
         began: Moment,
         flight: &Flight,
     ) -> Result<CacheKey, PurgedMeanwhile> {
-        let (cache, exact) = (&self.proxy.cache, &self.wanted.exact);
+        let (cache, exact) = (&self.proxy.cache, self.wanted.exact());
         let key = match said.filter(|_| !self.route.route.key.ignore_no_vary_search) {
             Some(rule) => {
                 // First: a purge that learns of the rule from now on is to find the fetch.

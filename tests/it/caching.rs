@@ -11,6 +11,7 @@ mod invalidation;
 mod keys;
 mod no_vary_search;
 mod outcomes;
+mod parts;
 mod personal_files;
 mod personal_refresh;
 mod ranges;
