@@ -5,15 +5,21 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::entry::{Entry, StoredResponse};
-use super::index::UrlIndex;
+use super::index::Index;
 use super::key::CacheKey;
-use super::residents::{Change, Residents, Weigh};
+use super::purge::PurgeLog;
+use super::residents::{Change, Gone, Residents, Weigh};
+use super::searches::Searches;
 
 /// The memory tier.
 #[derive(Debug)]
 pub struct MemoryTier {
-    entries: Residents<Entry>,
-    index: Arc<UrlIndex>,
+    pub(super) entries: Residents<Entry>,
+    pub(super) index: Arc<Index>,
+    pub(super) log: Arc<PurgeLog>,
+    /// Purges by pattern that it has still to apply: until then what matches is sorted out at each look-up.
+    pub(super) bans: AtomicU64,
+    searches: Arc<Searches>,
     size: u64,
     filling: AtomicU64,
 }
@@ -24,27 +30,31 @@ const STORED_PERCENT: u64 = 94;
 const FILLING_PERCENT: u64 = 25;
 
 impl MemoryTier {
-    /// A tier with a budget in bytes.
-    pub fn new(size: u64) -> Self {
-        let entries = Residents::new(size / 100 * STORED_PERCENT);
-        let index = Arc::new(UrlIndex::default());
-        MemoryTier { entries, index, size, filling: AtomicU64::new(0) }
+    /// A tier with a budget in bytes, which obeys this log of purges. `searches` is told what is stored.
+    pub fn new(size: u64, log: Arc<PurgeLog>, searches: Arc<Searches>) -> Self {
+        let under_rules = searches.clone();
+        let gone = Gone(Box::new(move |key| under_rules.gone(key)));
+        let entries = Residents::new(size / 100 * STORED_PERCENT, gone);
+        let (bans, filling) = (AtomicU64::new(0), AtomicU64::new(0));
+        MemoryTier { entries, index: Arc::default(), log, bans, searches, size, filling }
     }
 
     /// What is stored under a key.
     pub fn get(&self, key: &CacheKey) -> Option<Entry> {
-        self.entries.get(key)
+        let entry = self.entries.get(key)?;
+        if self.bans.load(Ordering::Acquire) == 0 { Some(entry) } else { self.allowed(key, &entry) }
     }
 
     /// Adds a variant; see [`Entry::with`]. What is stored is returned: a part may have been combined with others.
     pub fn insert(&self, key: &CacheKey, response: Arc<StoredResponse>, max_variants: usize) -> Arc<StoredResponse> {
-        self.index.insert(key);
         let mut stored = response.clone();
         self.entries.update(key, |existing| {
             let entry = existing.cloned().unwrap_or_default().with(response, max_variants);
             if let Some(newest) = entry.variants().first() {
                 stored = newest.clone();
+                self.list(key, newest);
             }
+            self.searches.stored(key);
             Change::Put(entry)
         });
         stored
@@ -52,18 +62,23 @@ impl MemoryTier {
 
     /// Adds a variant that comes from a lower tier, unless there is one for the same selection: that one is newer.
     pub fn promote(&self, key: &CacheKey, response: &Arc<StoredResponse>, max_variants: usize) {
-        self.index.insert(key);
+        self.list(key, response);
         self.entries.update(key, |existing| {
             let existing = existing.cloned().unwrap_or_default();
             let is_whole = |variant: &Arc<StoredResponse>| variant.parts.is_none();
             let mut wholes = existing.variants().iter().filter(|variant| is_whole(variant));
             let is_there = wholes.any(|variant| variant.selection == response.selection);
-            if is_there { Change::Keep } else { Change::Put(existing.with(response.clone(), max_variants)) }
+            if is_there {
+                return Change::Keep;
+            }
+            self.searches.stored(key);
+            Change::Put(existing.with(response.clone(), max_variants))
         });
     }
 
     /// Puts `new` in the place of `old`; false when `old` has gone meanwhile.
     pub fn replace(&self, key: &CacheKey, old: &Arc<StoredResponse>, new: Arc<StoredResponse>) -> bool {
+        self.list(key, &new);
         self.entries.update(key, |existing| match existing.and_then(|existing| existing.replacing(old, new)) {
             Some(entry) => Change::Put(entry),
             None => Change::Keep,
@@ -86,25 +101,20 @@ impl MemoryTier {
             let Some(existing) = existing else { return Change::Keep };
             let entry;
             (entry, joined) = existing.clone().joined();
+            joined.iter().for_each(|whole| self.list(key, whole));
             Change::Put(entry)
         });
         joined
     }
 
-    /// Removes all variants of a key and of the keys that routes derived from the same URL. How many there were.
-    pub fn purge(&self, key: &CacheKey) -> u64 {
-        let derived = self.index.of_url(key.base());
-        std::iter::once(key).chain(derived.iter()).map(|key| self.remove(key)).sum()
+    /// Lists a response, so that purges find it. It is listed until it is dropped: before it is in the tier, and for a
+    /// moment after, but never not while it is there.
+    pub(super) fn list(&self, key: &CacheKey, response: &StoredResponse) {
+        response.listing.get_or_init(|| self.index.list(key, &response.tags));
     }
 
-    /// Removes everything. How many stored responses there were.
-    pub fn purge_all(&self) -> u64 {
-        let by_shard = self.entries.by_shard();
-        by_shard.map(|entries| entries.iter().map(|(key, _)| self.remove(key)).sum::<u64>()).sum()
-    }
-
-    fn remove(&self, key: &CacheKey) -> u64 {
-        self.index.remove(key);
+    /// Removes all variants of a key. How many there were.
+    pub fn remove(&self, key: &CacheKey) -> u64 {
         self.entries.remove(key).map_or(0, |entry| entry.variants().len() as u64)
     }
 
@@ -152,6 +162,6 @@ impl MemoryTier {
 
 impl Weigh for Entry {
     fn weight(&self, key: &CacheKey) -> u64 {
-        self.cost() + key.as_str().len() as u64
+        self.cost(key) + key.as_str().len() as u64
     }
 }

@@ -14,6 +14,7 @@ mod device;
 mod fetch;
 mod fill;
 pub mod finish;
+mod invalidation;
 mod lookup;
 mod maintenance;
 mod max_forwards;
@@ -23,6 +24,7 @@ mod pass;
 pub mod refusal;
 mod respond;
 pub mod route;
+mod search;
 pub mod site;
 
 use std::sync::Arc;
