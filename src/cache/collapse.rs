@@ -184,6 +184,12 @@ impl Flights {
         self.purge_where(|flight| flight.is_of(base))
     }
 
+    /// The same for what is stored for a session.
+    pub fn purge_session(&self, session: &str) -> u64 {
+        let is_of = |key: &CacheKey| key.session() == Some(session);
+        self.purge_where(|flight| is_of(&flight.key) || flight.stored_as.get().is_some_and(is_of))
+    }
+
     /// The same for all.
     pub fn purge_all(&self) -> u64 {
         self.purge_where(|_| true)

@@ -11,6 +11,7 @@ use super::entry::{Entry, StoredResponse};
 use super::index::UrlIndex;
 use super::key::{BuildPassHash, CacheKey};
 use super::searches::Searches;
+use super::sessions::Sessions;
 
 /// The memory tier.
 #[derive(Debug)]
@@ -18,6 +19,7 @@ pub struct MemoryTier {
     entries: Cache<CacheKey, Entry, BuildPassHash>,
     index: Arc<UrlIndex>,
     searches: Arc<Searches>,
+    sessions: Arc<Sessions>,
     evictions: Arc<AtomicU64>,
     size: u64,
     filling: AtomicU64,
@@ -29,11 +31,12 @@ const STORED_PERCENT: u64 = 94;
 const FILLING_PERCENT: u64 = 25;
 
 impl MemoryTier {
-    /// A tier with a budget in bytes. `searches` is told what is stored.
-    pub fn new(size: u64, searches: Arc<Searches>) -> Self {
+    /// A tier with a budget in bytes. `searches` and `sessions` are told what is stored.
+    pub fn new(size: u64, searches: Arc<Searches>, sessions: Arc<Sessions>) -> Self {
         let evictions = Arc::new(AtomicU64::new(0));
         let index = Arc::new(UrlIndex::default());
-        let (counter, listed, under_rules) = (evictions.clone(), index.clone(), searches.clone());
+        let (counter, listed) = (evictions.clone(), index.clone());
+        let (under_rules, of_sessions) = (searches.clone(), sessions.clone());
         let entries = Cache::builder()
             .max_capacity(size / 100 * STORED_PERCENT)
             .weigher(|key: &CacheKey, entry: &Entry| {
@@ -46,10 +49,11 @@ impl MemoryTier {
                 if cause != RemovalCause::Replaced {
                     listed.remove(&key);
                     under_rules.gone(&key);
+                    of_sessions.gone(&key);
                 }
             })
             .build_with_hasher(BuildPassHash::default());
-        MemoryTier { entries, index, searches, evictions, size, filling: AtomicU64::new(0) }
+        MemoryTier { entries, index, searches, sessions, evictions, size, filling: AtomicU64::new(0) }
     }
 
     /// What is stored under a key.
@@ -60,18 +64,18 @@ impl MemoryTier {
     /// Adds a variant; see [`Entry::with`]. What is stored is returned: a part may have been combined with others.
     pub fn insert(&self, key: &CacheKey, response: Arc<StoredResponse>, max_variants: usize) -> Arc<StoredResponse> {
         self.index.insert(key);
-        self.searches.stored(key);
         let entry = self.entries.entry_by_ref(key).and_upsert_with(|existing| {
             let existing = existing.map(|existing| existing.into_value()).unwrap_or_default();
             existing.with(response.clone(), max_variants)
         });
-        entry.value().variants().first().cloned().unwrap_or(response)
+        let stored = entry.value().variants().first().cloned().unwrap_or(response);
+        self.account(key);
+        stored
     }
 
     /// Adds a variant that comes from a lower tier, unless there is one for the same selection: that one is newer.
     pub fn promote(&self, key: &CacheKey, response: &Arc<StoredResponse>, max_variants: usize) {
         self.index.insert(key);
-        self.searches.stored(key);
         self.entries.entry_by_ref(key).and_compute_with(|existing| {
             let existing = existing.map(|existing| existing.into_value()).unwrap_or_default();
             let is_whole = |variant: &Arc<StoredResponse>| variant.parts.is_none();
@@ -79,6 +83,7 @@ impl MemoryTier {
             let is_there = wholes.any(|variant| variant.selection == response.selection);
             if is_there { Op::Nop } else { Op::Put(existing.with(response.clone(), max_variants)) }
         });
+        self.account(key);
     }
 
     /// Puts `new` in the place of `old`; false when `old` has gone meanwhile.
@@ -89,6 +94,7 @@ impl MemoryTier {
                 None => Op::Nop,
             }
         });
+        self.account(key);
         matches!(done, CompResult::ReplacedWith(_))
     }
 
@@ -112,7 +118,26 @@ impl MemoryTier {
             (entry, joined) = existing.joined();
             Op::Put(entry)
         });
+        self.account(key);
         joined
+    }
+
+    /// Keeps the accounts of what must not leave this process: rules in use, and what each session holds.
+    fn account(&self, key: &CacheKey) {
+        if !key.stays_here() {
+            return;
+        }
+        self.searches.stored(key);
+        let held = self.entries.get(key).map(|entry| entry.cost() + key.as_str().len() as u64);
+        let over = held.map(|bytes| self.sessions.holds(key, bytes)).unwrap_or_default();
+        for key in &over {
+            self.remove(key);
+        }
+        // Gone between the two: then nobody else takes it off the accounts.
+        if !self.entries.contains_key(key) {
+            self.searches.gone(key);
+            self.sessions.gone(key);
+        }
     }
 
     /// Removes all variants of a key and of the keys that routes derived from the same URL. How many there were.

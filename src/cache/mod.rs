@@ -16,6 +16,7 @@ pub mod parts;
 pub mod purge;
 pub mod record;
 pub mod searches;
+pub mod sessions;
 pub mod tiers;
 
 use std::sync::Arc;
@@ -27,6 +28,7 @@ use epoch::Epoch;
 use key::CacheKey;
 use memory::MemoryTier;
 use searches::Searches;
+use sessions::{SessionName, Sessions};
 use tiers::Tiers;
 
 /// The cache: its tiers and the fetches under way.
@@ -40,6 +42,8 @@ pub struct Cache {
     pub flights: Arc<Flights>,
     /// Which queries make no difference.
     pub searches: Arc<Searches>,
+    /// What is stored for single sessions.
+    pub sessions: Arc<Sessions>,
     purged: AtomicU64,
 }
 
@@ -52,8 +56,9 @@ impl Cache {
     /// A cache with a memory budget in bytes above these tiers.
     pub fn above(memory: u64, lower: Tiers) -> Self {
         let searches = Arc::new(Searches::default());
-        let memory = MemoryTier::new(memory, searches.clone());
-        Cache { memory, lower, flights: Arc::default(), searches, purged: AtomicU64::new(0) }
+        let sessions = Arc::new(Sessions::default());
+        let memory = MemoryTier::new(memory, searches.clone(), sessions.clone());
+        Cache { memory, lower, flights: Arc::default(), searches, sessions, purged: AtomicU64::new(0) }
     }
 
     /// Which purges a fetch that begins now knows of.
@@ -111,6 +116,15 @@ impl Cache {
         let removed = self.memory.purge(key) + self.lower.remove_url(key.base());
         self.purged.fetch_add(removed, Ordering::Relaxed);
         removed
+    }
+
+    /// A session ends: removes what is stored for it, and keeps fetches under way from storing more.
+    pub fn end_session(&self, session: &SessionName) {
+        let keys = self.sessions.end(session);
+        self.flights.purge_session(session.as_str());
+        for key in keys {
+            self.memory.remove(&key);
+        }
     }
 
     /// Removes everything. How many stored responses there were.

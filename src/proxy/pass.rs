@@ -56,6 +56,7 @@ pub(super) async fn pass(
         return Ok(Passed { response, first_byte, meter });
     }
     prepare(response.headers_mut(), times.wall);
+    asked.end_session(response.headers());
     apply_static_class(asked.site, asked.route, &asked.parts, &mut response);
     if invalidate::applies(&asked.parts.method, response.status()) {
         invalidate_targets(asked, &response);
@@ -94,9 +95,10 @@ fn freshen_by_head(asked: &Asked<'_>, wanted: &Wanted, response: &Response<Upstr
     if !validate::head_confirms(headers, &theirs, stored.complete_length()) {
         return cache.remove_variant(&wanted.key, stored);
     }
-    let fresh = fetch::freshened(stored, true, headers, times, &wanted.facts, &asked.parts.headers, asked.route);
+    let fresh = fetch::freshened(stored, true, headers, times, wanted, &asked.parts.headers, asked.route);
     // It may say something else of the query than it did, and then belongs elsewhere.
-    let keeps_key = search::key_by(&fresh.response, wanted.exact(), &asked.route.route.key) == wanted.key;
+    let exact = wanted.found_in().map_or_else(|| wanted.exact(), |own| &own.key);
+    let keeps_key = search::key_by(&fresh.response, exact, &asked.route.route.key) == wanted.key;
     match fresh.no_store {
         None if keeps_key => cache.replace(&wanted.key, stored, &Arc::new(StoredResponse { epoch, ..fresh.response })),
         _ => cache.remove_variant(&wanted.key, stored),
