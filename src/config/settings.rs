@@ -19,6 +19,7 @@ pub use devices::{DeviceClass, Devices};
 pub use private::PrivateCache;
 
 use crate::policy::rules::{CacheRules, KeyRules};
+use crate::policy::tags::TagRules;
 pub use upstream::{
     Balance, BodyPattern, Breaker, Ejection, HashBy, HealthCheck, Maintenance, Retries, RetryOn, RouteRetry,
     StatusRange, Upstream, UpstreamHost, UpstreamProtocol, UpstreamServer, UpstreamTimeouts,
@@ -45,6 +46,8 @@ pub struct Settings {
     pub devices: Arc<Devices>,
     /// The memory tier.
     pub memory: MemoryTier,
+    /// Tags by which responses are purged together.
+    pub tags: TagRules,
     /// Bounds of what is accepted from clients.
     pub limits: Limits,
     /// Deadlines of the client side.

@@ -16,6 +16,7 @@ use crate::cache::collapse::Lead;
 use crate::cache::entry::StoredResponse;
 use crate::cache::key::CacheKey;
 use crate::cache::parts::StoredParts;
+use crate::cache::sessions::{SessionMoment, SessionName};
 use crate::content::etag;
 use crate::policy::reason::NoStoreReason;
 use crate::telemetry::route_metrics::RouteMetrics;
@@ -40,6 +41,8 @@ pub(super) struct Fill {
     pub max_variants: usize,
     /// For how long a key that proved too large is not collapsed.
     pub uncacheable_memory: Duration,
+    /// The session that it is for alone, and when its fetch began.
+    pub session: Option<(SessionName, SessionMoment)>,
     /// Where it is counted when in the end it is not stored.
     pub metrics: Arc<RouteMetrics>,
 }
@@ -153,13 +156,13 @@ impl Fill {
         };
         let gives_ranges = response.fields.get_bytes(&header::ACCEPT_RANGES) != Some(b"none");
         let is_page = response.facts.status == StatusCode::OK && part::has_strong_tag(response);
-        let memory = &self.proxy.cache.memory;
-        let stored = memory.get(&self.key).unwrap_or_default();
+        let cache = &self.proxy.cache;
+        let stored = cache.memory.get(&self.key).unwrap_or_default();
         // It must not push out a whole, stale or not.
         let others = stored.variants().iter().any(|it| it.selection == response.selection && it.parts.is_none());
-        if gives_ranges && is_page && !others && lead.flight().may_store() {
+        if gives_ranges && is_page && !others {
             let part = response.in_part(StoredParts::new(start..end, complete_length, received, self.max_object));
-            memory.insert(&self.key, Arc::new(part), self.max_variants);
+            cache.insert(&self.key, Arc::new(part), self.max_variants);
         }
         drop(lead); // before the filler: who sees the cut and asks again does not join this
     }
@@ -185,22 +188,18 @@ impl Fill {
             let new = StoredParts::new(range, parts.complete_length(), self.filler.body(), self.max_object);
             response = Arc::new(response.in_part(new));
         }
-        let memory = &self.proxy.cache.memory;
-        if lead.flight().may_store() {
-            response = memory.insert(&self.key, response, self.max_variants);
-        }
+        let cache = &self.proxy.cache;
+        let held = cache.hold(&self.key, response, self.max_variants);
         if let Some(last) = last {
             self.filler.push(last);
         }
         self.filler.finish(trailers);
-        if lead.flight().may_store() {
-            self.proxy.cache.completed(&self.key);
-            if response.parts.is_none() {
-                self.proxy.cache.lower.store(&self.key, &response);
-            }
-        } else {
-            // A purge between the question and the insertion found nothing to remove.
-            memory.remove_variant(&self.key, &response);
+        // Asked after the insertion: a session that ends later finds what is stored for it.
+        let goes_on = self.session.is_none_or(|(name, began)| cache.sessions.goes_on(name.as_str(), began));
+        if !goes_on {
+            cache.memory.remove(&self.key);
+        }
+        if !goes_on || !held.is_some_and(|held| cache.keep(&self.key, held)) {
             self.metrics.not_stored(NoStoreReason::Purged);
         }
         drop(lead);
