@@ -51,6 +51,7 @@ fn steps(criterion: &mut Criterion) {
         headers: &response,
         times: Times::at(NOW),
         is_static: false,
+        private: false,
     };
     let judged = judge(&arrival, &rules).expect("it may be stored");
 

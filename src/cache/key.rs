@@ -9,6 +9,7 @@ use std::hash::{BuildHasherDefault, Hash, Hasher};
 use http::{HeaderMap, HeaderName, header};
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::sessions::SessionName;
 use crate::policy::rules::{KeyRules, QueryRule};
 use crate::policy::search::NoVarySearch;
 
@@ -33,10 +34,14 @@ pub struct CacheKey {
     /// Where what the route adds begins.
     base_len: u32,
     stays_here: bool,
+    has_rule: bool,
+    has_session: bool,
     text: Box<str>,
 }
 
 const METHOD_CLASS: &str = "GET ";
+/// What begins the session that [`CacheKey::of_session`] adds.
+const SESSION: &str = "\n session:";
 /// What begins the rule that [`CacheKey::under`] adds. No field's value holds a line that begins with a space.
 const RULE: &str = "\n no-vary-search:";
 
@@ -55,7 +60,8 @@ impl CacheKey {
     }
 
     fn made(text: String, base_len: u32, stays_here: bool) -> Self {
-        CacheKey { hash: xxh3_64(text.as_bytes()), base_len, stays_here, text: text.into_boxed_str() }
+        let hash = xxh3_64(text.as_bytes());
+        CacheKey { hash, base_len, stays_here, has_rule: false, has_session: false, text: text.into_boxed_str() }
     }
 
     /// With a further addition of larder's own. A space stands before its name, so that no field's and no cookie's is
@@ -66,6 +72,20 @@ impl CacheKey {
         text.push_str(&self.text);
         push_addition(&mut text, &format!(" {name}"), value);
         CacheKey::made(text, self.base_len, self.stays_here)
+    }
+
+    /// As the key of what is stored for one session alone. Like all that is of a session, it stays in this process.
+    #[must_use]
+    pub fn of_session(&self, session: &SessionName) -> Self {
+        let mut key = self.with(&SESSION[2..SESSION.len() - 1], session.as_str());
+        key.stays_here = true;
+        key.has_session = true;
+        key
+    }
+
+    /// The session that it is of.
+    pub fn session(&self) -> Option<&str> {
+        if self.has_session { self.added(SESSION) } else { None }
     }
 
     /// As the key of a response whose rule says that some differences of the query make none: with the query in its
@@ -83,15 +103,19 @@ impl CacheKey {
         let base_len = text.len() as u32;
         text.push_str(&self.text[self.base().len()..]);
         push_addition(&mut text, &RULE[1..RULE.len() - 1], &rule.text());
-        CacheKey::made(text, base_len, true)
+        CacheKey { has_session: self.has_session, has_rule: true, ..CacheKey::made(text, base_len, true) }
     }
 
     /// The rule that [`CacheKey::under`] added, as its text.
     pub fn rule(&self) -> Option<&str> {
-        let added = &self.text[self.base().len()..];
-        let (_, rule) = added.rsplit_once(RULE).filter(|_| self.stays_here)?;
-        let (length, rule) = rule.split_once(':')?;
-        rule.get(..length.parse().ok()?)
+        if self.has_rule { self.added(RULE) } else { None }
+    }
+
+    /// The value of the last addition that begins so.
+    fn added(&self, beginning: &str) -> Option<&str> {
+        let (_, added) = self.text[self.base().len()..].rsplit_once(beginning)?;
+        let (length, value) = added.split_once(':')?;
+        value.get(..length.parse().ok()?)
     }
 
     /// Whether what is stored under it must not leave this process.

@@ -10,6 +10,7 @@ use super::key::CacheKey;
 use super::purge::PurgeLog;
 use super::residents::{Change, Gone, Residents, Weigh};
 use super::searches::Searches;
+use super::sessions::Sessions;
 
 /// The memory tier.
 #[derive(Debug)]
@@ -20,6 +21,7 @@ pub struct MemoryTier {
     /// Purges by pattern that it has still to apply: until then what matches is sorted out at each look-up.
     pub(super) bans: AtomicU64,
     searches: Arc<Searches>,
+    sessions: Arc<Sessions>,
     size: u64,
     filling: AtomicU64,
 }
@@ -30,13 +32,17 @@ const STORED_PERCENT: u64 = 94;
 const FILLING_PERCENT: u64 = 25;
 
 impl MemoryTier {
-    /// A tier with a budget in bytes, which obeys this log of purges. `searches` is told what is stored.
-    pub fn new(size: u64, log: Arc<PurgeLog>, searches: Arc<Searches>) -> Self {
-        let under_rules = searches.clone();
-        let gone = Gone(Box::new(move |key| under_rules.gone(key)));
+    /// A tier with a budget in bytes, which obeys this log of purges. `searches` and `sessions` are told what is
+    /// stored.
+    pub fn new(size: u64, log: Arc<PurgeLog>, searches: Arc<Searches>, sessions: Arc<Sessions>) -> Self {
+        let (under_rules, of_sessions) = (searches.clone(), sessions.clone());
+        let gone = Gone(Box::new(move |key| {
+            under_rules.gone(key);
+            of_sessions.gone(key);
+        }));
         let entries = Residents::new(size / 100 * STORED_PERCENT, gone);
         let (bans, filling) = (AtomicU64::new(0), AtomicU64::new(0));
-        MemoryTier { entries, index: Arc::default(), log, bans, searches, size, filling }
+        MemoryTier { entries, index: Arc::default(), log, bans, searches, sessions, size, filling }
     }
 
     /// What is stored under a key.
@@ -57,6 +63,7 @@ impl MemoryTier {
             self.searches.stored(key);
             Change::Put(entry)
         });
+        self.account(key);
         stored
     }
 
@@ -74,15 +81,19 @@ impl MemoryTier {
             self.searches.stored(key);
             Change::Put(existing.with(response.clone(), max_variants))
         });
+        self.account(key);
     }
 
     /// Puts `new` in the place of `old`; false when `old` has gone meanwhile.
     pub fn replace(&self, key: &CacheKey, old: &Arc<StoredResponse>, new: Arc<StoredResponse>) -> bool {
         self.list(key, &new);
-        self.entries.update(key, |existing| match existing.and_then(|existing| existing.replacing(old, new)) {
-            Some(entry) => Change::Put(entry),
-            None => Change::Keep,
-        })
+        let replaced =
+            self.entries.update(key, |existing| match existing.and_then(|existing| existing.replacing(old, new)) {
+                Some(entry) => Change::Put(entry),
+                None => Change::Keep,
+            });
+        self.account(key);
+        replaced
     }
 
     /// Removes one variant, if it is still there.
@@ -104,7 +115,23 @@ impl MemoryTier {
             joined.iter().for_each(|whole| self.list(key, whole));
             Change::Put(entry)
         });
+        self.account(key);
         joined
+    }
+
+    /// Tells what a session holds, and removes what is too much for it.
+    fn account(&self, key: &CacheKey) {
+        if key.session().is_none() {
+            return;
+        }
+        let held = self.entries.peek(key).map(|entry| entry.weight(key));
+        for over in held.map(|bytes| self.sessions.holds(key, bytes)).unwrap_or_default() {
+            self.remove(&over);
+        }
+        // Gone between the two: then nobody else takes it off the accounts.
+        if self.entries.peek(key).is_none() {
+            self.sessions.gone(key);
+        }
     }
 
     /// Lists a response, so that purges find it. It is listed until it is dropped: before it is in the tier, and for a

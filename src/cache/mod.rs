@@ -18,6 +18,7 @@ pub mod purge;
 pub mod record;
 pub mod residents;
 pub mod searches;
+pub mod sessions;
 pub mod tiers;
 
 use std::sync::Arc;
@@ -28,6 +29,7 @@ use key::CacheKey;
 use memory::MemoryTier;
 use purge::{Outstanding, PurgeLog, Receipts};
 use searches::Searches;
+use sessions::{SessionName, Sessions};
 use tiers::Tiers;
 
 /// The cache: its tiers and the fetches under way.
@@ -45,6 +47,8 @@ pub struct Cache {
     pub receipts: Arc<Receipts>,
     /// Which queries make no difference.
     pub searches: Arc<Searches>,
+    /// What is stored for single sessions.
+    pub sessions: Arc<Sessions>,
     /// Purges that memory has still to apply.
     outstanding: Arc<Outstanding>,
 }
@@ -63,12 +67,14 @@ impl Cache {
             log.register(tier, log.first_outstanding());
         }
         let searches = Arc::new(Searches::default());
+        let sessions = Arc::new(Sessions::default());
         Cache {
-            memory: Arc::new(MemoryTier::new(memory, log.clone(), searches.clone())),
+            memory: Arc::new(MemoryTier::new(memory, log.clone(), searches.clone(), sessions.clone())),
             lower,
             flights: Arc::new(Flights::new(log.clone())),
             receipts: Arc::default(),
             searches,
+            sessions,
             outstanding: Arc::default(),
             log,
         }
@@ -130,5 +136,12 @@ impl Cache {
     pub fn remove_variant(&self, key: &CacheKey, gone: &Arc<StoredResponse>) {
         self.memory.remove_variant(key, gone);
         self.lower.remove(key, gone);
+    }
+
+    /// A session ends: removes what is stored for it. What is under way for it asks before it is stored.
+    pub fn end_session(&self, session: &SessionName) {
+        for key in self.sessions.end(session) {
+            self.memory.remove(&key);
+        }
     }
 }

@@ -82,12 +82,16 @@ impl AppOperations {
 
     fn cache(&self) -> CacheFigures {
         let cache = &self.0.proxy.cache;
+        let (sessions, session_bytes, session_evictions) = cache.sessions.figures();
         CacheFigures {
             bytes: cache.memory.bytes() + cache.memory.filling(),
             entries: cache.memory.entries(),
             budget_bytes: cache.memory.size(),
             evictions: cache.memory.evictions(),
             purged: cache.purged(),
+            sessions,
+            session_bytes,
+            session_evictions,
             fills_in_progress: cache.flights.under_way(),
             collapsed: cache.flights.collapsed(),
         }

@@ -18,7 +18,8 @@ use serde::Deserialize;
 
 pub(super) use devices::{DeviceClass, Devices};
 pub(super) use rules::{
-    CachedMethod, CookieRule, Cookies, Key, Query, QueryRule, RequestDirectives, Rules, SetCookie, UpstreamSays,
+    CachedMethod, CookieRule, Cookies, Key, Private, Query, QueryRule, RequestDirectives, Rules, SetCookie,
+    UpstreamSays,
 };
 pub(super) use shapes::{OneOrMany, Ordered};
 pub(super) use tags::Tags;

@@ -2,6 +2,7 @@
 //! validates again. One immutable value a reload swaps whole.
 
 mod devices;
+mod private;
 mod upstream;
 
 use std::net::SocketAddr;
@@ -15,6 +16,7 @@ use ipnet::IpNet;
 use regex::Regex;
 
 pub use devices::{DeviceClass, Devices};
+pub use private::PrivateCache;
 
 use crate::policy::rules::{CacheRules, KeyRules};
 use crate::policy::tags::TagRules;
@@ -122,6 +124,8 @@ pub struct Route {
     pub cache_enabled: bool,
     /// Cache rules.
     pub cache: CacheRules,
+    /// Private caching for each session; `None`: none.
+    pub private: Option<Arc<PrivateCache>>,
     /// Methods whose responses are looked up and stored: GET and HEAD, or fewer.
     pub cache_methods: Vec<Method>,
     /// Cache key additions and removals.

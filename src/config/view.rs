@@ -11,8 +11,8 @@ use serde_json::{Map, Value, json};
 use super::scalar::{duration_text, size_text};
 use super::settings::{
     AccessLog, ClientTimeouts, Compression, Control, Debug, DeviceClass, Devices, HeaderEdit, HostPattern, Limits,
-    Listener, ListenerTls, LogFormat, LogTarget, MemoryTier, PathPattern, Route, RouteMatch, Settings, StaticClass,
-    Upstream, ValueMatch, ValuePattern,
+    Listener, ListenerTls, LogFormat, LogTarget, MemoryTier, PathPattern, PrivateCache, Route, RouteMatch, Settings,
+    StaticClass, Upstream, ValueMatch, ValuePattern,
 };
 use crate::policy::rules::{
     CacheRules, CookieRule, KeyRules, QueryRule, RequestDirectivesRule, SetCookieRule, TtlMode,
@@ -201,6 +201,7 @@ impl View {
             upstream,
             cache_enabled,
             cache,
+            private,
             cache_methods,
             key,
             // The settings show them.
@@ -217,7 +218,7 @@ impl View {
             "name": name,
             "match": route_match(matches),
             "upstream": upstreams.get(*upstream).map(|upstream| &upstream.name),
-            "cache": cache_rules(cache, *cache_enabled, cache_methods, key),
+            "cache": cache_rules(cache, *cache_enabled, cache_methods, key, private.as_deref()),
             "static_files": static_files,
             "compression": compression.as_ref().map_or(Value::Bool(false), compression_view),
             "request_headers": self.edits(request_headers),
@@ -289,7 +290,13 @@ fn values<N: ToString>(matches: &[ValueMatch<N>]) -> Map<String, Value> {
     matches.iter().map(|it| (it.name.to_string(), value(&it.value).into())).collect()
 }
 
-fn cache_rules(rules: &CacheRules, enabled: bool, methods: &[Method], key: &KeyRules) -> Value {
+fn cache_rules(
+    rules: &CacheRules,
+    enabled: bool,
+    methods: &[Method],
+    key: &KeyRules,
+    private: Option<&PrivateCache>,
+) -> Value {
     let CacheRules {
         ttl,
         ttl_mode,
@@ -343,6 +350,7 @@ fn cache_rules(rules: &CacheRules, enabled: bool, methods: &[Method], key: &KeyR
         "max_object": size_text(*max_object),
         "max_variants": max_variants,
         "methods": strings(methods),
+        "private": private.map(private_cache),
         "key": {
             "query": match query {
                 QueryRule::All => json!("all"),
@@ -367,6 +375,16 @@ fn compression_view(compression: &Compression) -> Value {
         "codings": codings.iter().map(coding).collect::<Vec<_>>(),
         "min_size": size_text(*min_size),
         "types": types,
+    })
+}
+
+fn private_cache(private: &PrivateCache) -> Value {
+    let PrivateCache { cookie, max_sessions, max_bytes, max_session_bytes } = private;
+    json!({
+        "cookie": cookie,
+        "max_sessions": max_sessions,
+        "max_bytes": size_text(*max_bytes),
+        "max_session_bytes": size_text(*max_session_bytes),
     })
 }
 

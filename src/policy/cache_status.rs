@@ -29,9 +29,14 @@ pub struct Verdict {
     pub error: Option<&'static str>,
     /// The tier below memory where the stored response was found.
     pub tier: Option<Tier>,
+    /// Whether it is stored for one session alone.
+    pub private: bool,
     /// Whether it was refused before the cache was asked.
     pub refused: bool,
 }
+
+/// The word for what is stored for one session alone.
+const PRIVATE: &str = "private";
 
 impl Verdict {
     /// The outcome for log and metrics.
@@ -59,6 +64,7 @@ impl Verdict {
             .or(if bypassed { why_forwarded } else { None })
             // That storing was never considered says less than why.
             .or(self.no_store.filter(|reason| *reason != NoStoreReason::Bypass).map(|reason| reason.word()))
+            .or(self.private.then_some(PRIVATE))
             .or(why_forwarded)
             .or(self.tier.filter(|_| self.hit).map(Tier::word))
     }

@@ -116,6 +116,7 @@ mod tests {
             headers: &headers,
             times: Times::at(at),
             is_static: false,
+            private: false,
         };
         judge(&arrival, &CacheRules::default()).unwrap().facts
     }

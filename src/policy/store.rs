@@ -25,6 +25,8 @@ pub struct Arrival<'a> {
     pub times: Times,
     /// Whether it is a static file: extension and Content-Type both say so.
     pub is_static: bool,
+    /// Whether it is to be stored for one session alone, as a private cache does.
+    pub private: bool,
 }
 
 /// What may be stored.
@@ -43,7 +45,13 @@ pub struct Storable {
 /// # Errors
 /// The reason, most telling first: what the upstream or the client forbade comes before what is merely useless.
 pub fn judge(arrival: &Arrival<'_>, rules: &CacheRules) -> Result<Storable, NoStoreReason> {
-    let directives = ResponseDirectives::of(arrival.headers);
+    let mut directives = ResponseDirectives::of(arrival.headers);
+    if arrival.private {
+        // RFC 9111 §5.2.2.7 to §5.2.2.10: what is said to shared caches alone.
+        directives.s_maxage = None;
+        directives.proxy_revalidate = false;
+        directives.private_fields.clear();
+    }
     let overridden = rules.ttl_mode == TtlMode::Override && rules.ttl.is_some();
     may_store(arrival, &directives, rules, overridden)?;
     let facts = facts(arrival, &directives, rules, overridden);
@@ -77,10 +85,14 @@ fn may_store(
         return Err(NoStoreReason::Status);
     }
     // §5.2.2.3: must-understand, where understood, takes the place of no-store.
-    if directives.no_store && !directives.must_understand && !overridden {
+    if directives.no_store && !directives.must_understand && (!overridden || arrival.private) {
         return Err(NoStoreReason::NoStore);
     }
-    if directives.private && !overridden {
+    // Whatever the route says: what sets a cookie may begin another session.
+    if arrival.private && arrival.headers.contains_key(header::SET_COOKIE) {
+        return Err(NoStoreReason::SetCookie);
+    }
+    if directives.private && !overridden && !arrival.private {
         return Err(NoStoreReason::Private);
     }
     if arrival.request.authorization && !directives.allows_authorization() {
@@ -96,7 +108,7 @@ fn may_store(
     {
         return Err(NoStoreReason::SetCookie);
     }
-    if arrival.request.cookie && !allows_cookies(arrival, directives, rules) {
+    if arrival.request.cookie && !arrival.private && !allows_cookies(arrival, directives, rules) {
         return Err(NoStoreReason::CookieRequest);
     }
     Ok(())
@@ -140,8 +152,8 @@ fn facts(arrival: &Arrival<'_>, directives: &ResponseDirectives, rules: &CacheRu
         stale_if_error: window(directives.stale_if_error, rules.stale_if_error),
         forbids_stale,
         no_cache: directives.no_cache && !overridden,
-        allows_authorization: directives.allows_authorization(),
-        allows_cookies: allows_cookies(arrival, directives, rules),
+        allows_authorization: directives.allows_authorization() && !arrival.private,
+        allows_cookies: arrival.private || allows_cookies(arrival, directives, rules),
         stale_since: None,
         last_modified: dates::field(headers, &header::LAST_MODIFIED).flatten(),
         date: freshness::date(headers, arrival.times.response),

@@ -40,6 +40,7 @@ impl Case<'_> {
             headers: &headers(self.fields),
             times: Times::at(NOW),
             is_static: self.is_static,
+            private: false,
         };
         judge(&arrival, &self.rules)
     }

@@ -12,7 +12,7 @@ use super::body::Body;
 use super::fetch::{Brought, Fetch, Fetched, Outcome};
 use super::lookup::{self, Plan, Wanted};
 use super::part::{self, Ask};
-use super::{ALLOWED_METHODS, Asked, maintenance, pass, respond, search};
+use super::{ALLOWED_METHODS, Asked, maintenance, pass, respond, search, session};
 use crate::cache::collapse::{Progress, Ready, Role};
 use crate::cache::entry::{Entry, StoredResponse};
 use crate::cache::key::CacheKey;
@@ -47,7 +47,8 @@ impl Asked<'_> {
         if stale == Some(StaleReason::WhileRevalidate) {
             self.revalidate_in_background(key, stored);
         }
-        let verdict = Verdict { hit: true, stale, ttl: Some(stored.facts.ttl(self.now)), ..Verdict::default() };
+        let ttl = Some(stored.facts.ttl(self.now));
+        let verdict = Verdict { hit: true, stale, ttl, private: key.session().is_some(), ..Verdict::default() };
         Answer { response, verdict, first_byte: None, asked_upstream: false, meter: None }
     }
 
@@ -65,8 +66,11 @@ impl Asked<'_> {
             return;
         };
         let (key, stored) = (key.clone(), Some(stored.clone()));
-        let exact = Some(lookup::identify(self)).filter(|exact| *exact != key);
-        let wanted = Wanted { key, exact, why: ForwardReason::Stale, facts, entry, stored, ask, collapsible: true };
+        let exact = lookup::identify(self);
+        let own = session::own(self, &exact);
+        let exact = Some(exact).filter(|exact| *exact != key);
+        let wanted =
+            Wanted { key, exact, own, why: ForwardReason::Stale, facts, entry, stored, ask, collapsible: true };
         let fetch = Fetch::new(self, wanted).in_background();
         tokio::spawn(async move { drop(fetch.run(lead).await) });
     }
@@ -204,6 +208,7 @@ impl Asked<'_> {
             collapsed,
             stored: true,
             ttl: Some(facts.ttl(self.proxy.clock.now())),
+            private: ready.key.session().is_some(),
             ..Verdict::default()
         };
         // RFC 9111 §5.1: what has just come for this request has the Age that the upstream gave, if any.

@@ -11,10 +11,10 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Status
 use smallvec::SmallVec;
 
 use super::fill::Fill;
-use super::lookup::{self, Wanted};
+use super::lookup::{self, Own, Wanted};
 use super::part::{self, Ask, Brings};
 use super::site::{Site, SiteRoute};
-use super::{Asked, Proxy, outgoing, search};
+use super::{Asked, Proxy, outgoing, search, session};
 use crate::cache::body::{BodyReader, SharedBody};
 use crate::cache::collapse::{FetchFailure, Lead, Progress, Ready};
 use crate::cache::entry::{Entry, StoredResponse};
@@ -22,6 +22,7 @@ use crate::cache::epoch::Epoch;
 use crate::cache::fields::StoredFields;
 use crate::cache::parts::StoredParts;
 use crate::cache::searches::{Moment, PurgedMeanwhile};
+use crate::cache::sessions::SessionMoment;
 use crate::content::{compressible, static_files};
 use crate::policy::directives::ResponseDirectives;
 use crate::policy::facts::{Facts, RequestFacts};
@@ -94,7 +95,7 @@ struct Arrived {
     /// The purges that were known when it was asked for.
     epoch: Epoch,
     /// The same for purges of what the query does not tell apart.
-    began: Moment,
+    began: (Moment, SessionMoment),
     /// What purges may find it by.
     tags: Result<Tags, TooManyTags>,
 }
@@ -249,11 +250,17 @@ impl Fetch {
         *request.method_mut() = Method::GET;
         *request.uri_mut() = self.outgoing.uri().clone();
         *request.headers_mut() = headers;
-        let began = self.proxy.cache.searches.moment();
+        let cache = &self.proxy.cache;
+        let began = (cache.searches.moment(), cache.sessions.moment());
         let (request_time, sent) = (self.proxy.clock.now(), Instant::now());
         let mut response = self.route.pool.send(request, self.exchange.clone()).await?;
         let times = self.proxy.clock.times_since(request_time);
         prepare(response.headers_mut(), times.wall);
+        if let Some(own) = &self.wanted.own
+            && session::ends(response.headers(), &own.rules.cookie)
+        {
+            cache.end_session(&own.name);
+        }
         let tags = take_tags(response.headers_mut(), &self.site.settings.tags);
         Ok(Arrived { response, times, first_byte: sent.elapsed(), epoch, began, tags })
     }
@@ -269,7 +276,7 @@ impl Fetch {
             return match self.judge_part(&arrived) {
                 Ok(part) => {
                     *arrived.response.headers_mut() = part.headers;
-                    self.fill(arrived, part.judged, Some((part.brings, part.onto)), lead)
+                    self.fill(arrived, part.judged, Some((part.brings, part.onto)), None, lead)
                 }
                 Err(reason) => self.pass_on(arrived, reason, lead),
             };
@@ -278,9 +285,30 @@ impl Fetch {
         let judged = self.judge(arrived.response.status(), headers, arrived.times, is_static);
         let fits = || self.fits(announced_length(headers)).and(arrived.is_found_by_tags());
         match judged.and_then(|judged| fits().map(|()| judged)) {
-            Ok(judged) => self.fill(arrived, judged, None, lead),
-            Err(reason) => self.pass_on(arrived, reason, lead),
+            Ok(judged) => self.fill(arrived, judged, None, None, lead),
+            Err(reason) => match self.judge_for_session(reason, &arrived) {
+                Ok((judged, own)) => self.fill(arrived, judged, None, Some(own), lead),
+                Err(reason) => self.pass_on(arrived, reason, lead),
+            },
         }
+    }
+
+    /// What is not for all may still be stored for the session that asked.
+    fn judge_for_session(&self, reason: NoStoreReason, arrived: &Arrived) -> Result<(Judged, &Own), NoStoreReason> {
+        let is_personal = matches!(reason, NoStoreReason::Private | NoStoreReason::CookieRequest);
+        let own = self.wanted.own.as_ref().filter(|_| is_personal).ok_or(reason)?;
+        let (status, headers) = (arrived.response.status(), arrived.response.headers());
+        let (method, times) = (&Method::GET, arrived.times);
+        let arrival = Arrival { method, request: &own.facts, status, headers, times, is_static: false, private: true };
+        let storable = store::judge(&arrival, &self.route.route.cache)?;
+        let selection = selection(headers, &self.received.headers, &self.route)?;
+        let length = announced_length(headers);
+        self.fits(length)?;
+        arrived.is_found_by_tags()?;
+        if length.is_some_and(|length| length > own.rules.max_session_bytes) {
+            return Err(NoStoreReason::TooLarge);
+        }
+        Ok(((storable, selection), own))
     }
 
     fn judge(
@@ -291,7 +319,7 @@ impl Fetch {
         is_static: bool,
     ) -> Result<Judged, NoStoreReason> {
         let (method, request) = (&Method::GET, &self.wanted.facts);
-        let arrival = Arrival { method, request, status, headers, times, is_static };
+        let arrival = Arrival { method, request, status, headers, times, is_static, private: false };
         let storable = store::judge(&arrival, &self.route.route.cache).map_err(|why| self.unmasked(why, &arrival))?;
         let selection = selection(headers, &self.received.headers, &self.route)?;
         Ok((storable, selection))
@@ -394,11 +422,12 @@ impl Fetch {
         arrived: Arrived,
         (storable, selection): Judged,
         part: Option<(Brings, Option<StoredParts>)>,
+        private: Option<&Own>,
         lead: Lead,
     ) -> Outcome {
         // A part is stored under the URL's own key, whatever it says of the query.
         let said = NoVarySearch::of(arrived.response.headers()).filter(|_| part.is_none());
-        let Ok(key) = self.key_of(said.as_ref(), arrived.began, lead.flight()) else {
+        let Ok(key) = self.key_of(said.as_ref(), private, arrived.began, lead.flight()) else {
             return self.pass_on(arrived, NoStoreReason::Purged, lead);
         };
         let (brings, onto) = part.unzip();
@@ -431,16 +460,21 @@ impl Fetch {
             listing: OnceLock::new(),
         });
         let ready = Ready { key: key.clone(), response: response.clone(), forward_status: head.status };
-        self.announce(&ready, &lead);
+        match private {
+            Some(_) => self.release_followers(&lead, NoStoreReason::Private),
+            None => self.announce(&ready, &lead),
+        }
+        let max_object = self.route.route.cache.max_object;
         let fill = Fill {
             proxy: self.proxy.clone(),
             key,
             response,
             filler,
             range: brings.as_ref().map(|it| it.range.clone()),
-            max_object: self.route.route.cache.max_object,
+            max_object: private.map_or(max_object, |own| max_object.min(own.rules.max_session_bytes)),
             max_variants: self.route.route.cache.max_variants,
             uncacheable_memory: self.site.settings.memory.uncacheable_memory,
+            session: private.map(|own| (own.name.clone(), arrived.began.1)),
             metrics: self.route.metrics.clone(),
         };
         let anchor = filled.reader();
@@ -458,17 +492,18 @@ impl Fetch {
             is_selected,
             headers,
             arrived.times,
-            &self.wanted.facts,
+            &self.wanted,
             &self.received.headers,
             &self.route,
         );
+        let own = self.wanted.found_in();
         let tags = arrived.tags.as_ref().map(|tags| fresh.response.tags.updated(tags, headers));
         let unfound = tags.as_ref().err().map(|_| NoStoreReason::TooManyTags);
         let tags = tags.unwrap_or_default();
         let response = Arc::new(StoredResponse { epoch: arrived.epoch, tags, ..fresh.response });
         let (cache, key) = (&self.proxy.cache, &self.wanted.key);
         let stored_as = match fresh.no_store {
-            None => self.key_of(search::said(&response).as_ref(), arrived.began, lead.flight()),
+            None => self.key_of(search::said(&response).as_ref(), own, arrived.began, lead.flight()),
             Some(_) => Ok(key.clone()),
         };
         let no_store = fresh.no_store.or(unfound).or(stored_as.is_err().then_some(NoStoreReason::Purged));
@@ -483,11 +518,18 @@ impl Fetch {
                 } else if cache.usable(key, confirmed.clone()).is_some() {
                     cache.insert(&stored_as, response, self.route.route.cache.max_variants);
                 }
+                // The session ended between the question and the insertion.
+                if own.is_some_and(|own| !cache.sessions.goes_on(own.name.as_str(), arrived.began.1)) {
+                    cache.memory.remove(&stored_as);
+                }
                 if !keeps_key {
                     // It says something else of the query now.
                     cache.remove_variant(key, confirmed);
                 }
-                self.announce(&ready, &lead);
+                match own {
+                    Some(_) => lead.flight().publish(Progress::Uncacheable(NoStoreReason::Private)),
+                    None => self.announce(&ready, &lead),
+                }
             }
             // It may answer this request, but no other.
             Some(reason) => {
@@ -531,10 +573,12 @@ pub(super) fn freshened(
     is_selected: bool,
     fresh: &HeaderMap,
     times: Times,
-    facts: &RequestFacts,
+    wanted: &Wanted,
     request: &HeaderMap,
     route: &SiteRoute,
 ) -> Freshened {
+    let own_cache = wanted.found_in();
+    let facts = own_cache.map_or(&wanted.facts, |own| &own.facts);
     let (mut fresh, mut own) = (fresh.clone(), HeaderMap::new());
     if route.route.cache.set_cookie != SetCookieRule::Store {
         // A cookie that comes along with a confirmation makes nothing personal of what is stored.
@@ -554,6 +598,7 @@ pub(super) fn freshened(
         headers: &headers,
         times,
         is_static,
+        private: own_cache.is_some(),
     };
     let judged = store::judge(&arrival, &route.route.cache)
         .and_then(|storable| Ok((storable, selection(&headers, request, route)?)));

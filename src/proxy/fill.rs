@@ -16,6 +16,7 @@ use crate::cache::collapse::Lead;
 use crate::cache::entry::StoredResponse;
 use crate::cache::key::CacheKey;
 use crate::cache::parts::StoredParts;
+use crate::cache::sessions::{SessionMoment, SessionName};
 use crate::content::etag;
 use crate::policy::reason::NoStoreReason;
 use crate::telemetry::route_metrics::RouteMetrics;
@@ -40,6 +41,8 @@ pub(super) struct Fill {
     pub max_variants: usize,
     /// For how long a key that proved too large is not collapsed.
     pub uncacheable_memory: Duration,
+    /// The session that it is for alone, and when its fetch began.
+    pub session: Option<(SessionName, SessionMoment)>,
     /// Where it is counted when in the end it is not stored.
     pub metrics: Arc<RouteMetrics>,
 }
@@ -191,7 +194,12 @@ impl Fill {
             self.filler.push(last);
         }
         self.filler.finish(trailers);
-        if !held.is_some_and(|held| cache.keep(&self.key, held)) {
+        // Asked after the insertion: a session that ends later finds what is stored for it.
+        let goes_on = self.session.is_none_or(|(name, began)| cache.sessions.goes_on(name.as_str(), began));
+        if !goes_on {
+            cache.memory.remove(&self.key);
+        }
+        if !goes_on || !held.is_some_and(|held| cache.keep(&self.key, held)) {
             self.metrics.not_stored(NoStoreReason::Purged);
         }
         drop(lead);

@@ -5,9 +5,11 @@ use std::sync::Arc;
 use http::{HeaderMap, Method, header};
 
 use super::part::{self, Ask, Missing};
-use super::{Asked, search};
+use super::{Asked, search, session};
 use crate::cache::entry::{Entry, StoredResponse};
 use crate::cache::key::{CacheKey, cookies};
+use crate::cache::sessions::SessionName;
+use crate::config::settings::PrivateCache;
 use crate::content::{accept, static_files};
 use crate::policy::facts::RequestFacts;
 use crate::policy::preconditions;
@@ -50,6 +52,8 @@ pub(super) struct Wanted {
     pub key: CacheKey,
     /// The key that the URL makes by itself, where that is another.
     pub exact: Option<CacheKey>,
+    /// The private cache of the session that asks.
+    pub own: Option<Own>,
     /// Why the cache could not answer.
     pub why: ForwardReason,
     /// What the request says about caching.
@@ -64,7 +68,25 @@ pub(super) struct Wanted {
     pub collapsible: bool,
 }
 
+/// What a session's private cache may store.
+#[derive(Clone, Debug)]
+pub(super) struct Own {
+    /// The key that the URL makes for the session.
+    pub key: CacheKey,
+    /// The session.
+    pub name: SessionName,
+    /// What the request says to a private cache.
+    pub facts: RequestFacts,
+    /// The session's cookie, and the bounds.
+    pub rules: PrivateCache,
+}
+
 impl Wanted {
+    /// The private cache, if what was found is stored there.
+    pub(super) fn found_in(&self) -> Option<&Own> {
+        self.own.as_ref().filter(|_| self.key.session().is_some())
+    }
+
     /// The key that the URL makes by itself; what the response says of the query may make another of it.
     pub(super) fn exact(&self) -> &CacheKey {
         self.exact.as_ref().unwrap_or(&self.key)
@@ -85,6 +107,19 @@ pub(super) fn plan(asked: &Asked<'_>) -> Plan {
         };
     }
     let exact = identify(asked);
+    let own = session::own(asked, &exact);
+    let of_session = own.as_ref().and_then(|own| session::plan(asked, own, &exact));
+    if let Some(plan @ Plan::Serve { .. }) = of_session {
+        return plan;
+    }
+    match (of_session, plan_for_all(asked, exact, own)) {
+        // What the session has can be validated, unless what is for all answers as it is.
+        (Some(validates), Plan::Fetch(_) | Plan::Pass { .. }) => validates,
+        (_, plan) => plan,
+    }
+}
+
+fn plan_for_all(asked: &Asked<'_>, exact: CacheKey, own: Option<Own>) -> Plan {
     let facts = facts(asked);
     let (other, entry) = search::look_up(asked, &exact);
     let (stored, missing) = match select(asked, &entry) {
@@ -92,21 +127,21 @@ pub(super) fn plan(asked: &Asked<'_>) -> Plan {
         Err(why) => {
             return match reuse::decide_without(&facts, why) {
                 Reuse::OnlyIfCached => Plan::OnlyIfCached { key: Some(exact) },
-                _ => fetch(asked, (other, exact), why, facts, entry, None),
+                _ => fetch(asked, (other, exact, own), why, facts, entry, None),
             };
         }
     };
     let stored = stored.clone();
     match (reuse::decide(&facts, &stored.facts, asked.now), missing) {
-        (Reuse::Forward(why), _) => fetch(asked, (other, exact), why, facts, entry, None),
+        (Reuse::Forward(why), _) => fetch(asked, (other, exact, own), why, facts, entry, None),
         (Reuse::OnlyIfCached, _) => Plan::OnlyIfCached { key: None },
         (_, Some(_)) if facts.directives.only_if_cached => Plan::OnlyIfCached { key: Some(exact) },
         (_, Some(missing)) => {
-            fetch(asked, (other, exact), ForwardReason::Partial, facts, entry, Some((stored, Some(missing))))
+            fetch(asked, (other, exact, own), ForwardReason::Partial, facts, entry, Some((stored, Some(missing))))
         }
         (Reuse::Fresh, None) => Plan::Serve { key: other.unwrap_or(exact), stored, stale: None },
         (Reuse::Stale(why), None) => Plan::Serve { key: other.unwrap_or(exact), stored, stale: Some(why) },
-        (Reuse::Validate(why), None) => fetch(asked, (other, exact), why, facts, entry, Some((stored, None))),
+        (Reuse::Validate(why), None) => fetch(asked, (other, exact, own), why, facts, entry, Some((stored, None))),
     }
 }
 
@@ -181,7 +216,8 @@ fn reason_to_pass(asked: &Asked<'_>) -> Option<ForwardReason> {
         return Some(ForwardReason::Precondition);
     }
     let bypasses = matches!(route.cache.cookies, CookieRule::Bypass | CookieRule::BypassNames(_));
-    (bypasses && cookie_matters(&route.cache.cookies, &request.headers)).then_some(ForwardReason::CookieRequest)
+    (bypasses && asked.session.is_none() && cookie_matters(&route.cache.cookies, &request.headers))
+        .then_some(ForwardReason::CookieRequest)
 }
 
 /// Whether a request carries a cookie that matters on this route.
@@ -196,7 +232,7 @@ pub(super) fn cookie_matters(rule: &CookieRule, headers: &HeaderMap) -> bool {
 /// `selected` is what is to be validated, or what lacks something.
 fn fetch(
     asked: &Asked<'_>,
-    (other, exact): (Option<CacheKey>, CacheKey),
+    (other, exact, own): (Option<CacheKey>, CacheKey, Option<Own>),
     why: ForwardReason,
     facts: RequestFacts,
     entry: Entry,
@@ -214,7 +250,7 @@ fn fetch(
     let passes = asked.parts.method != Method::GET;
     let stored = stored.filter(|_| passes || missing != Some(Missing::Other));
     let collapsible = !passes && may_collapse(asked, &key, &facts, stored.as_deref());
-    let wanted = Box::new(Wanted { key, exact, why, facts, entry, stored, ask, collapsible });
+    let wanted = Box::new(Wanted { key, exact, own, why, facts, entry, stored, ask, collapsible });
     if passes { Plan::Pass { why, freshens: Some(wanted) } } else { Plan::Fetch(wanted) }
 }
 

@@ -25,6 +25,7 @@ pub mod refusal;
 mod respond;
 pub mod route;
 mod search;
+mod session;
 pub mod site;
 
 use std::sync::Arc;
@@ -56,6 +57,7 @@ use client::Client;
 use finish::Finish;
 use lookup::Plan;
 use refusal::Refusal;
+use session::Session;
 use site::{Site, SiteRoute};
 
 /// Everything the request path works with. One a process.
@@ -84,6 +86,8 @@ struct Asked<'a> {
     admitted: Admitted,
     /// The class of device that asks, where it is part of the key.
     device: Option<&'a str>,
+    /// The session that asks, where its private answers are kept for it.
+    session: Option<Session<'a>>,
     now: Timestamp,
     upgrade: bool,
     has_body: bool,
@@ -149,6 +153,7 @@ impl Proxy {
         if fetch::announced_length(&parts.headers).is_some_and(|length| length > route.route.max_request_body) {
             return self.refuse(&site, client, &parts, Refusal::BodyTooLarge, started, now);
         }
+        let session = session::identify(&route.route, &parts.headers, &self.cache.sessions);
         let device = device::classify(&route.route, &mut parts.headers);
         let has_body = !http_body::Body::is_end_stream(&body);
         let mut asked = Asked {
@@ -159,6 +164,7 @@ impl Proxy {
             parts,
             admitted,
             device,
+            session,
             now,
             upgrade: client_upgrade.is_some(),
             has_body,

@@ -57,6 +57,7 @@ pub(super) async fn pass(
         return Ok(Passed { response, first_byte, meter });
     }
     prepare(response.headers_mut(), times.wall);
+    asked.end_session(response.headers());
     let tags = take_tags(response.headers_mut(), &asked.site.settings.tags);
     apply_static_class(asked.site, asked.route, &asked.parts, &mut response);
     invalidation::after(asked, &response);
@@ -88,9 +89,10 @@ fn freshen_by_head(
     if !validate::head_confirms(headers, &theirs, stored.complete_length()) {
         return cache.remove_variant(&wanted.key, stored);
     }
-    let fresh = fetch::freshened(stored, true, headers, times, &wanted.facts, &asked.parts.headers, asked.route);
+    let fresh = fetch::freshened(stored, true, headers, times, wanted, &asked.parts.headers, asked.route);
     // It may say something else of the query than it did, and then belongs elsewhere.
-    let keeps_key = search::key_by(&fresh.response, wanted.exact(), &asked.route.route.key) == wanted.key;
+    let exact = wanted.found_in().map_or_else(|| wanted.exact(), |own| &own.key);
+    let keeps_key = search::key_by(&fresh.response, exact, &asked.route.route.key) == wanted.key;
     match fresh.no_store {
         None if keeps_key => {
             let tags = stored.tags.updated(tags, headers);

@@ -2,11 +2,12 @@
 
 use super::Asked;
 use super::fetch::Fetch;
-use super::lookup;
+use super::lookup::{self, Own};
 use crate::cache::collapse::Flight;
 use crate::cache::entry::{Entry, StoredResponse};
 use crate::cache::key::CacheKey;
 use crate::cache::searches::{Moment, PurgedMeanwhile};
+use crate::cache::sessions::SessionMoment;
 use crate::policy::rules::KeyRules;
 use crate::policy::search::{NO_VARY_SEARCH, NoVarySearch};
 
@@ -35,18 +36,28 @@ impl Fetch {
     pub(super) fn key_of(
         &self,
         said: Option<&NoVarySearch>,
-        began: Moment,
+        own: Option<&Own>,
+        (began, session_began): (Moment, SessionMoment),
         flight: &Flight,
     ) -> Result<CacheKey, PurgedMeanwhile> {
-        let (cache, exact) = (&self.proxy.cache, self.wanted.exact());
+        let cache = &self.proxy.cache;
+        let exact = own.map_or_else(|| self.wanted.exact(), |own| &own.key);
         let key = match said.filter(|_| !self.route.route.key.ignore_no_vary_search) {
             Some(rule) => {
                 // First: a purge that learns of the rule from now on is to find the fetch.
                 flight.will_store_as(&exact.under(rule));
                 cache.searches.learn(exact, rule, began)?
             }
-            None => exact.clone(),
+            None => {
+                if own.is_some() {
+                    flight.will_store_as(exact);
+                }
+                exact.clone()
+            }
         };
+        if own.is_some_and(|own| !cache.sessions.goes_on(own.name.as_str(), session_began)) {
+            return Err(PurgedMeanwhile);
+        }
         for other in cache.searches.rules(exact).iter().map(|rule| exact.under(rule)).filter(|other| *other != key) {
             cache.memory.remove(&other);
         }

@@ -29,6 +29,13 @@ fn cache(families: &mut Families, cache: &CacheFigures) {
     families.gauge("larder_cache_bytes", "Bytes held in memory, fills in progress included.", cache.bytes);
     families.gauge("larder_cache_entries", "Cache keys held in memory, each with its variants.", cache.entries);
     families.gauge("larder_cache_budget_bytes", "Most bytes that may be held in memory.", cache.budget_bytes);
+    families.gauge("larder_cache_sessions", "Sessions with a private cache.", cache.sessions);
+    families.gauge("larder_cache_session_bytes", "Bytes held by private caches of sessions.", cache.session_bytes);
+    families.counter(
+        "larder_cache_session_evictions_total",
+        "Cache keys of sessions evicted for their bounds.",
+        cache.session_evictions,
+    );
     families.counter(
         "larder_cache_evictions_total",
         "Cache keys evicted for room, each with its variants.",

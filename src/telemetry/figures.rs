@@ -35,6 +35,12 @@ pub struct CacheFigures {
     pub evictions: u64,
     /// Stored responses purged by an operator or invalidated by a request.
     pub purged: u64,
+    /// Sessions with a private cache.
+    pub sessions: u64,
+    /// Bytes that these hold.
+    pub session_bytes: u64,
+    /// Cache keys of sessions evicted for their bounds.
+    pub session_evictions: u64,
     /// Fills under way now.
     pub fills_in_progress: u64,
     /// Requests that followed another's fetch instead of making their own.

@@ -16,6 +16,7 @@ mod personal_files;
 mod personal_refresh;
 mod ranges;
 mod request_directives;
+mod sessions;
 mod stale;
 mod static_files;
 mod storing;

@@ -37,6 +37,7 @@ fn response(cache: &Cache, status: u16, media_type: &str, tags: &[&str]) -> Arc<
         headers: &headers,
         times: Times::at(NOW),
         is_static: false,
+        private: false,
     };
     Arc::new(StoredResponse {
         facts: judge(&arrival, &CacheRules::default()).unwrap().facts,

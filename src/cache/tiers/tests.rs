@@ -111,6 +111,7 @@ fn response(body: &str, varies_for: Option<&HeaderMap>) -> Arc<StoredResponse> {
         headers: &headers,
         times: Times::at(clock().now()),
         is_static: false,
+        private: false,
     };
     Arc::new(StoredResponse {
         facts: judge(&arrival, &CacheRules::default()).unwrap().facts,

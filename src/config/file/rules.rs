@@ -50,8 +50,27 @@ pub(in crate::config) struct Rules {
     /// Methods that are cached. Default: GET and HEAD.
     #[schemars(length(min = 1))]
     pub(in crate::config) methods: Option<Vec<CachedMethod>>,
+    /// A private cache for each session. Default: none.
+    pub(in crate::config) private: Option<Private>,
     /// What tells one stored response from another, beside scheme, host and path.
     pub(in crate::config) key: Key,
+}
+
+/// A private cache for each session.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(extend("required" = ["cookie"]))]
+pub(in crate::config) struct Private {
+    /// The cookie that names a session.
+    #[schemars(length(min = 1))]
+    pub(in crate::config) cookie: Option<String>,
+    /// Most sessions; the least recently used goes first. Default: 10000.
+    #[schemars(range(min = 1))]
+    pub(in crate::config) max_sessions: Option<usize>,
+    /// Most bytes of all sessions together. Default: 64MiB.
+    pub(in crate::config) max_bytes: Option<Written<Size>>,
+    /// Most bytes of one session. Default: 1MiB.
+    pub(in crate::config) max_session_bytes: Option<Written<Size>>,
 }
 
 /// What the upstream's word counts beside `ttl`.

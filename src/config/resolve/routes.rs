@@ -43,6 +43,11 @@ impl Resolver<'_> {
                 self.problem(format!("{path}.name"), format!("there are two routes named `{name}`"), None);
             }
             self.check_rules(&route.cache, &format!("{path}.cache"));
+            let private_of = if route.cache.private.is_some() {
+                format!("{path}.cache.private")
+            } else {
+                "cache.rules.private".to_owned()
+            };
             let overriding =
                 if route.cache.upstream.is_some() { format!("{path}.cache") } else { "cache.rules".to_owned() };
             let rules = over(route.cache, common);
@@ -68,6 +73,7 @@ impl Resolver<'_> {
                 cache_methods: methods(rules.methods.as_deref()),
                 key: key_rules(&rules.key),
                 devices: rules.key.device.unwrap_or_default().then(|| devices.clone()),
+                private: self.private(rules.private.as_ref(), &private_of),
                 cache: cache_rules(rules),
                 static_files: route.static_files.unwrap_or(true),
                 compression: route.compression.unwrap_or(compress).then(|| compression.clone()),
@@ -161,6 +167,7 @@ fn over(own: Rules, common: &Rules) -> Rules {
         max_object: own.max_object.or(common.max_object),
         max_variants: own.max_variants.or(common.max_variants),
         methods: own.methods.or(common.methods),
+        private: own.private.or(common.private),
         key: file::Key {
             query: own.key.query.or(common.key.query),
             sort_query: own.key.sort_query.or(common.key.sort_query),

@@ -129,6 +129,7 @@ fn larder_reuses(case: &Case) -> bool {
         headers: &headers(case),
         times: Times::at(at),
         is_static: false,
+        private: false,
     };
     store::judge(&arrival, &CacheRules::default()).is_ok_and(|storable| {
         let decision = reuse::decide(
