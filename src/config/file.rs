@@ -6,6 +6,7 @@
 mod devices;
 mod rules;
 mod shapes;
+mod rewrite;
 mod upstreams;
 
 use std::net::SocketAddr;
@@ -20,8 +21,9 @@ pub(super) use rules::{
     CachedMethod, CookieRule, Cookies, Key, Query, QueryRule, RequestDirectives, Rules, SetCookie, UpstreamSays,
 };
 pub(super) use shapes::{OneOrMany, Ordered};
+pub(super) use rewrite::{Redirect, Rewrite};
 pub(super) use upstreams::{
-    Balance, Breaker, Ejection, Health, Maintenance, Protocol, Retries, RetryOn, RouteRetry, Server as UpstreamServer,
+    Balance, Breaker, Dns, Ejection, Health, Maintenance, Protocol, Retries, RetryOn, RouteRetry, Server as UpstreamServer,
     Upstream,
 };
 
@@ -147,6 +149,10 @@ pub(super) struct Route {
     pub(super) response_headers: Edits,
     /// Deadlines instead of the upstream's.
     pub(super) timeouts: RouteTimeouts,
+    /// What changes between the URL of the client and that of the upstream.
+    pub(super) rewrite: Rewrite,
+    /// Requests are answered by a redirect. Default: they are not.
+    pub(super) redirect: Option<Redirect>,
     /// Which requests may be sent again to another server when one fails. Default: idempotent.
     pub(super) retry: Option<RouteRetry>,
     /// Largest request body. Default: 100MiB.
@@ -195,6 +201,8 @@ pub(super) struct RouteTimeouts {
     pub(super) first_byte: Option<Written<Deadline>>,
     /// Instead of the upstream's `idle_timeout`.
     pub(super) idle: Option<Written<Deadline>>,
+    /// Instead of the upstream's `total_timeout`.
+    pub(super) total: Option<Written<Deadline>>,
 }
 
 /// The memory tier, and rules for all routes.

@@ -1,6 +1,7 @@
 //! From the file as written to the settings as meant: defaults filled in, names looked up, contradictions found.
 
 mod devices;
+mod rewrite;
 mod routes;
 mod upstreams;
 

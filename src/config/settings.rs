@@ -2,6 +2,7 @@
 //! validates again. One immutable value a reload swaps whole.
 
 mod devices;
+mod rewrite;
 mod upstream;
 
 use std::net::SocketAddr;
@@ -17,8 +18,9 @@ use regex::Regex;
 pub use devices::{DeviceClass, Devices};
 
 use crate::policy::rules::{CacheRules, KeyRules};
+pub use rewrite::{Redirect, Rewrite};
 pub use upstream::{
-    Balance, BodyPattern, Breaker, Ejection, HashBy, HealthCheck, Maintenance, Retries, RetryOn, RouteRetry,
+    Balance, BodyPattern, Breaker, Dns, Ejection, HashBy, HealthCheck, Maintenance, Retries, RetryOn, RouteRetry,
     StatusRange, Upstream, UpstreamHost, UpstreamProtocol, UpstreamServer, UpstreamTimeouts,
 };
 
@@ -137,6 +139,10 @@ pub struct Route {
     pub timeouts: Option<UpstreamTimeouts>,
     /// Which requests may be sent again when a server fails.
     pub retry: RouteRetry,
+    /// What changes between the client's URL and the upstream's; `None`: nothing.
+    pub rewrite: Option<Rewrite>,
+    /// Requests are answered by a redirect.
+    pub redirect: Option<Redirect>,
     /// Largest request body, in bytes.
     pub max_request_body: u64,
 }

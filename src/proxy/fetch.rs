@@ -14,7 +14,7 @@ use super::fill::Fill;
 use super::lookup::{self, Wanted};
 use super::part::{self, Ask, Brings};
 use super::site::{Site, SiteRoute};
-use super::{Asked, Proxy, outgoing};
+use super::{Asked, Proxy, outgoing, rewrite};
 use crate::cache::body::{BodyReader, SharedBody};
 use crate::cache::collapse::{FetchFailure, Lead, Progress, Ready};
 use crate::cache::entry::{Entry, StoredResponse, Tags};
@@ -46,6 +46,8 @@ pub(super) struct Fetch {
     outgoing: Request<()>,
     exchange: Exchange,
     withholds_conditions: bool,
+    /// Scheme and authority that the client asked, where URLs in the answer are rewritten.
+    asked_at: Option<(&'static str, String)>,
 }
 
 /// What a fetch brought.
@@ -111,6 +113,7 @@ impl Fetch {
         if asked.route.route.compression.is_some() {
             outgoing.headers_mut().remove(header::ACCEPT_ENCODING);
         }
+        let rewrites = asked.route.route.rewrite.is_some();
         Fetch {
             proxy: asked.proxy.clone(),
             site: asked.site.clone(),
@@ -120,6 +123,7 @@ impl Fetch {
             outgoing,
             exchange: asked.exchange(),
             withholds_conditions,
+            asked_at: rewrites.then(|| (asked.admitted.scheme, asked.admitted.authority.clone())),
         }
     }
 
@@ -227,6 +231,10 @@ impl Fetch {
         let mut response = self.route.pool.send(request, self.exchange.clone()).await?;
         let times = self.proxy.clock.times_since(request_time);
         prepare(response.headers_mut(), times.wall);
+        if let Some((scheme, authority)) = &self.asked_at {
+            let origin = rewrite::Origin::new(&self.route.route, self.route.pool.settings(), scheme, authority);
+            rewrite::incoming(&origin, response.headers_mut());
+        }
         Ok(Arrived { response, times, first_byte: sent.elapsed(), epoch })
     }
 

@@ -12,7 +12,7 @@ use hyper_util::rt::TokioIo;
 use super::body::Body;
 use super::fetch::{self, apply_static_class, prepare};
 use super::lookup::Wanted;
-use super::{Asked, outgoing};
+use super::{Asked, outgoing, rewrite};
 use crate::cache::entry::StoredResponse;
 use crate::cache::epoch::Epoch;
 use crate::cache::key::TargetUri;
@@ -56,6 +56,9 @@ pub(super) async fn pass(
         return Ok(Passed { response, first_byte, meter });
     }
     prepare(response.headers_mut(), times.wall);
+    if route.rewrite.is_some() {
+        rewrite::incoming(&rewrite::Origin::of(asked), response.headers_mut());
+    }
     apply_static_class(asked.site, asked.route, &asked.parts, &mut response);
     if invalidate::applies(&asked.parts.method, response.status()) {
         invalidate_targets(asked, &response);

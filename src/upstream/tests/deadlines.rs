@@ -3,7 +3,7 @@
 use super::*;
 
 fn with_timeouts(server: &Scripted, first_byte: Duration, idle: Duration) -> Arc<Pool> {
-    pool(Upstream { timeouts: UpstreamTimeouts { connect: LONG, first_byte, idle }, ..server.settings() })
+    pool(Upstream { timeouts: UpstreamTimeouts { connect: LONG, first_byte, idle, total: None }, ..server.settings() })
 }
 
 #[tokio::test]
@@ -69,7 +69,7 @@ async fn paused_request_body_meets_its_idle_deadline() {
 async fn tls_handshake_that_never_ends_meets_the_connect_deadline() {
     let server = Scripted::listen().await;
     let address = UpstreamServer { tls: true, ..server.address() };
-    let timeouts = UpstreamTimeouts { connect: SHORT, first_byte: LONG, idle: LONG };
+    let timeouts = UpstreamTimeouts { connect: SHORT, first_byte: LONG, idle: LONG, total: None };
     let ca = super::http2_and_tls::Authority::new();
     let settings = Upstream { timeouts, ca_file: Some(ca.file.path().to_owned()), ..settings(vec![address]) };
     let pool = pool(settings);

@@ -95,7 +95,7 @@ impl Line {
 
 fn settings(servers: Vec<UpstreamServer>) -> Upstream {
     Upstream {
-        timeouts: UpstreamTimeouts { connect: LONG, first_byte: LONG, idle: LONG },
+        timeouts: UpstreamTimeouts { connect: LONG, first_byte: LONG, idle: LONG, total: None },
         max_connections: 8,
         max_idle: 8,
         idle_timeout: LONG,
