@@ -6,7 +6,9 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::{CommandFactory, Parser};
 use larder::cli::app::Origin;
-use larder::cli::args::{Arguments, CheckArgs, Command, DemoArgs, PurgeArgs, ReachArgs, RunArgs, UpstreamsArgs, UpstreamsCommand};
+use larder::cli::args::{
+    Arguments, CheckArgs, Command, DemoArgs, PurgeArgs, ReachArgs, RunArgs, UpstreamsArgs, UpstreamsCommand,
+};
 use larder::cli::control_client::{CommandError, ControlClient, resolve_token};
 use larder::cli::purge::PurgeTargets;
 use larder::cli::upstreams::{self, ServerChange};

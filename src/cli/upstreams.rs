@@ -68,7 +68,8 @@ fn tell(answer: &Value, out: &mut dyn Write) -> io::Result<()> {
         for server in upstream["servers"].as_array().into_iter().flatten() {
             let text = |name: &str| server[name].as_str().unwrap_or("?");
             let count = |name: &str| server[name].as_u64().unwrap_or_default();
-            let errors: u64 = server["errors"].as_object().into_iter().flatten().filter_map(|(_, it)| it.as_u64()).sum();
+            let errors: u64 =
+                server["errors"].as_object().into_iter().flatten().filter_map(|(_, it)| it.as_u64()).sum();
             writeln!(
                 out,
                 "  {:<28} {:<8} {} active, {} idle, {} waiting; {} requests, {errors} errors, {} retried, {} ejections",

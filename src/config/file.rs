@@ -4,9 +4,9 @@
 //! check reads, so that one missing key does not keep the rest from being looked at.
 
 mod devices;
+mod rewrite;
 mod rules;
 mod shapes;
-mod rewrite;
 mod upstreams;
 
 use std::net::SocketAddr;
@@ -17,14 +17,14 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 pub(super) use devices::{DeviceClass, Devices};
+pub(super) use rewrite::{Redirect, Rewrite};
 pub(super) use rules::{
     CachedMethod, CookieRule, Cookies, Key, Query, QueryRule, RequestDirectives, Rules, SetCookie, UpstreamSays,
 };
 pub(super) use shapes::{OneOrMany, Ordered};
-pub(super) use rewrite::{Redirect, Rewrite};
 pub(super) use upstreams::{
-    Balance, Breaker, Dns, Ejection, Health, Maintenance, Protocol, Retries, RetryOn, RouteRetry, Server as UpstreamServer,
-    Upstream,
+    Balance, Breaker, Dns, Ejection, Health, Maintenance, Protocol, Retries, RetryOn, RouteRetry,
+    Server as UpstreamServer, Upstream,
 };
 
 use super::scalar::{Deadline, Memory, Size, Span, Written};

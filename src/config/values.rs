@@ -43,7 +43,6 @@ pub(super) fn check_of(format: &str) -> Option<Check> {
         HostPattern,
         PathPattern,
         ValuePattern,
-        Regex,
         HeaderName,
         EditedField,
         HeaderValue,

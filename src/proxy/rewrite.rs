@@ -70,11 +70,16 @@ pub(super) fn incoming(asked: &Origin<'_>, headers: &mut HeaderMap) {
     for name in [LOCATION, CONTENT_LOCATION, REFRESH] {
         rewrite_urls(asked, rewrite, &name, headers);
     }
-    let rewritten: Vec<HeaderValue> =
-        headers.get_all(SET_COOKIE).iter().map(|value| cookie(rewrite, value).unwrap_or_else(|| value.clone())).collect();
+    let rewritten: Vec<HeaderValue> = headers
+        .get_all(SET_COOKIE)
+        .iter()
+        .map(|value| cookie(rewrite, value).unwrap_or_else(|| value.clone()))
+        .collect();
     if !rewritten.is_empty() {
         headers.remove(SET_COOKIE);
-        rewritten.into_iter().for_each(|value| drop(headers.append(SET_COOKIE, value)));
+        for value in rewritten {
+            headers.append(SET_COOKIE, value);
+        }
     }
 }
 
@@ -94,12 +99,7 @@ impl<'a> Origin<'a> {
     }
 
     /// Of a request to that scheme and authority.
-    pub(super) fn new(
-        route: &'a Route,
-        upstream: &Upstream,
-        scheme: &'a str,
-        authority: &'a str,
-    ) -> Self {
+    pub(super) fn new(route: &'a Route, upstream: &Upstream, scheme: &'a str, authority: &'a str) -> Self {
         let mut names: Vec<String> = Vec::new();
         if let Some(rewrite) = &route.rewrite {
             names.extend(upstream.servers.iter().map(|server| server.authority()));

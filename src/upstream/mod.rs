@@ -59,9 +59,9 @@ use lease::Lease;
 pub use maintenance::MaintenancePage;
 use request_body::Upload;
 pub use request_body::{ClientBody, Meter, RequestBody, RequestBodyError};
+use response_body::Deadlines;
 pub use response_body::UpstreamBody;
 use retry::RetryBudget;
-use response_body::Deadlines;
 use server::{Server, Wanted};
 pub use stats::{PoolStats, ServerStats};
 
@@ -264,11 +264,7 @@ impl Pool {
 
     /// A connection to the server chosen, or to another where that one can't be reached or has no place. When no
     /// other is left, the request queues for the first that was full.
-    async fn lease<'a>(
-        &'a self,
-        wanted: Wanted,
-        way: &mut Way<'a>,
-    ) -> Result<(&'a Arc<Server>, Lease), UpstreamError> {
+    async fn lease<'a>(&'a self, wanted: Wanted, way: &mut Way<'a>) -> Result<(&'a Arc<Server>, Lease), UpstreamError> {
         let mut failure = None;
         while let Some(server) = self.balancer.pick(way) {
             let place = match server.try_place() {

@@ -72,9 +72,7 @@ impl Server {
         let stack = || IdleStack::new(settings.max_idle, settings.idle_timeout);
         let shared = || SharedConnections::new(settings.max_connections, settings.idle_timeout);
         let (places, connections) = match settings.protocol {
-            UpstreamProtocol::Http1 => {
-                (settings.max_connections, Connections { http1: Some(stack()), http2: None })
-            }
+            UpstreamProtocol::Http1 => (settings.max_connections, Connections { http1: Some(stack()), http2: None }),
             UpstreamProtocol::Http2 => {
                 let places = settings.max_connections.saturating_mul(http2::STREAMS);
                 (places, Connections { http1: None, http2: Some(shared()) })

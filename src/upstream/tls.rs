@@ -4,9 +4,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::pki_types::pem::PemObject;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use tokio_rustls::TlsConnector;
@@ -40,9 +40,8 @@ pub(super) fn connectors(settings: &Upstream) -> Result<Option<Connectors>, Pool
     }
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let failed = |source| PoolError::Tls { upstream: settings.name.clone(), source };
-    let builder = ClientConfig::builder_with_provider(provider.clone())
-        .with_safe_default_protocol_versions()
-        .map_err(failed)?;
+    let builder =
+        ClientConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions().map_err(failed)?;
     let builder = if settings.accept_any_certificate {
         tracing::warn!(upstream = settings.name, "certificates are NOT verified: danger_accept_any_certificate is set");
         builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyCertificate(provider)))
@@ -56,7 +55,8 @@ pub(super) fn connectors(settings: &Upstream) -> Result<Option<Connectors>, Pool
             builder.with_client_auth_cert(chain, key).map_err(failed)?
         }
     };
-    let http1 = ClientConfig { alpn_protocols: vec![b"http/1.1".to_vec()], ..config.clone() };
+    let mut http1 = config.clone();
+    http1.alpn_protocols = vec![b"http/1.1".to_vec()];
     config.alpn_protocols = match settings.protocol {
         UpstreamProtocol::Http1 => vec![b"http/1.1".to_vec()],
         UpstreamProtocol::Http2 => vec![b"h2".to_vec()],

@@ -279,7 +279,8 @@ fn edits(written: file::Edits) -> Vec<HeaderEdit> {
 /// Deadlines of a route: its own, the upstream's for the others; `None` when it has none of its own.
 fn timeouts(written: &file::RouteTimeouts, usual: UpstreamTimeouts) -> Option<UpstreamTimeouts> {
     let of = |own: &Option<Written<Deadline>>, usual| own.as_ref().map_or(usual, |Written(Deadline(span))| *span);
-    let own = written.connect.is_some() || written.first_byte.is_some() || written.idle.is_some() || written.total.is_some();
+    let own =
+        written.connect.is_some() || written.first_byte.is_some() || written.idle.is_some() || written.total.is_some();
     own.then(|| UpstreamTimeouts {
         connect: of(&written.connect, usual.connect),
         first_byte: of(&written.first_byte, usual.first_byte),

@@ -33,7 +33,7 @@ impl Resolver<'_> {
             self.problem(format!("{path}.hash_by"), "`hash_by` needs `balance = \"hash\"`", None);
         }
         if written.client_cert.is_some() != written.client_key.is_some() {
-            self.problem(path, "`client_cert` and `client_key` go together", None);
+            self.problem(&path, "`client_cert` and `client_key` go together", None);
         }
         Upstream {
             balance: match written.balance {

@@ -3,8 +3,6 @@
 use http::HeaderName;
 use http::uri::PathAndQuery;
 
-use regex::Regex;
-
 use super::regex;
 use crate::config::scalar::{Invalid, Scalar};
 use crate::config::settings::{BodyPattern, HashBy, StatusRange};
@@ -41,15 +39,6 @@ impl Scalar for StatusRange {
         let (first, last) = text.split_once('-').unwrap_or((text, text));
         let (first, last) = (status(first)?, status(last)?);
         if first > last { Err(invalid()) } else { Ok(StatusRange(first, last)) }
-    }
-}
-
-impl Scalar for Regex {
-    const FORMAT: &'static str = "regex-pattern";
-    const WHAT: &'static str = "a regular expression";
-
-    fn parse(text: &str) -> Result<Self, Invalid> {
-        regex(text)
     }
 }
 

@@ -4,6 +4,7 @@ mod bodies;
 mod connections;
 mod deadlines;
 mod http2_and_tls;
+mod names;
 mod retries;
 
 use std::sync::Arc;

@@ -43,16 +43,18 @@ async fn rewritten_paths_hosts_and_cookies_read_right_on_both_sides() {
         assert_eq!(proxy.ask("POST", path, &[], "").await.text(), rewritten);
     }
     assert_eq!(upstream.requests()[0].fields.get("host"), Some("app.internal"));
-    assert_eq!(proxy.ask("POST", "/other", &[], "").await.field("location"), "/app/next?x=/app/y", "no rewriting there");
+    assert_eq!(
+        proxy.ask("POST", "/other", &[], "").await.field("location"),
+        "/app/next?x=/app/y",
+        "no rewriting there"
+    );
 }
 
 #[tokio::test]
 async fn pattern_rewrites_stay_paths() {
     let upstream = Upstream::start(|request| Reply::ok().body(&request.target)).await;
-    let proxy = before(
-        &upstream,
-        "[[routes]]\nrewrite = { pattern = \"^/v([0-9]+)/(.*)$\", replacement = \"/api/$2/$1\" }\n",
-    );
+    let proxy =
+        before(&upstream, "[[routes]]\nrewrite = { pattern = \"^/v([0-9]+)/(.*)$\", replacement = \"/api/$2/$1\" }\n");
     for (path, rewritten) in [("/v2/a/b?q", "/api/a/b/2?q"), ("/x", "/x")] {
         assert_eq!(proxy.ask("POST", path, &[], "").await.text(), rewritten);
     }
