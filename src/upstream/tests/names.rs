@@ -1,6 +1,7 @@
 //! Names that change: a small DNS server on loopback, and servers on several loopback addresses.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::AtomicUsize;
 
 use parking_lot::Mutex;
 use tokio::net::UdpSocket;
@@ -32,7 +33,7 @@ impl NameServer {
     }
 
     fn dns(&self) -> Dns {
-        Dns { servers: vec![self.address], min_ttl: SHORT, max_ttl: SHORT, timeout: LONG }
+        Dns { servers: vec![self.address], min_ttl: SHORT, max_ttl: SHORT, timeout: 5 * SHORT }
     }
 }
 
@@ -69,23 +70,23 @@ async fn all_addresses_of_a_name_are_used_in_turn() {
     let one = Scripted::listen().await;
     let two = beside(&one, [127, 0, 0, 2]).await;
     let pool = pool(named(&one, &names));
-    let serve = async |server: &Scripted| {
-        let mut line = server.accept().await;
-        for _ in 0..3 {
-            line.serve(OK).await;
-        }
-        line
-    };
-    let ((), _one, _two) = tokio::join!(
-        async {
-            for _ in 0..6 {
-                assert_eq!(get_text(&pool).await.unwrap(), "ok");
+    let served = [one, two].map(|server| {
+        let count = Arc::new(AtomicUsize::new(0));
+        let counting = count.clone();
+        tokio::spawn(async move {
+            let mut line = server.accept().await;
+            loop {
+                line.serve(OK).await;
+                counting.fetch_add(1, Relaxed);
             }
-        },
-        serve(&one),
-        serve(&two)
-    );
+        });
+        count
+    });
+    for _ in 0..8 {
+        assert_eq!(get_text(&pool).await.unwrap(), "ok");
+    }
     assert_eq!((server_stats(&pool).connects, server_stats(&pool).addresses.len()), (2, 2));
+    assert!(served.iter().all(|count| count.load(Relaxed) >= 3), "{served:?}");
 }
 
 #[tokio::test]
@@ -130,6 +131,7 @@ async fn address_that_refuses_leaves_requests_to_the_others() {
         let (answer, line) = tokio::join!(send(&pool, method, RequestBody::Empty), server.serve(OK));
         assert_eq!(text(answer.unwrap()).await.unwrap(), "ok");
         drop(line);
+        eventually(|| server_stats(&pool).open == 0).await;
     }
     assert_eq!(server_stats(&pool).errors, []);
 }
