@@ -25,6 +25,7 @@ pub mod refusal;
 mod respond;
 mod rewrite;
 pub mod route;
+mod search;
 pub mod site;
 
 use std::sync::Arc;
