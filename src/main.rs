@@ -6,9 +6,12 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::{CommandFactory, Parser};
 use larder::cli::app::Origin;
-use larder::cli::args::{Arguments, CheckArgs, Command, DemoArgs, PurgeArgs, ReachArgs, RunArgs};
+use larder::cli::args::{
+    Arguments, CheckArgs, Command, DemoArgs, PurgeArgs, ReachArgs, RunArgs, UpstreamsArgs, UpstreamsCommand,
+};
 use larder::cli::control_client::{CommandError, ControlClient, resolve_token};
 use larder::cli::purge::PurgeTargets;
+use larder::cli::upstreams::{self, ServerChange};
 use larder::cli::{check, demo, purge, run, stats};
 use larder::config::{self, Overrides, Source};
 use larder::telemetry::log::{self, LogStyle};
@@ -29,6 +32,7 @@ fn main() -> ExitCode {
         Command::Demo(args) => run_demo(&args),
         Command::Purge(args) => purge_urls(args),
         Command::Stats(args) => show_stats(&args.reach),
+        Command::Upstreams(args) => show_upstreams(args),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Arguments::command(), "larder", &mut std::io::stdout());
             Ok(0)
@@ -92,6 +96,22 @@ fn show_stats(reach: &ReachArgs) -> anyhow::Result<u8> {
     told(runtime(1)?.block_on(async {
         let client = control_client(reach)?;
         stats::run(&client, reach.json, &mut std::io::stdout()).await
+    }))
+}
+
+fn show_upstreams(args: UpstreamsArgs) -> anyhow::Result<u8> {
+    let change = args.change.map(|change| {
+        let drain = matches!(change, UpstreamsCommand::Drain(_));
+        let (UpstreamsCommand::Drain(of) | UpstreamsCommand::Enable(of)) = change;
+        ServerChange { drain, upstream: of.upstream, server: of.server }
+    });
+    told(runtime(1)?.block_on(async {
+        let client = control_client(&args.reach)?;
+        let mut out = std::io::stdout();
+        match change {
+            None => upstreams::list(&client, args.reach.json, &mut out).await,
+            Some(change) => upstreams::change(&client, &change, args.reach.json, &mut out).await,
+        }
     }))
 }
 

@@ -39,6 +39,8 @@ pub enum Command {
     Purge(PurgeArgs),
     /// Show figures of a running larder
     Stats(StatsArgs),
+    /// Show the servers of a running larder, take one out or back in
+    Upstreams(UpstreamsArgs),
     /// Write a completion script for a shell to standard output
     Completions {
         /// For which shell
@@ -148,6 +150,36 @@ pub struct StatsArgs {
     /// How to reach it.
     #[command(flatten)]
     pub reach: ReachArgs,
+}
+
+/// Options of `larder upstreams`.
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = false)]
+pub struct UpstreamsArgs {
+    /// What to do with a server; without it, all are shown
+    #[command(subcommand)]
+    pub change: Option<UpstreamsCommand>,
+    /// How to reach it.
+    #[command(flatten)]
+    pub reach: ReachArgs,
+}
+
+/// What to do with a server.
+#[derive(Debug, Subcommand)]
+pub enum UpstreamsCommand {
+    /// Send a server no further requests; those under way go on
+    Drain(ServerArgs),
+    /// Send requests to a drained server again
+    Enable(ServerArgs),
+}
+
+/// Which server.
+#[derive(Debug, Args)]
+pub struct ServerArgs {
+    /// The upstream's name
+    pub upstream: String,
+    /// The server, as it is shown
+    pub server: String,
 }
 
 impl SettingArgs {

@@ -10,3 +10,4 @@ mod operations;
 pub mod purge;
 pub mod run;
 pub mod stats;
+pub mod upstreams;

@@ -10,6 +10,7 @@ use super::app::App;
 use crate::cache::key::TargetUri;
 use crate::cache::purge::PurgeTarget;
 use crate::config;
+use crate::control::api::UpstreamStatus;
 use crate::control::{Operations, Stats};
 use crate::proxy::admit::normalised_authority;
 use crate::telemetry::figures::{
@@ -48,6 +49,28 @@ impl Operations for AppOperations {
         }
     }
 
+    fn upstreams(&self) -> Vec<UpstreamStatus> {
+        let servers = self.servers();
+        let status = |it: BalancingFigures| UpstreamStatus {
+            servers: servers.iter().filter(|server| server.upstream == it.upstream).cloned().collect(),
+            name: it.upstream,
+            breaker: it.breaker,
+            retries_denied: it.retries_denied,
+        };
+        self.balancing().into_iter().map(status).collect()
+    }
+
+    fn set_drained(&self, upstream: &str, server: &str, drained: bool) -> Result<u64, String> {
+        let site = self.0.proxy.site();
+        let pool = site.former(upstream).ok_or_else(|| format!("there is no upstream {upstream}"))?;
+        if !pool.set_drained(server, drained) {
+            let known: Vec<String> = pool.stats().servers.into_iter().map(|known| known.server).collect();
+            return Err(format!("there is no server {server} in {upstream}; there are {}", known.join(", ")));
+        }
+        let of_server = pool.stats().servers.into_iter().filter(|known| known.server == server);
+        Ok(of_server.map(|known| known.in_flight as u64).sum())
+    }
+
     fn config(&self) -> Map<String, Value> {
         match config::masked(&self.0.settings.load()) {
             Value::Object(settings) => settings,
@@ -73,7 +96,7 @@ impl AppOperations {
         Snapshot {
             cache: self.cache(),
             tiers: self.0.proxy.cache.lower.figures(),
-            upstreams: self.upstreams(),
+            upstreams: self.servers(),
             balancing: self.balancing(),
             connections: self.connections(),
             reload: self.reloads(),
@@ -97,7 +120,7 @@ impl AppOperations {
         }
     }
 
-    fn upstreams(&self) -> Vec<UpstreamFigures> {
+    fn servers(&self) -> Vec<UpstreamFigures> {
         let pools = self.0.proxy.site().pools();
         let figures = pools.iter().flat_map(|pool| {
             let name = pool.settings().name.clone();
@@ -114,6 +137,7 @@ impl AppOperations {
                 repeats: server.repeats,
                 good_checks: server.checks.0,
                 bad_checks: server.checks.1,
+                addresses: server.addresses.iter().map(ToString::to_string).collect(),
                 errors: server.errors.iter().map(|(kind, count)| (kind.word(), *count)).collect(),
                 server: server.server,
             })

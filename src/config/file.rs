@@ -4,6 +4,7 @@
 //! check reads, so that one missing key does not keep the rest from being looked at.
 
 mod devices;
+mod rewrite;
 mod rules;
 mod shapes;
 mod tags;
@@ -17,6 +18,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 pub(super) use devices::{DeviceClass, Devices};
+pub(super) use rewrite::{Redirect, Rewrite};
 pub(super) use rules::{
     CachedMethod, CookieRule, Cookies, Key, Private, Query, QueryRule, RequestDirectives, Rules, SetCookie,
     UpstreamSays,
@@ -24,8 +26,8 @@ pub(super) use rules::{
 pub(super) use shapes::{OneOrMany, Ordered};
 pub(super) use tags::Tags;
 pub(super) use upstreams::{
-    Balance, Breaker, Ejection, Health, Maintenance, Protocol, Retries, RetryOn, RouteRetry, Server as UpstreamServer,
-    Upstream,
+    Balance, Breaker, Dns, Ejection, Health, Maintenance, Protocol, Retries, RetryOn, RouteRetry,
+    Server as UpstreamServer, Upstream,
 };
 
 use super::scalar::{Deadline, Memory, Size, Span, Written};
@@ -150,6 +152,10 @@ pub(super) struct Route {
     pub(super) response_headers: Edits,
     /// Deadlines instead of the upstream's.
     pub(super) timeouts: RouteTimeouts,
+    /// What changes between the URL of the client and that of the upstream.
+    pub(super) rewrite: Rewrite,
+    /// Requests are answered by a redirect. Default: they are not.
+    pub(super) redirect: Option<Redirect>,
     /// Which requests may be sent again to another server when one fails. Default: idempotent.
     pub(super) retry: Option<RouteRetry>,
     /// Largest request body. Default: 100MiB.
@@ -198,6 +204,8 @@ pub(super) struct RouteTimeouts {
     pub(super) first_byte: Option<Written<Deadline>>,
     /// Instead of the upstream's `idle_timeout`.
     pub(super) idle: Option<Written<Deadline>>,
+    /// Instead of the upstream's `total_timeout`.
+    pub(super) total: Option<Written<Deadline>>,
 }
 
 /// The memory tier, and rules for all routes.

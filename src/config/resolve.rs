@@ -2,6 +2,7 @@
 
 mod devices;
 mod private;
+mod rewrite;
 mod routes;
 mod tags;
 mod upstreams;

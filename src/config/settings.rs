@@ -3,6 +3,7 @@
 
 mod devices;
 mod private;
+mod rewrite;
 mod upstream;
 
 use std::net::SocketAddr;
@@ -20,8 +21,9 @@ pub use private::PrivateCache;
 
 use crate::policy::rules::{CacheRules, KeyRules};
 use crate::policy::tags::TagRules;
+pub use rewrite::{Redirect, Rewrite};
 pub use upstream::{
-    Balance, BodyPattern, Breaker, Ejection, HashBy, HealthCheck, Maintenance, Retries, RetryOn, RouteRetry,
+    Balance, BodyPattern, Breaker, Dns, Ejection, HashBy, HealthCheck, Maintenance, Retries, RetryOn, RouteRetry,
     StatusRange, Upstream, UpstreamHost, UpstreamProtocol, UpstreamServer, UpstreamTimeouts,
 };
 
@@ -144,6 +146,10 @@ pub struct Route {
     pub timeouts: Option<UpstreamTimeouts>,
     /// Which requests may be sent again when a server fails.
     pub retry: RouteRetry,
+    /// What changes between the client's URL and the upstream's; `None`: nothing.
+    pub rewrite: Option<Rewrite>,
+    /// Requests are answered by a redirect.
+    pub redirect: Option<Redirect>,
     /// Largest request body, in bytes.
     pub max_request_body: u64,
 }

@@ -43,7 +43,6 @@ pub(super) fn check_of(format: &str) -> Option<Check> {
         HostPattern,
         PathPattern,
         ValuePattern,
-        Regex,
         HeaderName,
         EditedField,
         HeaderValue,
@@ -58,6 +57,7 @@ pub(super) fn check_of(format: &str) -> Option<Check> {
         Secret,
         ParameterName,
         UrlPath,
+        Regex,
         StatusRange,
         BodyPattern,
         HashBy,
@@ -127,10 +127,16 @@ impl Scalar for Endpoint {
 impl Scalar for UpstreamServer {
     const FORMAT: &'static str = "server-url";
     const WHAT: &'static str = "the URL of a server";
-    const PATTERN: Option<&'static str> = Some("^https?://[^/?#@]+/?$");
+    const PATTERN: Option<&'static str> = Some("^(https?://[^/?#@]+/?|unix:/.+)$");
 
     fn parse(text: &str) -> Result<Self, Invalid> {
-        let form = "write `http://HOST:PORT` or `https://HOST:PORT`";
+        let form = "write `http://HOST:PORT`, `https://HOST:PORT` or `unix:/PATH`";
+        if let Some(path) = text.strip_prefix("unix:") {
+            return match path.starts_with('/') {
+                true => Ok(UpstreamServer::on_socket(path)),
+                false => Err(Invalid::new(format!("`{text}` names no absolute path of a socket")).help(form)),
+            };
+        }
         let scheme_end = text.find("://");
         let tls = match scheme_end.map(|end| text[..end].to_ascii_lowercase()).as_deref() {
             Some("http") => false,

@@ -1,5 +1,6 @@
 //! Settings as JSON in the words of the file, secrets masked; and what differs between two of them.
 
+mod rewrite;
 mod upstreams;
 
 use std::net::SocketAddr;
@@ -212,6 +213,8 @@ impl View {
             response_headers,
             timeouts,
             retry,
+            rewrite: rewrites,
+            redirect,
             max_request_body,
         } = route;
         json!({
@@ -225,6 +228,8 @@ impl View {
             "response_headers": self.edits(response_headers),
             "timeouts": timeouts.map(upstreams::upstream_timeouts),
             "retry": upstreams::route_retry(*retry),
+            "rewrite": rewrite::rewrite(rewrites.as_ref()),
+            "redirect": rewrite::redirect(redirect.as_ref()),
             "max_request_body": size_text(*max_request_body),
         })
     }

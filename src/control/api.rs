@@ -1,5 +1,7 @@
 //! The control API: REST under `/v1`, for holders of the token.
 
+mod upstreams;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +20,8 @@ use super::guard::{Ends, Guard, admit};
 use super::openapi::{self, Endpoint};
 use super::problem::Problem;
 use super::{Operations, Stats};
+
+pub use upstreams::{DrainResponse, UpstreamStatus, UpstreamsResponse};
 
 /// Bytes of a request body.
 const MAX_BODY: usize = 256 * 1024;
@@ -78,7 +82,13 @@ pub(super) struct Api {
 }
 
 /// Every endpoint: the router and the OpenAPI document are both made from this.
-pub(super) fn endpoints() -> [Endpoint; 5] {
+pub(super) fn endpoints() -> Vec<Endpoint> {
+    let mut endpoints = Vec::from(own_endpoints());
+    endpoints.extend(upstreams::endpoints());
+    endpoints
+}
+
+fn own_endpoints() -> [Endpoint; 5] {
     [
         Endpoint {
             method: Method::POST,

@@ -28,6 +28,13 @@ pub trait Operations: Send + Sync + 'static {
     /// Figures of the present moment.
     fn stats(&self) -> Stats;
 
+    /// Upstreams with their servers.
+    fn upstreams(&self) -> Vec<api::UpstreamStatus>;
+
+    /// Takes a server of an upstream out for as long as an operator wants, or back in. Returns the requests under way
+    /// on it; the error says that there is no such server.
+    fn set_drained(&self, upstream: &str, server: &str, drained: bool) -> Result<u64, String>;
+
     /// The settings in force, secrets masked.
     fn config(&self) -> serde_json::Map<String, serde_json::Value>;
 
@@ -106,6 +113,15 @@ pub(crate) mod tests {
                 ..UpstreamFigures::default()
             }];
             stats
+        }
+        fn upstreams(&self) -> Vec<api::UpstreamStatus> {
+            let mut servers = self.stats().figures.upstreams;
+            servers.iter_mut().for_each(|server| server.state = "up");
+            let (name, breaker) = ("web".to_owned(), Some("closed"));
+            vec![api::UpstreamStatus { name, breaker, retries_denied: 0, servers }]
+        }
+        fn set_drained(&self, _: &str, server: &str, _: bool) -> Result<u64, String> {
+            if server == "absent" { Err("there is no server absent".to_owned()) } else { Ok(2) }
         }
         fn config(&self) -> Map<String, serde_json::Value> {
             Map::from_iter([("control".to_owned(), json!({ "token": "***" }))])

@@ -49,6 +49,12 @@ pub(super) fn document() -> Value {
                 },
             },
         });
+        let named: Vec<_> = endpoint.path.split('{').skip(1).filter_map(|rest| rest.split('}').next()).collect();
+        if !named.is_empty() {
+            let parameter =
+                |name: &&str| json!({ "name": name, "in": "path", "required": true, "schema": { "type": "string" } });
+            operation["parameters"] = named.iter().map(parameter).collect();
+        }
         if let Some(request) = endpoint.request {
             let schema = request(&mut requests);
             operation["requestBody"] =

@@ -14,7 +14,7 @@ use super::fill::Fill;
 use super::lookup::{self, Own, Wanted};
 use super::part::{self, Ask, Brings};
 use super::site::{Site, SiteRoute};
-use super::{Asked, Proxy, outgoing, search, session};
+use super::{Asked, Proxy, outgoing, rewrite, search, session};
 use crate::cache::body::{BodyReader, SharedBody};
 use crate::cache::collapse::{FetchFailure, Lead, Progress, Ready};
 use crate::cache::entry::{Entry, StoredResponse};
@@ -50,6 +50,8 @@ pub(super) struct Fetch {
     outgoing: Request<()>,
     exchange: Exchange,
     withholds_conditions: bool,
+    /// Scheme and authority that the client asked, where URLs in the answer are rewritten.
+    asked_at: Option<(&'static str, String)>,
 }
 
 /// What a fetch brought.
@@ -125,6 +127,7 @@ impl Fetch {
         if asked.route.route.compression.is_some() {
             outgoing.headers_mut().remove(header::ACCEPT_ENCODING);
         }
+        let rewrites = asked.route.route.rewrite.is_some();
         Fetch {
             proxy: asked.proxy.clone(),
             site: asked.site.clone(),
@@ -134,6 +137,7 @@ impl Fetch {
             outgoing,
             exchange: asked.exchange(),
             withholds_conditions,
+            asked_at: rewrites.then(|| (asked.admitted.scheme, asked.admitted.authority.clone())),
         }
     }
 
@@ -260,6 +264,10 @@ impl Fetch {
             && session::ends(response.headers(), &own.rules.cookie)
         {
             cache.end_session(&own.name);
+        }
+        if let Some((scheme, authority)) = &self.asked_at {
+            let origin = rewrite::Origin::new(&self.route.route, self.route.pool.settings(), scheme, authority);
+            rewrite::incoming(&origin, response.headers_mut());
         }
         let tags = take_tags(response.headers_mut(), &self.site.settings.tags);
         Ok(Arrived { response, times, first_byte: sent.elapsed(), epoch, began, tags })

@@ -21,8 +21,10 @@ mod max_forwards;
 mod outgoing;
 mod part;
 mod pass;
+mod redirect;
 pub mod refusal;
 mod respond;
+mod rewrite;
 pub mod route;
 mod search;
 mod session;
@@ -174,6 +176,9 @@ impl Proxy {
         if let Some(status) = max_forwards::ends_here(&mut asked.parts) {
             return asked.finish(own_answer(status), started);
         }
+        if let Some(redirect) = &asked.route.route.redirect {
+            return asked.finish(redirect::answer(&asked, redirect), started);
+        }
         // What waits for an upstream is boxed: within this future it would be moved with every hit, and kept with
         // every idle connection, in case it were needed (10,000 instructions a hit).
         let mut plan = lookup::plan(&asked);
@@ -263,7 +268,7 @@ impl Asked<'_> {
         let headers = response.headers_mut();
         if verdict.error.is_none() && status != StatusCode::SWITCHING_PROTOCOLS {
             let received = match self.route.pool.settings().protocol {
-                UpstreamProtocol::Http1 => Version::HTTP_11,
+                UpstreamProtocol::Http1 | UpstreamProtocol::Auto => Version::HTTP_11,
                 UpstreamProtocol::Http2 => Version::HTTP_2,
             };
             outgoing::append_via(headers, received);

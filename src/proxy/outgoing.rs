@@ -6,6 +6,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, header};
 use super::Asked;
 use super::admit::Admitted;
 use super::client::Client;
+use super::rewrite;
 use crate::config::settings::HeaderEdit;
 use crate::content::etag;
 use crate::policy::fields;
@@ -46,6 +47,9 @@ pub(super) fn request(asked: &Asked<'_>, upgrade: bool) -> Request<()> {
         (&Method::OPTIONS, "*") => Uri::from_static("*"),
         _ => Uri::from(admitted.target.clone()),
     };
+    if let Some(rewrite) = &asked.route.route.rewrite {
+        rewrite::outgoing(rewrite, request.uri_mut(), &mut headers);
+    }
     *request.headers_mut() = headers;
     request
 }

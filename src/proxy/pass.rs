@@ -12,7 +12,7 @@ use hyper_util::rt::TokioIo;
 use super::body::Body;
 use super::fetch::{self, apply_static_class, prepare, take_tags};
 use super::lookup::Wanted;
-use super::{Asked, invalidation, outgoing, search};
+use super::{Asked, invalidation, outgoing, rewrite, search};
 use crate::cache::entry::StoredResponse;
 use crate::cache::epoch::Epoch;
 use crate::policy::tags::Tags;
@@ -58,6 +58,9 @@ pub(super) async fn pass(
     }
     prepare(response.headers_mut(), times.wall);
     asked.end_session(response.headers());
+    if route.rewrite.is_some() {
+        rewrite::incoming(&rewrite::Origin::of(asked), response.headers_mut());
+    }
     let tags = take_tags(response.headers_mut(), &asked.site.settings.tags);
     apply_static_class(asked.site, asked.route, &asked.parts, &mut response);
     invalidation::after(asked, &response);

@@ -105,6 +105,8 @@ pub struct UpstreamFigures {
     pub upstream: String,
     /// The server, as `host:port`.
     pub server: String,
+    /// The addresses that its name stands for; none where it has no name.
+    pub addresses: Vec<String>,
     /// Connections with an exchange under way.
     pub active: u64,
     /// Connections kept open for the next exchange.

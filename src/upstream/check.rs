@@ -3,7 +3,7 @@
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use http::header::{CONNECTION, HOST, USER_AGENT};
+use http::header::{CONNECTION, USER_AGENT};
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Request, Response, Uri};
 use http_body_util::{BodyExt, Limited};
@@ -53,10 +53,8 @@ async fn check(server: &Server, settings: &Upstream, path: &PathAndQuery) -> Res
         (Some(host), _) | (None, UpstreamHost::Fixed(host)) => UpstreamHost::Fixed(host.clone()),
         (None, _) => UpstreamHost::Server,
     };
-    framing::address(&mut request, &host, server.address(), settings.protocol);
-    debug_assert!(settings.protocol == UpstreamProtocol::Http2 || request.headers().contains_key(HOST));
 
-    let (response, _connection) = ask(server, settings.protocol, request, rules.timeout).await?;
+    let (response, _connection) = ask(server, settings.protocol, &host, request, rules.timeout).await?;
     let status = response.status();
     if !rules.statuses.iter().any(|range| range.has(status)) {
         return Err(format!("status {}", status.as_u16()));
@@ -73,11 +71,14 @@ async fn check(server: &Server, settings: &Upstream, path: &PathAndQuery) -> Res
 async fn ask(
     server: &Server,
     protocol: UpstreamProtocol,
+    host: &UpstreamHost,
     mut request: Request<RequestBody>,
     patience: Duration,
 ) -> Result<(Response<Incoming>, AbortOnDropHandle<()>), String> {
-    let stream = server.open(Instant::now() + patience).await.map_err(|error| error.to_string())?;
+    let (stream, http2) = server.open(Instant::now() + patience).await.map_err(|error| error.to_string())?;
     let io = TokioIo::new(stream);
+    let protocol = if http2 { UpstreamProtocol::Http2 } else { protocol };
+    framing::address(&mut request, host, server.address(), protocol);
     // How the connection ends is seen by the request.
     let driven = match protocol {
         UpstreamProtocol::Http2 => {
@@ -86,7 +87,7 @@ async fn ask(
             let driver = AbortOnDropHandle::new(tokio::spawn(async move { drop(connection.await) }));
             (sender.send_request(request).await, driver)
         }
-        UpstreamProtocol::Http1 => {
+        UpstreamProtocol::Http1 | UpstreamProtocol::Auto => {
             request.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             let (mut sender, connection) = http1::handshake(io).await.map_err(|error| error.to_string())?;
             let driver = AbortOnDropHandle::new(tokio::spawn(async move { drop(connection.await) }));

@@ -1,71 +1,110 @@
-//! Opening a connection to a server: its addresses, TCP, TLS.
+//! Opening a connection to a server: its addresses, TCP or a Unix socket, TLS.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout_at};
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use tokio::net::{TcpStream, UnixStream};
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use super::error::{UpstreamError, UpstreamErrorKind};
+use super::names::Names;
 use super::socket::Stream;
 use super::tls::ServerTls;
 use crate::config::settings::UpstreamServer;
 
-/// Opens a stream to the server by `deadline`, trying all its addresses.
+/// An address that is silent for this long gets company by the next one (RFC 8305 §5).
+const STAGGER: Duration = Duration::from_millis(250);
+
+/// An open stream, and the address it leads to where the server has several.
+pub(super) struct Opened {
+    pub(super) stream: Stream,
+    pub(super) peer: Option<SocketAddr>,
+    /// The server agreed to HTTP/2 by ALPN.
+    pub(super) http2: bool,
+}
+
+/// Opens a stream to the server by `deadline`, trying all its addresses, beginning with `first`.
 pub(super) async fn open(
     server: &UpstreamServer,
+    names: Option<&Names>,
+    first: Option<SocketAddr>,
     tls: Option<&ServerTls>,
+    http1_only: bool,
     deadline: Instant,
-) -> Result<Stream, UpstreamError> {
-    let addresses = resolve(server, deadline).await?;
-    let tcp = connect_any(&addresses, deadline).await?;
+) -> Result<Opened, UpstreamError> {
+    if let Some(path) = &server.unix {
+        return match timeout_at(deadline, UnixStream::connect(path)).await {
+            Ok(Ok(stream)) => Ok(Opened { stream: Stream::Unix(stream), peer: None, http2: false }),
+            Ok(Err(error)) => Err(UpstreamError::because(UpstreamErrorKind::Connect, error)),
+            Err(_) => Err(UpstreamError::new(UpstreamErrorKind::ConnectTimeout)),
+        };
+    }
+    let addresses = match (names, server.host.parse::<IpAddr>()) {
+        (Some(names), _) => names.addresses(first, deadline).await?,
+        (None, Ok(address)) => vec![SocketAddr::new(address, server.port)],
+        (None, Err(_)) => return Err(UpstreamError::because(UpstreamErrorKind::Resolve, "no address")),
+    };
+    let (tcp, peer) = connect_any(&addresses, names, deadline).await?;
+    let peer = names.map(|_| peer);
     // A request head should leave at once, not wait for an acknowledgement of what went before.
     tcp.set_nodelay(true).map_err(|error| UpstreamError::because(UpstreamErrorKind::Connect, error))?;
-    let Some(tls) = tls else { return Ok(Stream::Plain(tcp)) };
-    match timeout_at(deadline, tls.connector.connect(tls.name.clone(), tcp)).await {
-        Ok(Ok(stream)) if tls.required.is_some() && stream.get_ref().1.alpn_protocol() != tls.required => {
-            Err(UpstreamError::because(UpstreamErrorKind::Tls, "the server does not offer HTTP/2"))
-        }
-        Ok(Ok(stream)) => Ok(Stream::Tls(Box::new(stream))),
-        Ok(Err(error)) => Err(UpstreamError::because(UpstreamErrorKind::Tls, error)),
-        Err(_) => Err(UpstreamError::new(UpstreamErrorKind::ConnectTimeout)),
-    }
-}
-
-/// The server's addresses, at least one. The system's resolver runs on a thread of its own.
-async fn resolve(server: &UpstreamServer, deadline: Instant) -> Result<Vec<SocketAddr>, UpstreamError> {
-    if let Ok(address) = server.host.parse::<IpAddr>() {
-        return Ok(vec![SocketAddr::new(address, server.port)]);
-    }
-    let found = timeout_at(deadline, tokio::net::lookup_host((server.host.as_str(), server.port))).await;
-    let addresses: Vec<SocketAddr> = match found {
-        Ok(Ok(addresses)) => addresses.collect(),
-        Ok(Err(error)) => return Err(UpstreamError::because(UpstreamErrorKind::Resolve, error)),
-        Err(_) => return Err(UpstreamError::new(UpstreamErrorKind::ConnectTimeout)),
+    let Some(tls) = tls else { return Ok(Opened { stream: Stream::Plain(tcp), peer, http2: false }) };
+    let deadline = tls.timeout.map_or(deadline, |timeout| Instant::now() + timeout);
+    let connector = if http1_only { &tls.http1_connector } else { &tls.connector };
+    let agreed = match timeout_at(deadline, connector.connect(tls.name.clone(), tcp)).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => return Err(UpstreamError::because(UpstreamErrorKind::Tls, error)),
+        Err(_) => return Err(UpstreamError::because(UpstreamErrorKind::ConnectTimeout, "the TLS handshake")),
     };
-    if addresses.is_empty() {
-        return Err(UpstreamError::because(UpstreamErrorKind::Resolve, "the name has no address"));
+    let alpn = agreed.get_ref().1.alpn_protocol();
+    if tls.required.is_some() && alpn != tls.required {
+        return Err(UpstreamError::because(UpstreamErrorKind::Tls, "the server does not offer HTTP/2"));
     }
-    Ok(addresses)
+    let http2 = alpn == Some(b"h2");
+    Ok(Opened { stream: Stream::Tls(Box::new(agreed)), peer, http2 })
 }
 
-/// The first address that accepts. Each gets an equal part of the time that is left, so that a silent one leaves
-/// some for the others.
-async fn connect_any(addresses: &[SocketAddr], deadline: Instant) -> Result<TcpStream, UpstreamError> {
-    let mut failure = UpstreamError::new(UpstreamErrorKind::ConnectTimeout);
-    for (tried, address) in addresses.iter().enumerate() {
-        let left = u32::try_from(addresses.len() - tried).unwrap_or(u32::MAX);
-        let now = Instant::now();
-        let part: Duration = deadline.saturating_duration_since(now) / left;
-        match timeout_at(now + part, TcpStream::connect(address)).await {
-            Ok(Ok(stream)) => return Ok(stream),
+/// The first address that accepts. They are tried in order, a further one whenever one fails or is silent.
+async fn connect_any(
+    addresses: &[SocketAddr],
+    names: Option<&Names>,
+    deadline: Instant,
+) -> Result<(TcpStream, SocketAddr), UpstreamError> {
+    let connect = async |address: SocketAddr| (address, TcpStream::connect(address).await);
+    if let [only] = addresses {
+        return match timeout_at(deadline, TcpStream::connect(only)).await {
+            Ok(Ok(stream)) => Ok((stream, *only)),
             Ok(Err(error)) => {
-                failure = UpstreamError::because(UpstreamErrorKind::Connect, format!("{address}: {error}"));
+                names.inspect(|names| names.refused(*only));
+                Err(UpstreamError::because(UpstreamErrorKind::Connect, format!("{only}: {error}")))
             }
             Err(_) => {
-                failure = UpstreamError::because(UpstreamErrorKind::ConnectTimeout, format!("{address} is silent"));
+                names.inspect(|names| names.refused(*only));
+                Err(UpstreamError::because(UpstreamErrorKind::ConnectTimeout, format!("{only} is silent")))
             }
+        };
+    }
+    let mut rest = addresses.iter();
+    let mut attempts = FuturesUnordered::new();
+    attempts.extend(rest.next().map(|address| connect(*address)));
+    let mut failure = UpstreamError::new(UpstreamErrorKind::ConnectTimeout);
+    loop {
+        let waiting = rest.len() > 0;
+        tokio::select! {
+            biased;
+            tried = attempts.next() => match tried {
+                Some((address, Ok(stream))) => return Ok((stream, address)),
+                Some((address, Err(error))) => {
+                    names.inspect(|names| names.refused(address));
+                    failure = UpstreamError::because(UpstreamErrorKind::Connect, format!("{address}: {error}"));
+                    attempts.extend(rest.next().map(|address| connect(*address)));
+                }
+                None => return Err(failure),
+            },
+            () = sleep(STAGGER), if waiting => attempts.extend(rest.next().map(|address| connect(*address))),
+            () = sleep_until(deadline) => return Err(failure),
         }
     }
-    Err(failure)
 }

@@ -45,11 +45,13 @@ pub enum UpstreamErrorKind {
     NoServer,
     /// The upstream's circuit breaker is open.
     BreakerOpen,
+    /// The exchange as a whole took too long.
+    TotalTimeout,
 }
 
 impl UpstreamErrorKind {
     /// All kinds, in the order of their discriminants, for the metrics.
-    pub const ALL: [UpstreamErrorKind; 14] = {
+    pub const ALL: [UpstreamErrorKind; 15] = {
         use UpstreamErrorKind::*;
         [
             Resolve,
@@ -66,6 +68,7 @@ impl UpstreamErrorKind {
             RequestTooLarge,
             NoServer,
             BreakerOpen,
+            TotalTimeout,
         ]
     };
 
@@ -87,6 +90,7 @@ impl UpstreamErrorKind {
             RequestTooLarge => "request-too-large",
             NoServer => "no-server",
             BreakerOpen => "breaker-open",
+            TotalTimeout => "total-timeout",
         }
     }
 
@@ -96,7 +100,7 @@ impl UpstreamErrorKind {
         match self {
             Resolve | Connect | Tls | Reset | Protocol => StatusCode::BAD_GATEWAY,
             QueueTimeout | NoServer | BreakerOpen => StatusCode::SERVICE_UNAVAILABLE,
-            ConnectTimeout | FirstByteTimeout | IdleTimeout => StatusCode::GATEWAY_TIMEOUT,
+            ConnectTimeout | FirstByteTimeout | IdleTimeout | TotalTimeout => StatusCode::GATEWAY_TIMEOUT,
             RequestBody => StatusCode::BAD_REQUEST,
             RequestBodyTimeout => StatusCode::REQUEST_TIMEOUT,
             RequestTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
@@ -209,6 +213,16 @@ pub enum PoolError {
     NoAuthorities {
         /// The upstream's name.
         upstream: String,
+    },
+    /// The certificate for servers that ask for one can't be read, or holds none.
+    #[error("upstream {upstream}: client certificate {}: {reason}", file.display())]
+    ClientCertificate {
+        /// The upstream's name.
+        upstream: String,
+        /// The file.
+        file: PathBuf,
+        /// What is wrong with it.
+        reason: String,
     },
     /// The file of the maintenance page can't be read.
     #[error("upstream {upstream}: maintenance.file {}: {source}", file.display())]

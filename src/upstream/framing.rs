@@ -29,7 +29,7 @@ pub(super) fn address(
     let authority = given.or_else(|| HeaderValue::from_str(&server.authority()).ok());
     request.headers_mut().remove(HOST);
     match protocol {
-        UpstreamProtocol::Http1 => {
+        UpstreamProtocol::Http1 | UpstreamProtocol::Auto => {
             *request.version_mut() = Version::HTTP_11;
             if let Some(authority) = authority {
                 request.headers_mut().insert(HOST, authority);
@@ -57,7 +57,7 @@ pub(super) fn frame(request: &mut Request<RequestBody>, protocol: UpstreamProtoc
         }
     } else if let Some(length) = request.body().size_hint().exact() {
         request.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
-    } else if protocol == UpstreamProtocol::Http1 {
+    } else if protocol != UpstreamProtocol::Http2 {
         // hyper would drop the body of a GET that does not say this.
         request.headers_mut().insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
@@ -66,9 +66,15 @@ pub(super) fn frame(request: &mut Request<RequestBody>, protocol: UpstreamProtoc
 /// RFC 9110 §10.1.4: who sends TE nominates it, so that it does not travel further than it means. HTTP/2 knows no
 /// Connection.
 pub(super) fn nominate_te(request: &mut Request<RequestBody>, protocol: UpstreamProtocol) {
-    if protocol == UpstreamProtocol::Http1 && request.headers().contains_key(TE) {
+    if protocol != UpstreamProtocol::Http2 && request.headers().contains_key(TE) {
         request.headers_mut().append(CONNECTION, HeaderValue::from_static("te"));
     }
+}
+
+/// Takes off what frames a request on HTTP/1.1 alone, when the server has decided for HTTP/2.
+pub(super) fn reframe_for_http2(request: &mut Request<RequestBody>) {
+    request.headers_mut().remove(TRANSFER_ENCODING);
+    request.headers_mut().remove(CONNECTION);
 }
 
 /// What a response's framing allows.

@@ -1,5 +1,6 @@
 //! HTTP/1.1 connections to one server: each serves one exchange at a time, and waits in a stack between two.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,6 +25,8 @@ pub(super) struct Connection {
     pub(super) sender: SendRequest<RequestBody>,
     pub(super) line: Arc<Line>,
     pub(super) driver: AbortHandle,
+    /// Where it leads, for a server with a name.
+    pub(super) peer: Option<SocketAddr>,
     /// No exchange begins on it from then on.
     retires: Instant,
 }
@@ -31,6 +34,7 @@ pub(super) struct Connection {
 /// Starts HTTP/1.1 on a stream, to be used until `retires`.
 pub(super) async fn start(
     stream: Stream,
+    peer: Option<SocketAddr>,
     counters: Arc<Counters>,
     retires: Instant,
 ) -> Result<Connection, UpstreamError> {
@@ -47,7 +51,7 @@ pub(super) async fn start(
             tracing::debug!(%error, "upstream connection ended");
         }
     });
-    Ok(Connection { sender, line, driver: driver.abort_handle(), retires })
+    Ok(Connection { sender, line, driver: driver.abort_handle(), peer, retires })
 }
 
 impl Connection {
@@ -103,10 +107,17 @@ impl IdleStack {
         IdleStack { stack: Mutex::default(), max, timeout }
     }
 
-    /// The connection used last that still works.
-    pub(super) async fn take(&self) -> Option<Connection> {
+    /// The connection used last that still works, to that address where one is given.
+    pub(super) async fn take(&self, peer: Option<SocketAddr>) -> Option<Connection> {
         loop {
-            let idle = self.stack.lock().idle.pop()?;
+            let idle = match peer {
+                None => self.stack.lock().idle.pop()?,
+                Some(_) => {
+                    let mut stack = self.stack.lock();
+                    let at = stack.idle.iter().rposition(|idle| idle.connection.peer == peer)?;
+                    stack.idle.remove(at)
+                }
+            };
             let mut connection = idle.connection;
             if Instant::now() < self.expiry(&connection, idle.since) && connection.is_usable().await {
                 return Some(connection);
@@ -122,9 +133,9 @@ impl IdleStack {
         }
     }
 
-    /// Closes them all.
-    pub(super) fn close_all(&self) {
-        self.stack.lock().idle.clear();
+    /// Closes those that are not to be kept.
+    pub(super) fn retain(&self, keep: impl Fn(Option<SocketAddr>) -> bool) {
+        self.stack.lock().idle.retain(|idle| keep(idle.connection.peer));
     }
 
     /// Puts a connection back, or closes it.

@@ -1,6 +1,7 @@
 //! HTTP/2 connections to one server: few, each carrying many exchanges at once.
 
 use std::future::{Future, poll_fn};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
@@ -38,6 +39,8 @@ pub(super) struct Connection {
     retires: Instant,
     idle_since: Mutex<Instant>,
     retired: AtomicBool,
+    /// Where it leads, for a server with a name.
+    peer: Option<SocketAddr>,
 }
 
 type Driver = hyper::client::conn::http2::Connection<TokioIo<Socket>, RequestBody, TokioExecutor>;
@@ -52,6 +55,7 @@ pub(super) struct Stream {
 /// Starts HTTP/2 on a stream, to be used until `retires`.
 pub(super) async fn start(
     stream: ByteStream,
+    peer: Option<SocketAddr>,
     counters: Arc<Counters>,
     retires: Instant,
 ) -> Result<Arc<Connection>, UpstreamError> {
@@ -75,6 +79,7 @@ pub(super) async fn start(
         retires,
         idle_since: Mutex::new(Instant::now()),
         retired: AtomicBool::new(false),
+        peer,
     }))
 }
 
@@ -158,13 +163,22 @@ impl SharedConnections {
         SharedConnections { list: Mutex::default(), opening: tokio::sync::Mutex::new(()), max, timeout }
     }
 
-    /// A stream on a connection with room, or, when no further connection may be opened, on the least loaded.
+    /// A stream on a connection with room (to `peer`, where that is given), or, when no further connection may be
+    /// opened, on the least loaded.
     /// Gives the place back when a connection should be opened instead.
-    pub(super) fn take(&self, place: OwnedSemaphorePermit) -> Result<Stream, OwnedSemaphorePermit> {
+    pub(super) fn take(
+        &self,
+        peer: Option<SocketAddr>,
+        place: OwnedSemaphorePermit,
+    ) -> Result<Stream, OwnedSemaphorePermit> {
         let now = Instant::now();
         let mut list = self.list.lock();
         list.connections.retain(|connection| connection.is_kept(now));
-        let with_room = list.connections.iter().find(|connection| connection.is_young(now) && connection.has_room());
+        let leads_there = |connection: &Connection| peer.is_none() || connection.peer == peer;
+        let fits = |connection: &&Arc<Connection>| {
+            connection.is_young(now) && connection.has_room() && leads_there(connection)
+        };
+        let with_room = list.connections.iter().find(fits);
         let least_loaded = || {
             let load = |connection: &&Arc<Connection>| (!connection.is_young(now), connection.streams.load(Relaxed));
             list.connections.iter().min_by_key(load)
@@ -197,9 +211,13 @@ impl SharedConnections {
         next
     }
 
-    /// No further exchange begins on any of them.
-    pub(super) fn retire_all(&self) {
-        self.list.lock().connections.drain(..).for_each(|connection| connection.retired.store(true, Relaxed));
+    /// No further exchange begins on those that are not to be kept.
+    pub(super) fn retain(&self, keep: impl Fn(Option<SocketAddr>) -> bool) {
+        self.list.lock().connections.retain(|connection| {
+            let kept = keep(connection.peer);
+            connection.retired.fetch_or(!kept, Relaxed);
+            kept
+        });
     }
 
     /// How many are open without an exchange.

@@ -12,6 +12,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::request_body::RequestBody;
 use super::server::Server;
 use super::{http1, http2};
+use crate::config::settings::UpstreamProtocol;
 
 /// The right to one exchange on a connection.
 pub(super) struct Lease {
@@ -46,6 +47,14 @@ impl Lease {
 
     pub(super) fn server(&self) -> &Arc<Server> {
         &self.server
+    }
+
+    /// The protocol spoken on the connection.
+    pub(super) fn protocol(&self) -> UpstreamProtocol {
+        match &self.connection {
+            Some(Connection::Http2(_)) => UpstreamProtocol::Http2,
+            _ => UpstreamProtocol::Http1,
+        }
     }
 
     /// Whether an exchange went before this one on the same connection.

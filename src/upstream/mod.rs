@@ -11,7 +11,7 @@
 //! | `server` | one server: the queue, its connections, what is kept |
 //! | `lease` | a connection for the length of one exchange |
 //! | `http1`, `http2` | connections as each protocol shares them out |
-//! | `connect`, `tls`, `socket` | addresses, TCP, TLS; the byte stream that counts |
+//! | `names`, `connect`, `tls`, `socket` | addresses, TCP, TLS; the byte stream that counts |
 //! | `framing` | Host, lengths, and which responses can be trusted |
 //! | `request_body`, `response_body`, `idle_timer` | bodies both ways |
 //! | `error`, `stats` | failures and figures |
@@ -28,6 +28,7 @@ mod http2;
 mod idle_timer;
 mod lease;
 mod maintenance;
+mod names;
 mod request_body;
 mod response_body;
 mod retry;
@@ -47,9 +48,9 @@ use std::time::Duration;
 use http::{Extensions, HeaderMap, Request, Response, StatusCode};
 use http_body::Body;
 use hyper::body::Incoming;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
-use crate::config::settings::{RetryOn, RouteRetry, Upstream, UpstreamTimeouts};
+use crate::config::settings::{RetryOn, RouteRetry, Upstream, UpstreamProtocol, UpstreamTimeouts};
 use balance::{Balancer, Way};
 use breaker::Breaker;
 pub use error::{PoolError, UpstreamError, UpstreamErrorKind};
@@ -58,9 +59,10 @@ use lease::Lease;
 pub use maintenance::MaintenancePage;
 use request_body::Upload;
 pub use request_body::{ClientBody, Meter, RequestBody, RequestBodyError};
+use response_body::Deadlines;
 pub use response_body::UpstreamBody;
 use retry::RetryBudget;
-use server::Server;
+use server::{Server, Wanted};
 pub use stats::{PoolStats, ServerStats};
 
 /// Largest response head, in bytes.
@@ -101,13 +103,14 @@ impl Pool {
     /// # Errors
     /// A file is unusable, or a server's name.
     pub fn new(settings: Arc<Upstream>) -> Result<Arc<Self>, PoolError> {
-        let connector = tls::connector(&settings)?;
+        let connectors = tls::connectors(&settings)?;
         let maintenance = MaintenancePage::read(&settings)?;
         let peers = Peers::of(&settings);
-        let server = |address| Server::new(&settings, address, connector.as_ref(), &peers);
+        let server = |address| Server::new(&settings, address, connectors.as_ref(), &peers);
         let servers = settings.servers.iter().map(server).collect::<Result<Vec<_>, _>>()?;
         if tokio::runtime::Handle::try_current().is_ok() {
             servers.iter().for_each(|server| check::begin(server, &settings));
+            servers.iter().filter(|server| server.names().is_some()).for_each(names::keep_current);
         }
         Ok(Arc::new(Pool {
             balancer: Balancer::new(&settings, &servers),
@@ -172,7 +175,14 @@ impl Pool {
         let Exchange { timeouts, on_interim, hash, retry } = exchange;
         self.prepare(&mut request, on_interim);
 
-        let asked = self.ask_servers(request, upload.as_deref(), &timeouts, hash, retry).await;
+        let end = timeouts.total.map(|total| Instant::now() + total);
+        let asking = self.ask_servers(request, upload.as_deref(), &timeouts, hash, retry);
+        let asked = match end {
+            None => asking.await,
+            Some(end) => timeout_at(end, asking)
+                .await
+                .unwrap_or_else(|_| Err(UpstreamError::new(UpstreamErrorKind::TotalTimeout))),
+        };
         if let Some(admission) = admission {
             admission.settle(match &asked {
                 Ok((_, response)) => self.is_failure(response.status()),
@@ -183,7 +193,7 @@ impl Pool {
         if self.is_failure(response.status()) {
             lease.mark_failed();
         }
-        accept(lease, response, upgrade_asked, upload, timeouts.idle)
+        accept(lease, response, upgrade_asked, upload, Deadlines { idle: timeouts.idle, end })
     }
 
     /// What is the same for every server and attempt.
@@ -212,9 +222,11 @@ impl Pool {
             RouteRetry::Never => false,
         };
         let mut left = if may_retry && self.servers.len() > 1 { self.settings.retries.attempts } else { 0 };
+        let http1 = self.settings.protocol == UpstreamProtocol::Auto && framing::asks_upgrade(&request);
         let mut repeats = false;
         loop {
-            let (server, lease) = self.lease(timeouts, repeats, &mut way).await?;
+            let wanted = Wanted { connect_timeout: timeouts.connect, fresh: repeats, http1 };
+            let (server, lease) = self.lease(wanted, &mut way).await?;
             let may_repeat = lease.reused() && !repeats;
             let (outcome, copy) =
                 match self.ask(lease, request, upload, timeouts.first_byte, may_repeat, left > 0).await {
@@ -252,12 +264,7 @@ impl Pool {
 
     /// A connection to the server chosen, or to another where that one can't be reached or has no place. When no
     /// other is left, the request queues for the first that was full.
-    async fn lease<'a>(
-        &'a self,
-        timeouts: &UpstreamTimeouts,
-        fresh: bool,
-        way: &mut Way<'a>,
-    ) -> Result<(&'a Arc<Server>, Lease), UpstreamError> {
+    async fn lease<'a>(&'a self, wanted: Wanted, way: &mut Way<'a>) -> Result<(&'a Arc<Server>, Lease), UpstreamError> {
         let mut failure = None;
         while let Some(server) = self.balancer.pick(way) {
             let place = match server.try_place() {
@@ -268,7 +275,7 @@ impl Pool {
                     continue;
                 }
             };
-            match server.lease(place, timeouts.connect, fresh).await {
+            match server.lease(place, wanted).await {
                 Ok(lease) => return Ok((server, lease)),
                 Err(error) => {
                     way.failed.push(server);
@@ -278,7 +285,7 @@ impl Pool {
         }
         match (way.busy.first().copied(), failure) {
             (Some(server), _) => {
-                let lease = server.lease(server.place().await?, timeouts.connect, fresh).await?;
+                let lease = server.lease(server.place().await?, wanted).await?;
                 Ok((server, lease))
             }
             (None, failure) => Err(failure.unwrap_or_else(|| UpstreamError::new(UpstreamErrorKind::NoServer))),
@@ -296,7 +303,11 @@ impl Pool {
         may_repeat: bool,
         may_retry: bool,
     ) -> Asked {
-        framing::address(&mut request, &self.settings.host, lease.server().address(), self.settings.protocol);
+        let protocol = lease.protocol();
+        if protocol != self.settings.protocol && protocol == UpstreamProtocol::Http2 {
+            framing::reframe_for_http2(&mut request);
+        }
+        framing::address(&mut request, &self.settings.host, lease.server().address(), protocol);
         let copy = if may_repeat || may_retry { copy_of(&request) } else { None };
         let retried = |on| may_retry && self.settings.retries.on.contains(&on);
         let answer = {
@@ -396,7 +407,7 @@ fn accept(
     mut response: Response<Incoming>,
     upgrade_asked: bool,
     upload: Option<Arc<Upload>>,
-    idle: Duration,
+    deadlines: Deadlines,
 ) -> Result<Response<UpstreamBody>, UpstreamError> {
     let mut framing = framing::check(&mut response, upgrade_asked).map_err(|error| lease.server().failed(error))?;
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
@@ -404,7 +415,7 @@ fn accept(
     }
     // An answer ahead of the end of the request: what is left of the request must not meet the next one.
     framing.reusable &= upload.as_ref().is_none_or(|upload| upload.is_complete());
-    Ok(response.map(|incoming| UpstreamBody::new(incoming, idle, lease, framing, upload)))
+    Ok(response.map(|incoming| UpstreamBody::new(incoming, deadlines, lease, framing, upload)))
 }
 
 impl fmt::Debug for Pool {

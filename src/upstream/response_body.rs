@@ -1,6 +1,7 @@
 //! The body of a response on its way from an upstream's server: it holds the connection until it has ended.
 
 use std::fmt;
+use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -9,6 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::error::{UpstreamError, UpstreamErrorKind};
 use super::framing::Framing;
@@ -16,11 +18,22 @@ use super::idle_timer::IdleTimer;
 use super::lease::Lease;
 use super::request_body::Upload;
 
+/// How long a body may take.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Deadlines {
+    /// Longest pause.
+    pub(super) idle: Duration,
+    /// When all of it must have come.
+    pub(super) end: Option<Instant>,
+}
+
 /// The body of an upstream's response. Its clean end gives the connection back to the pool; an error, or dropping it
 /// early, closes the connection. A body cut short ends in an error.
 pub struct UpstreamBody {
     incoming: Incoming,
     idle: IdleTimer,
+    /// When all of it must have come.
+    end: Option<Pin<Box<Sleep>>>,
     /// Until the end.
     lease: Option<Lease>,
     framing: Framing,
@@ -30,12 +43,19 @@ pub struct UpstreamBody {
 impl UpstreamBody {
     pub(super) fn new(
         incoming: Incoming,
-        idle: Duration,
+        deadlines: Deadlines,
         lease: Lease,
         framing: Framing,
         upload: Option<Arc<Upload>>,
     ) -> Self {
-        let mut body = UpstreamBody { incoming, idle: IdleTimer::new(idle), lease: Some(lease), framing, upload };
+        let mut body = UpstreamBody {
+            incoming,
+            idle: IdleTimer::new(deadlines.idle),
+            end: deadlines.end.map(|end| Box::pin(sleep_until(end))),
+            lease: Some(lease),
+            framing,
+            upload,
+        };
         if body.incoming.is_end_stream() {
             body.ended();
         }
@@ -45,7 +65,7 @@ impl UpstreamBody {
     /// The body of a response whose connection has become a tunnel.
     pub(super) fn of_upgrade(incoming: Incoming, lease: Lease, framing: Framing) -> Self {
         lease.hand_over();
-        UpstreamBody { incoming, idle: IdleTimer::new(Duration::ZERO), lease: None, framing, upload: None }
+        UpstreamBody { incoming, idle: IdleTimer::new(Duration::ZERO), end: None, lease: None, framing, upload: None }
     }
 
     /// Whether only the end of the connection ends this body, so that a cut in cleartext can't be told from the end
@@ -78,6 +98,10 @@ impl Body for UpstreamBody {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, UpstreamError>>> {
         let this = &mut *self;
+        if this.lease.is_some() && this.end.as_mut().is_some_and(|end| end.as_mut().poll(cx).is_ready()) {
+            let error = this.failed(UpstreamError::new(UpstreamErrorKind::TotalTimeout));
+            return Poll::Ready(Some(Err(error)));
+        }
         let frame = match Pin::new(&mut this.incoming).poll_frame(cx) {
             Poll::Ready(frame) => frame,
             Poll::Pending if this.idle.poll_expired(cx).is_ready() => {

@@ -1,29 +1,34 @@
 //! One server of an upstream: who may connect, on which connection an exchange runs, what is kept for the next.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
-use tokio_rustls::TlsConnector;
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::connect;
+use super::connect::{self, Opened};
 use super::error::{PoolError, UpstreamError, UpstreamErrorKind};
 use super::health::{Health, Peers};
 use super::http1::{self, IdleStack, Put};
 use super::http2::{self, SharedConnections};
 use super::lease::Lease;
+use super::names::Names;
 use super::socket::Socket;
 use super::stats::{Counters, Held, ServerStats};
-use super::tls::{self, ServerTls};
+use super::tls::{Connectors, ServerTls};
 use crate::config::settings::{Upstream, UpstreamProtocol, UpstreamServer};
 
 /// A server with its connections.
 pub(super) struct Server {
     address: UpstreamServer,
+    /// What its name stands for; `None`: it has none.
+    names: Option<Arc<Names>>,
     tls: Option<ServerTls>,
+    /// Whether it did not agree to HTTP/2 when it was last offered.
+    speaks_http1: AtomicBool,
     /// One permit an exchange. An idle connection holds none, and a connection is opened only with a permit in hand
     /// and none idle (or in the room of an idle one), so that there are never more connections than permits.
     places: Arc<Semaphore>,
@@ -37,10 +42,21 @@ pub(super) struct Server {
     id: u64,
 }
 
-/// What is kept between exchanges.
-enum Connections {
-    Http1(IdleStack),
-    Http2(SharedConnections),
+/// What is kept between exchanges: of one kind, or where the server decides (ALPN), of both.
+struct Connections {
+    http1: Option<IdleStack>,
+    http2: Option<SharedConnections>,
+}
+
+/// What an exchange wants of a connection.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wanted {
+    /// Longest time to open one.
+    pub(super) connect_timeout: Duration,
+    /// One not used before.
+    pub(super) fresh: bool,
+    /// One of HTTP/1.1: HTTP/2 knows no switching of protocols.
+    pub(super) http1: bool,
 }
 
 impl Server {
@@ -48,38 +64,38 @@ impl Server {
     pub(super) fn new(
         settings: &Upstream,
         address: &UpstreamServer,
-        connector: Option<&TlsConnector>,
+        connectors: Option<&Connectors>,
         peers: &Arc<Peers>,
     ) -> Result<Arc<Self>, PoolError> {
-        let tls = match connector {
-            Some(connector) if address.tls => {
-                let name = tls::server_name(settings, address)?;
-                let required = (settings.protocol == UpstreamProtocol::Http2).then_some(b"h2".as_slice());
-                Some(ServerTls { connector: connector.clone(), name, required })
-            }
-            _ => None,
-        };
+        let connectors = connectors.filter(|_| address.tls);
+        let tls = connectors.map(|connectors| ServerTls::new(connectors, settings, address)).transpose()?;
+        let stack = || IdleStack::new(settings.max_idle, settings.idle_timeout);
+        let shared = || SharedConnections::new(settings.max_connections, settings.idle_timeout);
         let (places, connections) = match settings.protocol {
-            UpstreamProtocol::Http1 => {
-                let stack = IdleStack::new(settings.max_idle, settings.idle_timeout);
-                (settings.max_connections, Connections::Http1(stack))
-            }
+            UpstreamProtocol::Http1 => (settings.max_connections, Connections { http1: Some(stack()), http2: None }),
             UpstreamProtocol::Http2 => {
-                let shared = SharedConnections::new(settings.max_connections, settings.idle_timeout);
-                (settings.max_connections.saturating_mul(http2::STREAMS), Connections::Http2(shared))
+                let places = settings.max_connections.saturating_mul(http2::STREAMS);
+                (places, Connections { http1: None, http2: Some(shared()) })
+            }
+            UpstreamProtocol::Auto => {
+                // Each exchange might need a connection of its own.
+                let http2 = address.tls.then(shared);
+                (settings.max_connections, Connections { http1: Some(stack()), http2 })
             }
         };
         let places = places.min(Semaphore::MAX_PERMITS);
         Ok(Arc::new(Server {
             address: address.clone(),
+            names: Names::of(settings, address).map(Arc::new),
             tls,
+            speaks_http1: AtomicBool::new(false),
             places: Arc::new(Semaphore::new(places)),
             most_places: places,
             queue_timeout: settings.queue_timeout,
             max_age: settings.max_age,
             connections,
             counters: Arc::default(),
-            health: Health::new(settings, address.authority(), peers.clone()),
+            health: Health::new(settings, address.name(), peers.clone()),
             id: xxh3_64(address.url().as_bytes()),
         }))
     }
@@ -91,12 +107,17 @@ impl Server {
 
     /// The name of it in metrics and for operators.
     pub(super) fn name(&self) -> String {
-        self.address.authority()
+        self.address.name()
     }
 
     /// Its counters.
     pub(super) fn counters(&self) -> &Counters {
         &self.counters
+    }
+
+    /// What its name stands for; `None`: it has none.
+    pub(super) fn names(&self) -> Option<&Arc<Names>> {
+        self.names.as_ref()
     }
 
     /// Its health.
@@ -114,24 +135,18 @@ impl Server {
         self.most_places - self.places.available_permits()
     }
 
-    /// A byte stream to it, outside of its connections.
-    pub(super) async fn open(&self, deadline: Instant) -> Result<Socket, UpstreamError> {
-        let stream = connect::open(&self.address, self.tls.as_ref(), deadline).await?;
-        Ok(Socket::new(stream, Arc::default()).0)
+    /// A byte stream to it, outside of its connections; and whether it agreed to HTTP/2 by ALPN.
+    pub(super) async fn open(&self, deadline: Instant) -> Result<(Socket, bool), UpstreamError> {
+        let peer = self.names.as_ref().and_then(|names| names.next());
+        let opened = self.connect(peer, false, deadline).await?;
+        Ok((Socket::new(opened.stream, Arc::default()).0, opened.http2))
     }
 
     /// Takes it out for as long as an operator wants, or back in.
     pub(super) fn set_drained(&self, drained: bool) {
         self.health.set_drained(drained);
         if drained {
-            self.close_idle();
-        }
-    }
-
-    fn close_idle(&self) {
-        match &self.connections {
-            Connections::Http1(idle) => idle.close_all(),
-            Connections::Http2(shared) => shared.retire_all(),
+            self.retain(|_| false);
         }
     }
 
@@ -149,16 +164,20 @@ impl Server {
         }
     }
 
-    /// A connection for one exchange: one used before unless `fresh`, else a new one.
+    /// A connection for one exchange: one used before unless a fresh one is wanted, else a new one.
     pub(super) async fn lease(
         self: &Arc<Self>,
         place: OwnedSemaphorePermit,
-        connect_timeout: Duration,
-        fresh: bool,
+        wanted: Wanted,
     ) -> Result<Lease, UpstreamError> {
-        let lease = match &self.connections {
-            Connections::Http1(idle) => self.lease_http1(idle, place, connect_timeout, fresh).await,
-            Connections::Http2(shared) => self.lease_http2(shared, place, connect_timeout).await,
+        let Connections { http1, http2 } = &self.connections;
+        // A name with several addresses: each gets its turn.
+        let peer = self.names.as_ref().and_then(|names| names.next());
+        let lease = match (http1, http2) {
+            (Some(idle), None) => self.lease_http1(idle, peer, place, wanted).await,
+            (Some(idle), _) if wanted.http1 => self.lease_http1(idle, peer, place, wanted).await,
+            (idle, Some(shared)) => self.lease_http2(shared, idle.as_ref(), peer, place, wanted).await,
+            (None, None) => Err(UpstreamError::new(UpstreamErrorKind::NoServer)),
         };
         let lease = lease.map_err(|error| self.failed(error))?;
         if lease.reused() {
@@ -170,40 +189,67 @@ impl Server {
     async fn lease_http1(
         self: &Arc<Self>,
         idle: &IdleStack,
+        peer: Option<SocketAddr>,
         place: OwnedSemaphorePermit,
-        connect_timeout: Duration,
-        fresh: bool,
+        wanted: Wanted,
     ) -> Result<Lease, UpstreamError> {
-        if fresh {
+        if wanted.fresh {
             // The new connection takes the room of an idle one, which the server has likely closed as well.
             idle.close_oldest();
-        } else if let Some(connection) = idle.take().await {
+        } else if let Some(connection) = idle.take(peer).await {
             return Ok(Lease::http1(self.clone(), connection, place, true));
+        } else if peer.is_some() && self.counters.open.load(Relaxed) >= self.most_places {
+            // Those that are idle lead to other addresses: one of them makes room.
+            idle.close_oldest();
         }
-        let stream = connect::open(&self.address, self.tls.as_ref(), Instant::now() + connect_timeout).await?;
-        let connection = http1::start(stream, self.counters.clone(), Instant::now() + self.max_age).await?;
+        let opened = self.connect(peer, wanted.http1, Instant::now() + wanted.connect_timeout).await?;
+        let retires = Instant::now() + self.max_age;
+        let connection = http1::start(opened.stream, opened.peer, self.counters.clone(), retires).await?;
         Ok(Lease::http1(self.clone(), connection, place, false))
     }
 
+    /// `idle` where the server may decide for HTTP/1.1.
     async fn lease_http2(
         self: &Arc<Self>,
         shared: &SharedConnections,
+        idle: Option<&IdleStack>,
+        peer: Option<SocketAddr>,
         place: OwnedSemaphorePermit,
-        connect_timeout: Duration,
+        wanted: Wanted,
     ) -> Result<Lease, UpstreamError> {
-        let place = match shared.take(place) {
+        let place = match shared.take(peer, place) {
             Ok(stream) => return Ok(Lease::http2(self.clone(), stream, true)),
             Err(place) => place,
         };
-        let deadline = Instant::now() + connect_timeout;
+        if let Some(idle) = idle {
+            if wanted.fresh {
+                idle.close_oldest();
+            } else if let Some(connection) = idle.take(peer).await {
+                return Ok(Lease::http1(self.clone(), connection, place, true));
+            }
+        }
+        let deadline = Instant::now() + wanted.connect_timeout;
         let too_late = |_| UpstreamError::new(UpstreamErrorKind::ConnectTimeout);
-        let _opening = timeout_at(deadline, shared.opening.lock()).await.map_err(too_late)?;
-        let place = match shared.take(place) {
+        // A server that has been seen to speak HTTP/1.1 alone is connected to side by side.
+        let opening = match idle {
+            Some(_) if self.speaks_http1.load(Relaxed) => None,
+            _ => Some(timeout_at(deadline, shared.opening.lock()).await.map_err(too_late)?),
+        };
+        let place = match shared.take(peer, place) {
             Ok(stream) => return Ok(Lease::http2(self.clone(), stream, true)),
             Err(place) => place,
         };
-        let stream = connect::open(&self.address, self.tls.as_ref(), deadline).await?;
-        let start = http2::start(stream, self.counters.clone(), Instant::now() + self.max_age);
+        let opened = self.connect(peer, false, deadline).await?;
+        let retires = Instant::now() + self.max_age;
+        if idle.is_some() {
+            self.speaks_http1.store(!opened.http2, Relaxed);
+            if !opened.http2 {
+                drop(opening);
+                let connection = http1::start(opened.stream, opened.peer, self.counters.clone(), retires).await?;
+                return Ok(Lease::http1(self.clone(), connection, place, false));
+            }
+        }
+        let start = http2::start(opened.stream, opened.peer, self.counters.clone(), retires);
         let connection = timeout_at(deadline, start).await.map_err(too_late)??;
         let (stream, unswept) = shared.add(connection, place);
         if unswept {
@@ -212,10 +258,20 @@ impl Server {
         Ok(Lease::http2(self.clone(), stream, false))
     }
 
+    async fn connect(
+        &self,
+        peer: Option<SocketAddr>,
+        http1_only: bool,
+        deadline: Instant,
+    ) -> Result<Opened, UpstreamError> {
+        connect::open(&self.address, self.names.as_deref(), peer, self.tls.as_ref(), http1_only, deadline).await
+    }
+
     /// Keeps a connection for the next exchange; false when it is closed instead.
     pub(super) fn keep(self: &Arc<Self>, connection: http1::Connection) -> bool {
-        let Connections::Http1(idle) = &self.connections else { return false };
-        if self.health.is_drained() {
+        let Some(idle) = &self.connections.http1 else { return false };
+        let vanished = |peer| self.names.as_ref().is_some_and(|names| !names.has(peer));
+        if self.health.is_drained() || connection.peer.is_some_and(vanished) {
             return false;
         }
         match idle.put(connection) {
@@ -243,10 +299,22 @@ impl Server {
     }
 
     fn sweep(&self) -> Option<Instant> {
-        match &self.connections {
-            Connections::Http1(idle) => idle.sweep(),
-            Connections::Http2(shared) => shared.sweep(),
+        let Connections { http1, http2 } = &self.connections;
+        let next = [http1.as_ref().and_then(IdleStack::sweep), http2.as_ref().and_then(SharedConnections::sweep)];
+        next.into_iter().flatten().min()
+    }
+
+    /// Closes connections to addresses that the name no longer stands for, once they are idle.
+    pub(super) fn forget_vanished(&self) {
+        if let Some(names) = &self.names {
+            self.retain(|peer| peer.is_none_or(|peer| names.has(peer)));
         }
+    }
+
+    fn retain(&self, keep: impl Fn(Option<SocketAddr>) -> bool + Copy) {
+        let Connections { http1, http2 } = &self.connections;
+        http1.iter().for_each(|idle| idle.retain(keep));
+        http2.iter().for_each(|shared| shared.retain(keep));
     }
 
     /// Counts a failure on its way to the caller.
@@ -260,10 +328,9 @@ impl Server {
 
     /// Its figures.
     pub(super) fn stats(&self) -> ServerStats {
-        let idle = match &self.connections {
-            Connections::Http1(idle) => idle.len(),
-            Connections::Http2(shared) => shared.idle(),
-        };
-        self.counters.read(self.name(), idle, self.in_flight(), &self.health)
+        let Connections { http1, http2 } = &self.connections;
+        let idle = http1.as_ref().map_or(0, IdleStack::len) + http2.as_ref().map_or(0, SharedConnections::idle);
+        let addresses = self.names.as_ref().map(|names| names.known()).unwrap_or_default();
+        ServerStats { addresses, ..self.counters.read(self.name(), idle, self.in_flight(), &self.health) }
     }
 }

@@ -1,5 +1,6 @@
 //! Counters of one server's connections: atomics that the exchanges move and a scrape reads.
 
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 use super::error::UpstreamErrorKind;
@@ -21,6 +22,8 @@ pub struct PoolStats {
 pub struct ServerStats {
     /// `host:port` of the server, a default port left out.
     pub server: String,
+    /// The addresses its name stands for; none where it has no name.
+    pub addresses: Vec<SocketAddr>,
     /// Open connections: in use, idle and tunnelled.
     pub open: usize,
     /// Open connections that no exchange uses.
@@ -77,6 +80,7 @@ impl Counters {
         let errors = UpstreamErrorKind::ALL.into_iter().map(|kind| (kind, self.errors[kind as usize].load(Relaxed)));
         ServerStats {
             server,
+            addresses: Vec::new(),
             open: self.open.load(Relaxed),
             idle,
             waiting: self.waiting.load(Relaxed),

@@ -2,6 +2,7 @@
 
 mod balancing;
 mod failing;
+mod faults;
 mod health;
 
 use crate::support::proxy::Proxy;

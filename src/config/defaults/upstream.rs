@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::{HeaderValue, StatusCode};
 
 use crate::config::settings::{
-    Balance, Breaker, Ejection, HashBy, HealthCheck, Maintenance, Retries, RetryOn, StatusRange, Upstream,
+    Balance, Breaker, Dns, Ejection, HashBy, HealthCheck, Maintenance, Retries, RetryOn, StatusRange, Upstream,
     UpstreamHost, UpstreamProtocol, UpstreamServer, UpstreamTimeouts,
 };
 
@@ -30,6 +30,11 @@ impl Upstream {
             host: UpstreamHost::default(),
             protocol: UpstreamProtocol::default(),
             ca_file: None,
+            client_certificate: None,
+            sni: None,
+            accept_any_certificate: false,
+            tls_timeout: None,
+            dns: Dns::default(),
             health: HealthCheck::default(),
             ejection: Ejection::default(),
             breaker: Breaker::default(),
@@ -48,6 +53,18 @@ impl Default for UpstreamTimeouts {
             connect: Duration::from_secs(3),
             first_byte: Duration::from_secs(30),
             idle: Duration::from_secs(30),
+            total: None,
+        }
+    }
+}
+
+impl Default for Dns {
+    fn default() -> Self {
+        Dns {
+            servers: Vec::new(),
+            min_ttl: Duration::from_secs(1),
+            max_ttl: Duration::from_secs(60),
+            timeout: Duration::from_secs(2),
         }
     }
 }

@@ -1,5 +1,7 @@
 //! The table `upstreams.NAME`.
 
+use std::net::SocketAddr;
+
 use http::HeaderValue;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -14,7 +16,7 @@ use crate::config::values::UrlPath;
 #[serde(deny_unknown_fields, default)]
 #[schemars(extend("required" = ["servers"]))]
 pub(in crate::config) struct Upstream {
-    /// Its servers: URLs `http://host:port` or `https://host:port`, or tables with more.
+    /// Its servers: URLs `http://host:port`, `https://host:port` or `unix:/path`, or tables with more.
     #[schemars(length(min = 1))]
     pub(in crate::config) servers: Vec<Server>,
     /// How the server of a request is chosen. Default: round_robin.
@@ -25,12 +27,16 @@ pub(in crate::config) struct Upstream {
     pub(in crate::config) host: Option<Written<UpstreamHost>>,
     /// Protocol spoken to it. Default: http1.
     pub(in crate::config) protocol: Option<Protocol>,
-    /// Longest time to connect, TLS included. Default: 3s.
+    /// Longest time to connect. Default: 3s.
     pub(in crate::config) connect_timeout: Option<Written<Deadline>>,
+    /// Longest TLS handshake. Default: what `connect_timeout` leaves.
+    pub(in crate::config) tls_timeout: Option<Written<Deadline>>,
     /// Longest time from the end of the request head to the first byte of the response. Default: 30s.
     pub(in crate::config) first_byte_timeout: Option<Written<Deadline>>,
     /// Longest pause within a body, either way. Default: 30s.
     pub(in crate::config) idle_timeout: Option<Written<Deadline>>,
+    /// Longest time from the request to the last byte of the response. Default: no bound.
+    pub(in crate::config) total_timeout: Option<Written<Deadline>>,
     /// Most connections to one server, idle ones included. Default: 256.
     #[schemars(range(min = 1))]
     pub(in crate::config) max_connections: Option<usize>,
@@ -44,6 +50,16 @@ pub(in crate::config) struct Upstream {
     pub(in crate::config) queue_timeout: Option<Written<Deadline>>,
     /// PEM file of certificate authorities trusted beside the system's. Default: none.
     pub(in crate::config) ca_file: Option<String>,
+    /// PEM file of the certificate that is shown to https servers which ask for one. Default: none.
+    pub(in crate::config) client_cert: Option<String>,
+    /// PEM file of its key.
+    pub(in crate::config) client_key: Option<String>,
+    /// Name asked for and verified by TLS. Default: the server's own.
+    pub(in crate::config) sni: Option<String>,
+    /// Believe whoever answers, without verifying https servers. Default: false.
+    pub(in crate::config) danger_accept_any_certificate: Option<bool>,
+    /// How names of servers are looked up.
+    pub(in crate::config) dns: Dns,
     /// A server that is back gets its full share only after this long. Default: 0.
     pub(in crate::config) slow_start: Option<Written<Span>>,
     /// Whether servers are asked all the same when none is available. Default: true.
@@ -75,7 +91,7 @@ pub(in crate::config) enum Server {
 #[serde(deny_unknown_fields, default)]
 #[schemars(extend("required" = ["url"]))]
 pub(in crate::config) struct ServerTable {
-    /// `http://host:port` or `https://host:port`.
+    /// `http://host:port`, `https://host:port` or `unix:/path`.
     pub(in crate::config) url: Option<Written<UpstreamServer>>,
     /// Its share of the requests compared with the others'. Default: 1.
     #[schemars(range(min = 1, max = 100))]
@@ -109,6 +125,22 @@ pub(in crate::config) enum Protocol {
     Http1,
     /// HTTP/2; what gRPC needs.
     Http2,
+    /// HTTP/2 where an https server offers it, HTTP/1.1 else.
+    Auto,
+}
+
+/// How names of servers are looked up.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(in crate::config) struct Dns {
+    /// Whom to ask. Default: those of /etc/resolv.conf; /etc/hosts goes before.
+    pub(in crate::config) servers: Option<Vec<Written<SocketAddr>>>,
+    /// Names are looked up no more often than this. Default: 1s.
+    pub(in crate::config) min_ttl: Option<Written<Deadline>>,
+    /// Names are looked up at least this often. Default: 1m.
+    pub(in crate::config) max_ttl: Option<Written<Deadline>>,
+    /// Longest wait for an answer to one question. Default: 2s.
+    pub(in crate::config) timeout: Option<Written<Deadline>>,
 }
 
 /// How servers are asked whether they are well.

@@ -81,6 +81,8 @@ impl Resolver<'_> {
                 response_headers: edits(route.response_headers),
                 timeouts: timeouts(&route.timeouts, usual),
                 retry: upstreams::route_retry(route.retry),
+                rewrite: self.rewrite(route.rewrite, &format!("{path}.rewrite")),
+                redirect: self.redirect(route.redirect, &format!("{path}.redirect")),
                 max_request_body: route.max_request_body.map_or(defaults::MAX_REQUEST_BODY, |Written(Size(size))| size),
             }));
         }
@@ -286,10 +288,12 @@ fn edits(written: file::Edits) -> Vec<HeaderEdit> {
 /// Deadlines of a route: its own, the upstream's for the others; `None` when it has none of its own.
 fn timeouts(written: &file::RouteTimeouts, usual: UpstreamTimeouts) -> Option<UpstreamTimeouts> {
     let of = |own: &Option<Written<Deadline>>, usual| own.as_ref().map_or(usual, |Written(Deadline(span))| *span);
-    let own = written.connect.is_some() || written.first_byte.is_some() || written.idle.is_some();
+    let own =
+        written.connect.is_some() || written.first_byte.is_some() || written.idle.is_some() || written.total.is_some();
     own.then(|| UpstreamTimeouts {
         connect: of(&written.connect, usual.connect),
         first_byte: of(&written.first_byte, usual.first_byte),
         idle: of(&written.idle, usual.idle),
+        total: written.total.as_ref().map(|Written(Deadline(span))| *span).or(usual.total),
     })
 }

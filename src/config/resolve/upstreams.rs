@@ -6,9 +6,9 @@ use http::StatusCode;
 
 use super::{Resolver, deadline, plain_list, span};
 use crate::config::file::{self, OneOrMany, Ordered, UpstreamServer as Server};
-use crate::config::scalar::Written;
+use crate::config::scalar::{Deadline, Written};
 use crate::config::settings::{
-    Balance, Breaker, Ejection, HashBy, HealthCheck, Maintenance, Retries, RetryOn, RouteRetry, Upstream,
+    Balance, Breaker, Dns, Ejection, HashBy, HealthCheck, Maintenance, Retries, RetryOn, RouteRetry, Upstream,
     UpstreamProtocol, UpstreamServer, UpstreamTimeouts,
 };
 use crate::config::values::Name;
@@ -32,6 +32,9 @@ impl Resolver<'_> {
         if names_key && !matches!(written.balance, Some(file::Balance::Hash)) {
             self.problem(format!("{path}.hash_by"), "`hash_by` needs `balance = \"hash\"`", None);
         }
+        if written.client_cert.is_some() != written.client_key.is_some() {
+            self.problem(&path, "`client_cert` and `client_key` go together", None);
+        }
         Upstream {
             balance: match written.balance {
                 None | Some(file::Balance::RoundRobin) => Balance::RoundRobin,
@@ -44,6 +47,7 @@ impl Resolver<'_> {
                 connect: deadline(written.connect_timeout, usual.timeouts.connect),
                 first_byte: deadline(written.first_byte_timeout, usual.timeouts.first_byte),
                 idle: deadline(written.idle_timeout, usual.timeouts.idle),
+                total: written.total_timeout.map(|Written(Deadline(span))| span),
             },
             max_connections: written.max_connections.unwrap_or(usual.max_connections),
             max_idle: written.max_idle.unwrap_or(usual.max_idle),
@@ -53,9 +57,18 @@ impl Resolver<'_> {
             host: written.host.map(|Written(host)| host).unwrap_or_default(),
             protocol: match written.protocol {
                 Some(file::Protocol::Http2) => UpstreamProtocol::Http2,
+                Some(file::Protocol::Auto) => UpstreamProtocol::Auto,
                 Some(file::Protocol::Http1) | None => UpstreamProtocol::Http1,
             },
             ca_file: written.ca_file.map(|path| self.path(path)),
+            client_certificate: match (written.client_cert, written.client_key) {
+                (Some(cert), Some(key)) => Some((self.path(cert), self.path(key))),
+                _ => None,
+            },
+            sni: written.sni,
+            accept_any_certificate: written.danger_accept_any_certificate.unwrap_or_default(),
+            tls_timeout: written.tls_timeout.map(|Written(Deadline(span))| span),
+            dns: dns(written.dns, usual.dns),
             health: health(written.health, usual.health),
             ejection: ejection(written.ejection, usual.ejection),
             breaker: breaker(&written.breaker, usual.breaker),
@@ -99,6 +112,16 @@ impl Resolver<'_> {
             content_type: written.content_type.map_or(usual.content_type, |Written(value)| value),
             retry_after: span(written.retry_after.as_ref(), usual.retry_after),
         })
+    }
+}
+
+fn dns(written: file::Dns, usual: Dns) -> Dns {
+    let min_ttl = deadline(written.min_ttl, usual.min_ttl);
+    Dns {
+        servers: plain_list(written.servers).unwrap_or(usual.servers),
+        min_ttl,
+        max_ttl: deadline(written.max_ttl, usual.max_ttl).max(min_ttl),
+        timeout: deadline(written.timeout, usual.timeout),
     }
 }
 

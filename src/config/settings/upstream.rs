@@ -1,5 +1,6 @@
 //! Settings of upstreams: their servers, how one is chosen, and what is made of servers that fail.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -35,6 +36,16 @@ pub struct Upstream {
     pub protocol: UpstreamProtocol,
     /// Extra PEM file of certificate authorities for https servers; the system's store otherwise.
     pub ca_file: Option<PathBuf>,
+    /// PEM files of the certificate shown to https servers that ask for one, and of its key.
+    pub client_certificate: Option<(PathBuf, PathBuf)>,
+    /// Name asked for and verified instead of the server's own.
+    pub sni: Option<String>,
+    /// Whoever answers is believed.
+    pub accept_any_certificate: bool,
+    /// Longest TLS handshake; `None`: within the deadline for connecting.
+    pub tls_timeout: Option<Duration>,
+    /// How names of servers are looked up.
+    pub dns: Dns,
     /// How servers are asked whether they are well.
     pub health: HealthCheck,
     /// When a server that fails requests is left out for a while.
@@ -60,6 +71,8 @@ pub struct UpstreamServer {
     pub host: String,
     /// Port, the scheme's default filled in.
     pub port: u16,
+    /// The socket's path, where the server listens on a Unix socket.
+    pub unix: Option<PathBuf>,
     /// Its share of the requests compared with the others', 1 to 100.
     pub weight: u32,
     /// Servers of the lowest number that has any available get all requests; 0 unless it is a backup.
@@ -114,6 +127,8 @@ pub enum UpstreamProtocol {
     Http1,
     /// HTTP/2: by ALPN over https, prior knowledge over http. What gRPC needs.
     Http2,
+    /// HTTP/2 where an https server offers it by ALPN, HTTP/1.1 else.
+    Auto,
 }
 
 /// Deadlines towards an upstream.
@@ -125,6 +140,21 @@ pub struct UpstreamTimeouts {
     pub first_byte: Duration,
     /// Longest pause within a body, either way.
     pub idle: Duration,
+    /// From the request to the last byte of the response; `None`: no bound.
+    pub total: Option<Duration>,
+}
+
+/// How names of servers are looked up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dns {
+    /// Whom to ask; empty: those of `/etc/resolv.conf`. `/etc/hosts` goes before.
+    pub servers: Vec<SocketAddr>,
+    /// Names are looked up no more often than this.
+    pub min_ttl: Duration,
+    /// And at least this often.
+    pub max_ttl: Duration,
+    /// Longest wait for an answer to one question.
+    pub timeout: Duration,
 }
 
 /// Active health checks; without a path there are none.
@@ -243,7 +273,17 @@ pub struct Maintenance {
 impl UpstreamServer {
     /// A server of usual weight.
     pub fn new(tls: bool, host: impl Into<String>, port: u16) -> Self {
-        UpstreamServer { tls, host: host.into(), port, weight: 1, priority: 0 }
+        UpstreamServer { tls, host: host.into(), port, unix: None, weight: 1, priority: 0 }
+    }
+
+    /// A server on a Unix socket, of usual weight.
+    pub fn on_socket(path: impl Into<PathBuf>) -> Self {
+        UpstreamServer { unix: Some(path.into()), ..UpstreamServer::new(false, "localhost", 80) }
+    }
+
+    /// What it is called in metrics and by operators: `host:port`, or `unix:/path`.
+    pub fn name(&self) -> String {
+        if self.unix.is_some() { self.url() } else { self.authority() }
     }
 
     /// `host:port` as it stands in a Host field, brackets around IPv6, default ports left out.
@@ -255,7 +295,10 @@ impl UpstreamServer {
 
     /// Its URL, as it stands in the file.
     pub fn url(&self) -> String {
-        format!("{}://{}", if self.tls { "https" } else { "http" }, self.authority())
+        match &self.unix {
+            Some(path) => format!("unix:{}", path.display()),
+            None => format!("{}://{}", if self.tls { "https" } else { "http" }, self.authority()),
+        }
     }
 }
 

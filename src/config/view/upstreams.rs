@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::config::scalar::duration_text;
 use crate::config::settings::{
-    Balance, BodyPattern, Breaker, Ejection, HashBy, HealthCheck, Maintenance, Retries, RetryOn, RouteRetry,
+    Balance, BodyPattern, Breaker, Dns, Ejection, HashBy, HealthCheck, Maintenance, Retries, RetryOn, RouteRetry,
     StatusRange, Upstream, UpstreamHost, UpstreamProtocol, UpstreamServer, UpstreamTimeouts,
 };
 
@@ -23,6 +23,11 @@ pub(super) fn upstream(upstream: &Upstream) -> Value {
         host,
         protocol,
         ca_file,
+        client_certificate,
+        sni,
+        accept_any_certificate,
+        tls_timeout,
+        dns: Dns { servers: name_servers, min_ttl, max_ttl, timeout },
         health: health_check,
         ejection: Ejection { failures, statuses, time, max_time, max_share },
         breaker: Breaker { enabled, failure_percent, min_requests, window, open },
@@ -31,7 +36,8 @@ pub(super) fn upstream(upstream: &Upstream) -> Value {
         panic,
         maintenance: page,
     } = upstream;
-    let UpstreamTimeouts { connect, first_byte, idle } = timeouts;
+    let UpstreamTimeouts { connect, first_byte, idle, total } = timeouts;
+    let (cert, key) = client_certificate.as_ref().map(|(cert, key)| (cert.display(), key.display())).unzip();
     json!({
         "name": name,
         "servers": servers.iter().map(server).collect::<Vec<_>>(),
@@ -55,16 +61,29 @@ pub(super) fn upstream(upstream: &Upstream) -> Value {
         "protocol": match protocol {
             UpstreamProtocol::Http1 => "http1",
             UpstreamProtocol::Http2 => "http2",
+            UpstreamProtocol::Auto => "auto",
         },
         "connect_timeout": duration_text(*connect),
         "first_byte_timeout": duration_text(*first_byte),
         "idle_timeout": duration_text(*idle),
+        "tls_timeout": tls_timeout.map(duration_text),
+        "total_timeout": total.map(duration_text),
         "max_connections": max_connections,
         "max_idle": max_idle,
         "idle_connection_timeout": duration_text(*idle_timeout),
         "max_connection_age": duration_text(*max_age),
         "queue_timeout": duration_text(*queue_timeout),
         "ca_file": ca_file.as_ref().map(|path| path.display().to_string()),
+        "client_cert": cert.map(|path| path.to_string()),
+        "client_key": key.map(|path| path.to_string()),
+        "sni": sni,
+        "danger_accept_any_certificate": accept_any_certificate,
+        "dns": {
+            "servers": name_servers.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "min_ttl": duration_text(*min_ttl),
+            "max_ttl": duration_text(*max_ttl),
+            "timeout": duration_text(*timeout),
+        },
         "slow_start": duration_text(*slow_start),
         "panic": panic,
         "health": health(health_check),
@@ -88,7 +107,7 @@ pub(super) fn upstream(upstream: &Upstream) -> Value {
 }
 
 fn server(server: &UpstreamServer) -> Value {
-    let UpstreamServer { tls: _, host: _, port: _, weight, priority } = server;
+    let UpstreamServer { tls: _, host: _, port: _, unix: _, weight, priority } = server;
     match (weight, priority) {
         (1, 0) => json!(server.url()),
         _ => json!({ "url": server.url(), "weight": weight, "priority": priority }),
@@ -147,8 +166,9 @@ fn ranges(ranges: &[StatusRange]) -> Vec<String> {
 }
 
 pub(super) fn upstream_timeouts(timeouts: UpstreamTimeouts) -> Value {
-    let UpstreamTimeouts { connect, first_byte, idle } = timeouts;
+    let UpstreamTimeouts { connect, first_byte, idle, total } = timeouts;
     json!({
+        "total": total.map(duration_text),
         "connect": duration_text(connect),
         "first_byte": duration_text(first_byte),
         "idle": duration_text(idle),

@@ -1,6 +1,7 @@
 //! Which connection an exchange gets: reuse, order, caps, queue, servers in turn.
 
 use super::*;
+use crate::config::settings::Dns;
 
 #[tokio::test]
 async fn connection_is_reused_after_a_complete_response() {
@@ -246,5 +247,7 @@ async fn unreachable_upstream_is_a_connect_error_that_may_be_retried() {
 #[tokio::test]
 async fn unknown_name_is_a_resolve_error() {
     let nowhere = UpstreamServer::new(false, "nowhere.invalid", 80);
-    assert_eq!(kind(get(&pool(settings(vec![nowhere]))).await), UpstreamErrorKind::Resolve);
+    let dns = Dns { servers: vec![([127, 0, 0, 1], 1).into()], timeout: SHORT, ..Dns::default() };
+    let pool = pool(Upstream { dns, ..settings(vec![nowhere]) });
+    assert_eq!(kind(get(&pool).await), UpstreamErrorKind::Resolve);
 }

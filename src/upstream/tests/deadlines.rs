@@ -3,7 +3,7 @@
 use super::*;
 
 fn with_timeouts(server: &Scripted, first_byte: Duration, idle: Duration) -> Arc<Pool> {
-    pool(Upstream { timeouts: UpstreamTimeouts { connect: LONG, first_byte, idle }, ..server.settings() })
+    pool(Upstream { timeouts: UpstreamTimeouts { connect: LONG, first_byte, idle, total: None }, ..server.settings() })
 }
 
 #[tokio::test]
@@ -69,10 +69,49 @@ async fn paused_request_body_meets_its_idle_deadline() {
 async fn tls_handshake_that_never_ends_meets_the_connect_deadline() {
     let server = Scripted::listen().await;
     let address = UpstreamServer { tls: true, ..server.address() };
-    let timeouts = UpstreamTimeouts { connect: SHORT, first_byte: LONG, idle: LONG };
+    let timeouts = UpstreamTimeouts { connect: SHORT, first_byte: LONG, idle: LONG, total: None };
     let ca = super::http2_and_tls::Authority::new();
     let settings = Upstream { timeouts, ca_file: Some(ca.file.path().to_owned()), ..settings(vec![address]) };
     let pool = pool(settings);
+    let (answer, _line) = tokio::join!(get(&pool), server.accept());
+    assert_eq!(kind(answer), UpstreamErrorKind::ConnectTimeout);
+}
+
+#[tokio::test]
+async fn whole_exchange_meets_its_deadline_before_the_head_and_within_the_body() {
+    let server = Scripted::listen().await;
+    let total = |total| UpstreamTimeouts { connect: LONG, first_byte: LONG, idle: LONG, total: Some(total) };
+    let quick = pool(Upstream { timeouts: total(SHORT), ..server.settings() });
+    let (answer, mut line) = tokio::join!(get(&quick), async {
+        let mut line = server.accept().await;
+        line.head().await;
+        line
+    });
+    let error = answer.unwrap_err();
+    assert_eq!((error.kind, error.status()), (UpstreamErrorKind::TotalTimeout, StatusCode::GATEWAY_TIMEOUT));
+    line.closed().await;
+    let slow = pool(Upstream { timeouts: total(10 * SHORT), ..server.settings() });
+    let answer = async { text(get(&slow).await?).await };
+    let (answer, mut line) = tokio::join!(answer, async {
+        let mut line = server.accept().await;
+        line.serve("HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n").await;
+        // It never pauses, and is cut all the same.
+        while line.0.write_all(b"more").await.is_ok() {
+            tokio::time::sleep(SHORT / 3).await;
+        }
+        line
+    });
+    assert_eq!(kind(answer), UpstreamErrorKind::TotalTimeout);
+    line.closed().await;
+}
+
+#[tokio::test]
+async fn tls_handshake_has_a_deadline_of_its_own_where_it_is_given() {
+    let server = Scripted::listen().await;
+    let ca = super::http2_and_tls::Authority::new();
+    let address = UpstreamServer { tls: true, ..server.address() };
+    let ca_file = Some(ca.file.path().to_owned());
+    let pool = pool(Upstream { tls_timeout: Some(SHORT), ca_file, ..settings(vec![address]) });
     let (answer, _line) = tokio::join!(get(&pool), server.accept());
     assert_eq!(kind(answer), UpstreamErrorKind::ConnectTimeout);
 }

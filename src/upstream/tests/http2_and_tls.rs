@@ -29,8 +29,34 @@ impl Authority {
         Authority { issuer, file }
     }
 
+    /// A client's certificate and key, in one file.
+    fn file_of_client(&self) -> tempfile::NamedTempFile {
+        let key = KeyPair::generate().unwrap();
+        let certificate = CertificateParams::new(vec!["larder".to_owned()]).unwrap().signed_by(&key, &self.issuer);
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all((certificate.unwrap().pem() + &key.serialize_pem()).as_bytes()).unwrap();
+        file
+    }
+
+    /// A TLS server for `localhost` that lets in who has a certificate of this authority.
+    fn acceptor_of_known_clients(&self) -> TlsAcceptor {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(self.issuer.der().clone()).unwrap();
+        let verifier = rustls::server::WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+        self.acceptor_with(&[], verifier.build().unwrap())
+    }
+
     /// A TLS server for `localhost`.
     fn acceptor(&self, alpn: &[Vec<u8>]) -> TlsAcceptor {
+        self.acceptor_with(alpn, Arc::new(rustls::server::NoClientAuth))
+    }
+
+    fn acceptor_with(
+        &self,
+        alpn: &[Vec<u8>],
+        verifier: Arc<dyn rustls::server::danger::ClientCertVerifier>,
+    ) -> TlsAcceptor {
         let key = KeyPair::generate().unwrap();
         let params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
@@ -38,7 +64,7 @@ impl Authority {
         let mut config = rustls::ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .unwrap()
-            .with_no_client_auth()
+            .with_client_cert_verifier(verifier)
             .with_single_cert(vec![certificate.der().clone()], PrivateKeyDer::try_from(key.serialize_der()).unwrap())
             .unwrap();
         config.alpn_protocols = alpn.to_vec();
@@ -212,4 +238,101 @@ async fn http2_idle_connection_is_closed_after_idle_timeout() {
     get_text(&pool).await.unwrap();
     within(served).await.unwrap();
     eventually(|| server_stats(&pool).open == 0).await;
+}
+
+#[tokio::test]
+async fn protocol_is_what_the_server_agrees_to_and_upgrades_get_http1() {
+    let authority = Authority::new();
+    let server = Scripted::listen().await;
+    let pool = pool(Upstream {
+        protocol: UpstreamProtocol::Auto,
+        ca_file: Some(authority.file.path().to_owned()),
+        ..settings(vec![https(&server, "localhost")])
+    });
+    let both = authority.acceptor(&[b"h2".to_vec(), b"http/1.1".to_vec()]);
+    let script = async {
+        let tls = within(both.accept(server.accept().await.0)).await.unwrap();
+        assert_eq!(tls.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
+        tokio::spawn(serve_http2(tls));
+        let mut tls = within(both.accept(server.accept().await.0)).await.unwrap();
+        assert_eq!(tls.get_ref().1.alpn_protocol(), Some(&b"http/1.1"[..]));
+        within(tls.read(&mut [0; 1024])).await.unwrap();
+        tls.write_all(b"HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n").await.unwrap();
+        tls
+    };
+    let client = async {
+        let (body, _client) = client_body(
+            "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+            10,
+            LONG,
+        )
+        .await;
+        let answer = send(&pool, Method::POST, body).await.unwrap();
+        assert_eq!(text(answer).await.unwrap(), "https://shop.example/page?x=1abc");
+        assert_eq!(get_text(&pool).await.unwrap(), "https://shop.example/page?x=1");
+        let mut upgrade = request(Method::GET, RequestBody::Empty);
+        for (name, value) in [("upgrade", "x"), ("connection", "upgrade")] {
+            upgrade.headers_mut().insert(name, value.parse().unwrap());
+        }
+        within(pool.send(upgrade, exchange(&pool))).await.unwrap().status()
+    };
+    let (_tls, status) = tokio::join!(script, client);
+    assert_eq!(status, StatusCode::SWITCHING_PROTOCOLS);
+}
+
+#[tokio::test]
+async fn server_without_http2_is_spoken_to_in_http1_where_either_will_do() {
+    let authority = Authority::new();
+    let server = Scripted::listen().await;
+    let pool = pool(Upstream {
+        protocol: UpstreamProtocol::Auto,
+        ca_file: Some(authority.file.path().to_owned()),
+        ..settings(vec![https(&server, "localhost")])
+    });
+    let acceptor = authority.acceptor(&[b"http/1.1".to_vec()]);
+    let script = async {
+        let mut tls = within(acceptor.accept(server.accept().await.0)).await.unwrap();
+        for _ in 0..2 {
+            within(tls.read(&mut [0; 1024])).await.unwrap();
+            tls.write_all(OK.as_bytes()).await.unwrap();
+        }
+        tls
+    };
+    let (_tls, ()) = tokio::join!(script, async {
+        for _ in 0..2 {
+            assert_eq!(get_text(&pool).await.unwrap(), "ok");
+        }
+    });
+    assert_eq!((server_stats(&pool).connects, server_stats(&pool).reuses), (1, 1));
+}
+
+#[tokio::test]
+async fn name_and_certificate_are_those_that_the_settings_give() {
+    let authority = Authority::new();
+    let client_cert = authority.file_of_client();
+    for (sni, any, accepted) in
+        [(Some("localhost"), false, true), (Some("other.test"), false, false), (None, false, false), (None, true, true)]
+    {
+        let server = Scripted::listen().await;
+        let pool = pool(Upstream {
+            ca_file: Some(authority.file.path().to_owned()),
+            client_certificate: Some((client_cert.path().to_owned(), client_cert.path().to_owned())),
+            sni: sni.map(str::to_owned),
+            accept_any_certificate: any,
+            ..settings(vec![https(&server, "127.0.0.1")])
+        });
+        let acceptor = authority.acceptor_of_known_clients();
+        let script = async {
+            let mut tls = within(acceptor.accept(server.accept().await.0)).await.ok()?;
+            assert!(tls.get_ref().1.peer_certificates().is_some(), "the client showed its certificate");
+            within(tls.read(&mut [0; 1024])).await.ok().filter(|length| *length > 0)?;
+            tls.write_all(OK.as_bytes()).await.ok()?;
+            Some(tls)
+        };
+        let (answer, _tls) = tokio::join!(get_text(&pool), script);
+        match accepted {
+            true => assert_eq!(answer.unwrap(), "ok"),
+            false => assert_eq!(kind(answer), UpstreamErrorKind::Tls, "{sni:?}"),
+        }
+    }
 }

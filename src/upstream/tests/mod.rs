@@ -4,6 +4,7 @@ mod bodies;
 mod connections;
 mod deadlines;
 mod http2_and_tls;
+mod names;
 mod retries;
 
 use std::sync::Arc;
@@ -95,7 +96,7 @@ impl Line {
 
 fn settings(servers: Vec<UpstreamServer>) -> Upstream {
     Upstream {
-        timeouts: UpstreamTimeouts { connect: LONG, first_byte: LONG, idle: LONG },
+        timeouts: UpstreamTimeouts { connect: LONG, first_byte: LONG, idle: LONG, total: None },
         max_connections: 8,
         max_idle: 8,
         idle_timeout: LONG,

@@ -38,6 +38,9 @@ impl Recorded {
     }
 }
 
+/// A free port of loopback.
+const LOOPBACK: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
+
 type Script = dyn Fn(&Recorded) -> Reply + Send + Sync;
 
 /// A running scripted upstream. It stops, and its connections close, when it is dropped.
@@ -59,17 +62,22 @@ struct Seen {
 impl Upstream {
     /// Answers each request, once all of it is there, by the script.
     pub async fn start(script: impl Fn(&Recorded) -> Reply + Send + Sync + 'static) -> Self {
-        Upstream::start_with(Box::new(script), false).await
+        Upstream::start_with(LOOPBACK, Box::new(script), false).await
+    }
+
+    /// As [`Upstream::start`], where another one has stopped before.
+    pub async fn start_at(address: SocketAddr, script: impl Fn(&Recorded) -> Reply + Send + Sync + 'static) -> Self {
+        Upstream::start_with(address, Box::new(script), false).await
     }
 
     /// Asks the script as soon as a request's head is there; its body is read where the reply says so
     /// ([`Reply::read_body`]), else after the answer.
     pub async fn start_at_head(script: impl Fn(&Recorded) -> Reply + Send + Sync + 'static) -> Self {
-        Upstream::start_with(Box::new(script), true).await
+        Upstream::start_with(LOOPBACK, Box::new(script), true).await
     }
 
-    async fn start_with(script: Box<Script>, at_head: bool) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback has a free port");
+    async fn start_with(address: SocketAddr, script: Box<Script>, at_head: bool) -> Self {
+        let listener = TcpListener::bind(address).await.expect("loopback has a free port");
         let address = listener.local_addr().expect("it is bound");
         let seen = Arc::new(Seen {
             requests: Mutex::default(),

@@ -1,0 +1,47 @@
+//! Rewrites and redirects of a route.
+
+use http::StatusCode;
+
+use super::Resolver;
+use crate::config::file;
+use crate::config::scalar::Written;
+use crate::config::settings::{Redirect, Rewrite};
+
+impl Resolver<'_> {
+    /// `None`: nothing is rewritten.
+    pub(super) fn rewrite(&mut self, written: file::Rewrite, path: &str) -> Option<Rewrite> {
+        if written.replacement.is_some() != written.pattern.is_some()
+            && !self.surroundings.document.mentions(&format!("{path}.pattern"))
+        {
+            self.problem(path, "`pattern` and `replacement` go together", None);
+        }
+        let bare = |domain: String| domain.trim_start_matches('.').to_ascii_lowercase();
+        let cookie_domains = written.cookie_domains.0.into_iter().map(|(from, to)| (bare(from.0), bare(to)));
+        let rewrite = Rewrite {
+            strip_prefix: written.strip_prefix.map(|Written(prefix)| prefix.0),
+            replace: written.pattern.map(|Written(regex)| (regex, written.replacement.unwrap_or_default())),
+            add_prefix: written.add_prefix.map(|Written(prefix)| prefix.0),
+            host: written.host.map(|Written(host)| host),
+            cookie_domains: cookie_domains.collect(),
+        };
+        let Rewrite { strip_prefix, replace, add_prefix, host, cookie_domains } = &rewrite;
+        let nothing = strip_prefix.is_none()
+            && replace.is_none()
+            && add_prefix.is_none()
+            && host.is_none()
+            && cookie_domains.is_empty();
+        (!nothing).then_some(rewrite)
+    }
+
+    pub(super) fn redirect(&mut self, written: Option<file::Redirect>, path: &str) -> Option<Redirect> {
+        let written = written?;
+        let number = written.status.unwrap_or(308);
+        if !matches!(number, 301 | 302 | 303 | 307 | 308) {
+            self.problem(format!("{path}.status"), "a redirect has the status 301, 302, 303, 307 or 308", None);
+        }
+        // A missing target was reported by the check.
+        let Written(to) = written.to?;
+        let status = StatusCode::from_u16(number).unwrap_or(StatusCode::PERMANENT_REDIRECT);
+        Some(Redirect { to: to.to_str().unwrap_or_default().to_owned(), status })
+    }
+}

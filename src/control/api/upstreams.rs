@@ -1,0 +1,99 @@
+//! Upstreams: what their servers do, and taking one out for a while.
+
+use std::sync::Arc;
+
+use axum::extract::{Path, State};
+use axum::http::{Method, StatusCode};
+use axum::routing::{get, post};
+use axum::{Extension, Json};
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::{Api, blocking};
+use crate::control::guard::Ends;
+use crate::control::openapi::{self, Endpoint};
+use crate::control::problem::Problem;
+use crate::telemetry::figures::UpstreamFigures;
+
+/// All upstreams.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct UpstreamsResponse {
+    /// One element an upstream that routes use.
+    pub upstreams: Vec<UpstreamStatus>,
+}
+
+/// One upstream.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct UpstreamStatus {
+    /// Its name.
+    pub name: String,
+    /// State of its circuit breaker: `closed`, `open` or `trial`; none without a breaker.
+    pub breaker: Option<&'static str>,
+    /// Retries not made because the budget was used up.
+    pub retries_denied: u64,
+    /// Its servers.
+    pub servers: Vec<UpstreamFigures>,
+}
+
+/// What became of a server.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct DrainResponse {
+    /// Whether it is drained: it gets no further requests, and those under way go on.
+    pub drained: bool,
+    /// Requests under way on it.
+    pub in_flight: u64,
+}
+
+pub(super) fn endpoints() -> [Endpoint; 3] {
+    [
+        Endpoint {
+            method: Method::GET,
+            path: "/v1/upstreams",
+            id: "upstreams",
+            summary: "Upstreams, with the state and figures of each server",
+            request: None,
+            response: openapi::schema_of::<UpstreamsResponse>,
+            handler: || get(upstreams),
+        },
+        Endpoint {
+            method: Method::POST,
+            path: "/v1/upstreams/{upstream}/servers/{server}/drain",
+            id: "drain",
+            summary: "Sends no further requests to a server; those under way go on",
+            request: None,
+            response: openapi::schema_of::<DrainResponse>,
+            handler: || post(async |state, ends, path| set_drained(state, ends, path, true).await),
+        },
+        Endpoint {
+            method: Method::POST,
+            path: "/v1/upstreams/{upstream}/servers/{server}/enable",
+            id: "enable",
+            summary: "Sends requests to a drained server again",
+            request: None,
+            response: openapi::schema_of::<DrainResponse>,
+            handler: || post(async |state, ends, path| set_drained(state, ends, path, false).await),
+        },
+    ]
+}
+
+async fn upstreams(State(api): State<Arc<Api>>) -> Json<UpstreamsResponse> {
+    Json(UpstreamsResponse { upstreams: api.operations.upstreams() })
+}
+
+async fn set_drained(
+    State(api): State<Arc<Api>>,
+    Extension(ends): Extension<Ends>,
+    Path((upstream, server)): Path<(String, String)>,
+    drained: bool,
+) -> Result<Json<DrainResponse>, Problem> {
+    let what = format!("{upstream} {server}");
+    let result = blocking(&api, move |operations| operations.set_drained(&upstream, &server, drained)).await?;
+    let action = if drained { "drain" } else { "enable" };
+    tracing::info!(
+        target: "audit", peer = %ends.peer, token = api.token_id, action, ?what, error = ?result.as_ref().err(), "control"
+    );
+    match result {
+        Ok(in_flight) => Ok(Json(DrainResponse { drained, in_flight })),
+        Err(error) => Err(Problem::new(StatusCode::NOT_FOUND, error)),
+    }
+}
