@@ -236,7 +236,7 @@ fn a_file_that_cannot_be_read_is_one_clear_line() {
 #[test]
 fn an_upstream_alone_gives_a_whole_configuration() {
     let settings = valid(APP);
-    assert_eq!(settings.listeners, [Listener { address: defaults::LISTEN, tls: None }]);
+    assert_eq!(settings.listeners, [Listener::from(defaults::LISTEN)]);
     assert_eq!(settings.metrics, Some(defaults::METRICS));
     let control = settings.control.unwrap();
     assert_eq!((control.address, control.token), (defaults::CONTROL, None));

@@ -1,5 +1,7 @@
 //! Values with a grammar of their own: addresses, URLs of servers, patterns, names of fields and of things.
 
+mod front;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -11,7 +13,11 @@ use regex::Regex;
 use tracing_subscriber::EnvFilter;
 
 use super::scalar::{Deadline, Invalid, Memory, Scalar, Size, Span};
-use super::settings::{HostPattern, LogTarget, PathPattern, UpstreamHost, UpstreamServer, ValuePattern};
+use super::settings::{
+    HostPattern, ListenAddress, LogTarget, PathPattern, RateKey, UpstreamHost, UpstreamServer, ValuePattern,
+};
+
+pub(super) use front::{AuthUrl, Mode, Rate};
 
 /// Tells whether a text is a value of some kind.
 type Check = fn(&str) -> Result<(), Invalid>;
@@ -52,6 +58,11 @@ pub(super) fn check_of(format: &str) -> Option<Check> {
         LogFilter,
         Secret,
         ParameterName,
+        ListenAddress,
+        Mode,
+        Rate,
+        RateKey,
+        AuthUrl,
     );
     None
 }

@@ -1,5 +1,7 @@
 //! Settings as JSON in the words of the file, secrets masked; and what differs between two of them.
 
+mod front;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -122,7 +124,7 @@ impl View {
             workers,
         } = settings;
         json!({
-            "listeners": listeners.iter().map(listener).collect::<Vec<_>>(),
+            "listeners": listeners.iter().map(front::listener).collect::<Vec<_>>(),
             "metrics": { "address": endpoint(*metrics) },
             "control": self.control(control.as_ref()),
             "upstreams": upstreams.iter().map(|it| upstream(it)).collect::<Vec<_>>(),
@@ -202,6 +204,8 @@ impl View {
             response_headers,
             timeouts,
             max_request_body,
+            limits,
+            access,
         } = route;
         json!({
             "name": name,
@@ -214,6 +218,8 @@ impl View {
             "response_headers": self.edits(response_headers),
             "timeouts": timeouts.map(upstream_timeouts),
             "max_request_body": size_text(*max_request_body),
+            "limits": front::route_limits(limits),
+            "access": front::access(access),
         })
     }
 
@@ -230,17 +236,6 @@ impl View {
         };
         edits.iter().map(line).collect()
     }
-}
-
-fn listener(listener: &Listener) -> Value {
-    let Listener { address, tls } = listener;
-    let tls = tls.as_ref().map(|ListenerTls { certificates, http2 }| {
-        let files = |files: &super::settings::CertificateFiles| {
-            json!({ "cert": files.cert.display().to_string(), "key": files.key.display().to_string() })
-        };
-        json!({ "certificates": certificates.iter().map(files).collect::<Vec<_>>(), "http2": http2 })
-    });
-    json!({ "address": address.to_string(), "tls": tls })
 }
 
 fn endpoint(address: Option<SocketAddr>) -> String {

@@ -10,6 +10,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Status
 use smallvec::SmallVec;
 
 use super::fill::Fill;
+use super::front::Identified;
 use super::lookup::{self, Wanted};
 use super::site::{Site, SiteRoute};
 use super::{Asked, Proxy, outgoing};
@@ -472,8 +473,9 @@ pub(super) fn apply_static_class<B>(
     if !route.route.static_files || !is_file {
         return false;
     }
-    let personal =
-        response.headers().contains_key(header::SET_COOKIE) || request.headers.contains_key(header::AUTHORIZATION);
+    let personal = response.headers().contains_key(header::SET_COOKIE)
+        || request.headers.contains_key(header::AUTHORIZATION)
+        || request.extensions.get::<Identified>().is_some();
     let cookie = lookup::cookie_matters(&route.route.cache.cookies, &request.headers);
     let (path, query) = (request.uri.path(), request.uri.query());
     let content_type = response.headers().get(header::CONTENT_TYPE);

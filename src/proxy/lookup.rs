@@ -6,6 +6,7 @@ use http::request::Parts;
 use http::{HeaderMap, Method, header};
 
 use super::Asked;
+use super::front::Identified;
 use crate::cache::entry::{Entry, StoredResponse};
 use crate::cache::key::{CacheKey, cookies};
 use crate::content::{accept, static_files};
@@ -104,7 +105,10 @@ fn identify(asked: &Asked<'_>) -> CacheKey {
 pub(super) fn facts(asked: &Asked<'_>) -> RequestFacts {
     let (rules, headers) = (&asked.route.route.cache, &asked.parts.headers);
     let cookie = cookie_matters(&rules.cookies, headers);
-    RequestFacts::of(headers, cookie, asked.admitted.trusted_client, rules.request_directives)
+    let mut facts = RequestFacts::of(headers, cookie, asked.admitted.trusted_client, rules.request_directives);
+    // RFC 9111 §3.5 speaks of Authorization; what larder itself found out and told the app is no different.
+    facts.authorization |= asked.parts.extensions.get::<Identified>().is_some();
+    facts
 }
 
 /// The stored response for a request, or why there is none. Of several the most recent by Date (RFC 9111 §4).

@@ -50,7 +50,7 @@ pub(super) fn request(asked: &Asked<'_>, upgrade: bool) -> Request<()> {
 }
 
 /// RFC 7239 and its older kin. Behind a trusted proxy what it said is continued; what others said is gone already.
-fn set_forwarded(headers: &mut HeaderMap, admitted: &Admitted, peer: IpAddr) {
+pub(super) fn set_forwarded(headers: &mut HeaderMap, admitted: &Admitted, peer: IpAddr) {
     let peer = peer.to_canonical();
     let chain = fields::joined(headers, &FOR).and_then(|chain| chain.to_str().map(str::to_owned).ok());
     let chain = chain.map_or_else(|| peer.to_string(), |chain| format!("{chain}, {peer}"));

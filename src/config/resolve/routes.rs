@@ -74,6 +74,8 @@ impl Resolver<'_> {
                 request_headers: edits(route.request_headers),
                 response_headers: edits(route.response_headers),
                 timeouts: timeouts(&route.timeouts, usual),
+                limits: self.route_limits(route.limits, &path),
+                access: self.access(route.access, &path),
                 max_request_body: route.max_request_body.map_or(defaults::MAX_REQUEST_BODY, |Written(Size(size))| size),
             }));
         }
