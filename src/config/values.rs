@@ -1,6 +1,7 @@
 //! Values with a grammar of their own: addresses, URLs of servers, patterns, names of fields and of things.
 
 mod front;
+mod upstream;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -14,10 +15,12 @@ use tracing_subscriber::EnvFilter;
 
 use super::scalar::{Deadline, Invalid, Memory, Scalar, Size, Span};
 use super::settings::{
-    HostPattern, ListenAddress, LogTarget, PathPattern, RateKey, UpstreamHost, UpstreamServer, ValuePattern,
+    BodyPattern, HashBy, HostPattern, ListenAddress, LogTarget, PathPattern, RateKey, StatusRange, UpstreamHost,
+    UpstreamServer, ValuePattern,
 };
 
 pub(super) use front::{AuthUrl, Mode, Rate};
+pub(super) use upstream::UrlPath;
 
 /// Tells whether a text is a value of some kind.
 type Check = fn(&str) -> Result<(), Invalid>;
@@ -63,6 +66,10 @@ pub(super) fn check_of(format: &str) -> Option<Check> {
         Rate,
         RateKey,
         AuthUrl,
+        UrlPath,
+        StatusRange,
+        BodyPattern,
+        HashBy,
     );
     None
 }
@@ -170,7 +177,7 @@ impl Scalar for UpstreamServer {
             Some(Ok(port @ 1..)) => port,
             Some(_) => return invalid("its port is none from 1 to 65535"),
         };
-        Ok(UpstreamServer { tls, host: host.to_ascii_lowercase(), port })
+        Ok(UpstreamServer::new(tls, host.to_ascii_lowercase(), port))
     }
 }
 

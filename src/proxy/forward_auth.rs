@@ -11,13 +11,14 @@ use http_body_util::{BodyExt, Limited};
 use moka::sync::Cache;
 
 use super::admit::Admitted;
+use super::client::Client;
 use super::body::{Body, Source};
 use super::denial::Denial;
-use super::front::{Identified, remove_claims};
+use super::front::{forget_claims, identify};
 use super::guard::GuardError;
 use super::outgoing;
 use super::refusal::Refusal;
-use crate::config::settings;
+use crate::config::settings::{self, RouteRetry};
 use crate::policy::fields;
 use crate::upstream::{Exchange, Pool, RequestBody, UpstreamBody};
 
@@ -73,34 +74,39 @@ impl ForwardAuth {
     }
 
     /// Asks about a request; what the answer says of its client is added to it.
-    pub(super) async fn check(&self, admitted: &Admitted, request: &mut Parts) -> Result<(), Box<Denial>> {
+    pub(super) async fn check(
+        &self,
+        client: &Client,
+        admitted: &Admitted,
+        request: &mut Parts,
+    ) -> Result<(), Box<Denial>> {
         // What only the answer may say is never believed from the client, not even when the answer is silent.
-        remove_claims(&mut request.headers, &self.settings.headers);
+        forget_claims(&mut request.headers, &self.settings.headers);
         let digest = self.remembered.as_ref().and_then(|remembered| remembered.digest(admitted, request));
         let known = digest.and_then(|digest| self.remembered.as_ref()?.given.get(&digest));
         let learned = match known {
             Some(learned) => learned,
             None => {
-                let learned = Arc::new(self.ask(admitted, request).await?);
+                let learned = Arc::new(self.ask(client, admitted, request).await?);
                 if let (Some(remembered), Some(digest)) = (&self.remembered, digest) {
                     remembered.given.insert(digest, learned.clone());
                 }
                 learned
             }
         };
-        for (name, value) in learned.iter() {
-            request.headers.append(name.clone(), value.clone());
-        }
-        if !learned.is_empty() {
-            request.extensions.insert(Identified);
-        }
+        identify(request, learned.iter());
         Ok(())
     }
 
     /// The fields that the answer adds, when it is yes.
-    async fn ask(&self, admitted: &Admitted, request: &Parts) -> Result<HeaderMap, Box<Denial>> {
-        let exchange = Exchange { timeouts: self.pool.settings().timeouts, on_interim: None };
-        let response = self.pool.send(self.question(admitted, request), exchange).await.map_err(|error| {
+    async fn ask(&self, client: &Client, admitted: &Admitted, request: &Parts) -> Result<HeaderMap, Box<Denial>> {
+        let exchange = Exchange {
+            timeouts: self.pool.settings().timeouts,
+            on_interim: None,
+            hash: None,
+            retry: RouteRetry::default(),
+        };
+        let response = self.pool.send(self.question(client, admitted, request), exchange).await.map_err(|error| {
             tracing::warn!(%error, "the program that decides who may can't be asked");
             Denial::of(Refusal::AuthUnavailable)
         })?;
@@ -116,13 +122,18 @@ impl ForwardAuth {
         Ok(learned)
     }
 
-    fn question(&self, admitted: &Admitted, request: &Parts) -> Request<RequestBody> {
+    fn question(&self, client: &Client, admitted: &Admitted, request: &Parts) -> Request<RequestBody> {
         let mut headers = request.headers.clone();
         fields::remove_hop_by_hop(&mut headers);
         for name in NOT_ASKED {
             headers.remove(name);
         }
-        outgoing::set_forwarded(&mut headers, admitted, admitted.client);
+        outgoing::set_forwarded(
+            &mut headers,
+            admitted,
+            client,
+            HeaderValue::from_str(&admitted.authority).ok().as_ref(),
+        );
         for (name, value) in
             [("x-forwarded-method", request.method.as_str()), ("x-forwarded-uri", admitted.target.as_str())]
         {

@@ -61,17 +61,22 @@ fn to_https(admitted: &Admitted, port: u16) -> Box<Denial> {
     Denial::of(Refusal::HttpsRedirect).with(header::LOCATION, &location)
 }
 
-/// Removes what clients say of themselves in fields that listeners write, and writes what is known.
-pub(super) fn identify(names: &[HeaderName], subject: Option<&(HeaderName, HeaderValue)>, request: &mut Parts) {
-    remove_claims(&mut request.headers, names);
-    if let Some((name, subject)) = subject {
-        request.headers.insert(name.clone(), subject.clone());
+/// Tells the app who a request's client is, in fields that larder alone writes.
+pub(super) fn identify<'a>(request: &mut Parts, known: impl Iterator<Item = (&'a HeaderName, &'a HeaderValue)>) {
+    let mut identified = false;
+    for (name, value) in known {
+        request.headers.append(name.clone(), value.clone());
+        identified = true;
+    }
+    if identified {
         request.extensions.insert(Identified);
+        // What it nominates is gone already. It must not take away what has just been added when the request goes out.
+        request.headers.remove(header::CONNECTION);
     }
 }
 
 /// Removes fields of these names, and those that CGI and WSGI apps can't tell from them.
-pub(super) fn remove_claims(headers: &mut HeaderMap, names: &[HeaderName]) {
+pub(super) fn forget_claims(headers: &mut HeaderMap, names: &[HeaderName]) {
     let claimed: Vec<HeaderName> = headers
         .keys()
         .filter(|given| names.iter().any(|name| *given == name || given.as_str().replace('_', "-") == name.as_str()))
@@ -103,7 +108,7 @@ mod tests {
         for name in ["x-client-subject", "x_client_subject", "x-client_subject", "x-client-subject-other"] {
             headers.insert(HeaderName::from_static(name), HeaderValue::from_static("me"));
         }
-        remove_claims(&mut headers, &[HeaderName::from_static("x-client-subject")]);
+        forget_claims(&mut headers, &[HeaderName::from_static("x-client-subject")]);
         assert_eq!(headers.keys().collect::<Vec<_>>(), ["x-client-subject-other"]);
     }
 

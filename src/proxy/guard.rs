@@ -9,6 +9,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::admit::{Admitted, contains};
 use super::basic_auth::BasicAuth;
+use super::client::Client;
 use super::denial::Denial;
 use super::forward_auth::ForwardAuth;
 use super::rate::{Key, RateLimiter, address_key, common_key, value_key};
@@ -76,7 +77,12 @@ impl Guard {
     }
 
     /// Whether a request may go on; adds to it what was learned of its client. The cheap questions come first.
-    pub(super) async fn check(&self, admitted: &Admitted, request: &mut Parts) -> Result<(), Box<Denial>> {
+    pub(super) async fn check(
+        &self,
+        client: &Client,
+        admitted: &Admitted,
+        request: &mut Parts,
+    ) -> Result<(), Box<Denial>> {
         let Access { allow, deny, .. } = &self.access;
         if contains(deny, admitted.client) || (!allow.is_empty() && !contains(allow, admitted.client)) {
             return Err(Denial::of(Refusal::Denied));
@@ -88,7 +94,7 @@ impl Guard {
             basic.check(&mut request.headers).await?;
         }
         match &self.forward {
-            Some(forward) => forward.check(admitted, request).await,
+            Some(forward) => forward.check(client, admitted, request).await,
             None => Ok(()),
         }
     }

@@ -7,6 +7,7 @@
 pub mod admit;
 mod answer;
 mod basic_auth;
+mod balance_key;
 pub mod body;
 pub mod client;
 mod code;
@@ -19,9 +20,11 @@ mod forward_auth;
 pub mod front;
 pub mod guard;
 mod lookup;
+mod maintenance;
 mod max_forwards;
 mod outgoing;
 mod pace;
+mod part;
 mod pass;
 mod rate;
 pub mod refusal;
@@ -148,10 +151,11 @@ impl Proxy {
         if admit::remove_unbelieved(&mut parts.headers, admitted.via_trusted_proxy) {
             self.telemetry.metrics.unbelieved();
         }
-        if !site.subject_fields.is_empty() {
-            front::identify(&site.subject_fields, client.subject.as_ref(), &mut parts);
-        }
         fields::remove_nominated(&mut parts.headers);
+        if !site.subject_fields.is_empty() {
+            front::forget_claims(&mut parts.headers, &site.subject_fields);
+            front::identify(&mut parts, client.subject.iter().map(|(name, subject)| (name, subject)));
+        }
         fields::join_cookies(&mut parts.headers);
         if let Err(denial) = client.front.check(&admitted) {
             return self.deny(&site.unrouted, client, &parts, admitted.client, denial, started, now);
@@ -163,7 +167,7 @@ impl Proxy {
             return self.refuse(&site, client, &parts, Refusal::BodyTooLarge, started, now);
         }
         if let Some(guard) = &route.guard
-            && let Err(denial) = Box::pin(guard.check(&admitted, &mut parts)).await
+            && let Err(denial) = Box::pin(guard.check(client, &admitted, &mut parts)).await
         {
             return self.deny(&route.metrics, client, &parts, admitted.client, denial, started, now);
         }
@@ -344,7 +348,7 @@ impl Asked<'_> {
     fn exchange(&self) -> Exchange {
         let timeouts = self.route.route.timeouts.unwrap_or(self.route.pool.settings().timeouts);
         let on_interim = (self.parts.version == Version::HTTP_11).then(|| interim_to(self.client.clone()));
-        Exchange { timeouts, on_interim }
+        Exchange { timeouts, on_interim, hash: balance_key::of(self), retry: self.route.route.retry }
     }
 }
 

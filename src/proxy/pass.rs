@@ -91,7 +91,7 @@ fn freshen_by_head(asked: &Asked<'_>, wanted: &Wanted, response: &Response<Upstr
     let fields = stored.fields.unpack(0);
     // Its tag may be one of ours, which says nothing about the upstream's.
     let theirs = if stored.own_tag { without_tag(fields) } else { fields };
-    if !validate::head_confirms(headers, &theirs, stored.body.len()) {
+    if !validate::head_confirms(headers, &theirs, stored.complete_length()) {
         return cache.remove_variant(&wanted.key, stored);
     }
     let fresh = fetch::freshened(stored, true, headers, times, &wanted.facts, &asked.parts.headers, asked.route);

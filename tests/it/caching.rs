@@ -10,6 +10,7 @@ mod freshness;
 mod invalidation;
 mod keys;
 mod outcomes;
+mod parts;
 mod personal_files;
 mod personal_refresh;
 mod ranges;

@@ -1,18 +1,19 @@
 //! Listeners, and what a route asks of its clients.
 
 use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderValue;
 
 use super::{Resolver, deadline, defaults, plain_list, span};
 use crate::config::file;
-use crate::config::scalar::{Deadline, Size, Written};
+use crate::config::scalar::{Size, Written};
 use crate::config::settings::{
     Access, BasicAuth, CertificateFiles, ClientCertificates, Concurrency, ForwardAuth, ListenAddress, Listener,
-    ListenerLimits, ListenerTls, RateKey, RateLimit, RouteLimits, UpstreamHost,
+    ListenerLimits, ListenerTls, RateKey, RateLimit, RouteLimits, Upstream, UpstreamHost, UpstreamTimeouts,
 };
-use crate::config::values::{AuthUrl, Mode, Name, Rate};
+use crate::config::values::{AuthUrl, Mode, Rate};
 
 impl Resolver<'_> {
     pub(super) fn listeners(&mut self, listeners: Vec<file::Listener>) -> Vec<Listener> {
@@ -113,19 +114,14 @@ impl Resolver<'_> {
             }),
             forward: access.forward.and_then(|forward| {
                 let Written(AuthUrl { server, target }) = forward.url?;
-                let wait = forward.timeout.unwrap_or(Written(Deadline(defaults::AUTH_TIMEOUT)));
-                let asked = file::Upstream {
-                    servers: vec![Written(server)],
-                    host: Some(Written(UpstreamHost::Server)),
-                    connect_timeout: Some(wait.clone()),
-                    first_byte_timeout: Some(wait.clone()),
-                    idle_timeout: Some(wait.clone()),
-                    queue_timeout: Some(wait),
-                    ..file::Upstream::default()
-                };
-                let asked = file::Ordered(vec![(Name(format!("auth-{route}")), asked)]);
+                let wait = deadline(forward.timeout, defaults::AUTH_TIMEOUT);
                 Some(ForwardAuth {
-                    server: self.upstreams(asked).pop()?,
+                    server: Arc::new(Upstream {
+                        host: UpstreamHost::Server,
+                        timeouts: UpstreamTimeouts { connect: wait, first_byte: wait, idle: wait },
+                        queue_timeout: wait,
+                        ..Upstream::usual(format!("auth-{route}"), vec![server])
+                    }),
                     target,
                     headers: plain_list(forward.headers).unwrap_or_default().into_iter().map(|field| field.0).collect(),
                     cache: span(forward.cache.as_ref(), Duration::ZERO),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use http::Method;
 
-use super::{Resolver, defaults, plain_list, span};
+use super::{Resolver, defaults, plain_list, span, upstreams};
 use crate::config::diagnostics::nearest;
 use crate::config::file::{self, CachedMethod, Ordered, Rules};
 use crate::config::scalar::{Deadline, Size, Span, Written};
@@ -76,6 +76,7 @@ impl Resolver<'_> {
                 timeouts: timeouts(&route.timeouts, usual),
                 limits: self.route_limits(route.limits, &path),
                 access: self.access(route.access, &path),
+                retry: upstreams::route_retry(route.retry),
                 max_request_body: route.max_request_body.map_or(defaults::MAX_REQUEST_BODY, |Written(Size(size))| size),
             }));
         }
