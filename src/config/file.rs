@@ -10,16 +10,14 @@ mod rules;
 mod shapes;
 mod upstreams;
 
-use std::net::SocketAddr;
-
 use http::{HeaderName, HeaderValue, Method};
 use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 pub(super) use devices::{DeviceClass, Devices};
-pub(super) use guards::{Access, Basic, Forward, RouteLimits};
-pub(super) use listener::{Certificate, ClientCertificate, Hsts, Listener, ListenerLimits, Tls};
+pub(super) use guards::{Access, RouteLimits};
+pub(super) use listener::{ClientCertificate, Hsts, Listener, Tls};
 pub(super) use rules::{
     CachedMethod, CookieRule, Cookies, Key, Query, QueryRule, RequestDirectives, Rules, SetCookie, UpstreamSays,
 };

@@ -12,8 +12,8 @@ use serde_json::{Map, Value, json};
 use super::scalar::{duration_text, size_text};
 use super::settings::{
     AccessLog, ClientTimeouts, Compression, Control, Debug, DeviceClass, Devices, HeaderEdit, HostPattern, Limits,
-    Listener, ListenerTls, LogFormat, LogTarget, MemoryTier, PathPattern, Route, RouteMatch, Settings, StaticClass,
-    Upstream, ValueMatch, ValuePattern,
+    LogFormat, LogTarget, MemoryTier, PathPattern, Route, RouteMatch, Settings, StaticClass, Upstream, ValueMatch,
+    ValuePattern,
 };
 use crate::policy::rules::{
     CacheRules, CookieRule, KeyRules, QueryRule, RequestDirectivesRule, SetCookieRule, TtlMode,

@@ -159,7 +159,7 @@ fn is_right(users: &HashMap<String, String>, user: &str, password: &[u8]) -> boo
     let known = users.get(user);
     let Some(hash) = known.or_else(|| users.values().next()) else { return false };
     let right = if hash.starts_with("$argon2") {
-        Argon2::default().verify_password(password, hash).is_ok()
+        Argon2::default().verify_password(password, hash.as_str()).is_ok()
     } else {
         bcrypt::verify(password, hash).unwrap_or(false)
     };

@@ -1,7 +1,7 @@
 //! A request that may not go on, with the answer that its client gets.
 
 use http::header::{self, HeaderName};
-use http::{HeaderValue, Response, StatusCode};
+use http::{HeaderValue, Response};
 
 use super::body::Body;
 use super::refusal::Refusal;
@@ -36,10 +36,5 @@ impl Denial {
     /// Says when to try again, in seconds.
     pub(super) fn retry_after(self: Box<Self>, seconds: u64) -> Box<Self> {
         self.with(header::RETRY_AFTER, &seconds.to_string())
-    }
-
-    /// The status that the client gets.
-    pub(super) fn status(&self) -> StatusCode {
-        self.response.status()
     }
 }

@@ -11,8 +11,8 @@ use http_body_util::{BodyExt, Limited};
 use moka::sync::Cache;
 
 use super::admit::Admitted;
-use super::client::Client;
 use super::body::{Body, Source};
+use super::client::Client;
 use super::denial::Denial;
 use super::front::{forget_claims, identify};
 use super::guard::GuardError;

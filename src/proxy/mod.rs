@@ -6,8 +6,8 @@
 
 pub mod admit;
 mod answer;
-mod basic_auth;
 mod balance_key;
+mod basic_auth;
 pub mod body;
 pub mod client;
 mod code;

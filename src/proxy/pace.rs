@@ -58,7 +58,8 @@ impl Pace {
         let piece = self.rest.split_to(self.rest.len().min(step));
         let takes = Duration::from_secs_f64(piece.len() as f64 / self.rate as f64);
         // Time lost by a slow client or upstream is not made up for: that would be a burst.
-        self.due.as_mut().reset(self.due.deadline().max(Instant::now()) + takes);
+        let from = self.due.deadline().max(Instant::now());
+        self.due.as_mut().reset(from + takes);
         Poll::Ready(Some(Ok(Frame::data(piece))))
     }
 }

@@ -31,7 +31,7 @@ const STATE: HeaderName = HeaderName::from_static("ratelimit");
 pub(super) struct Key(u64);
 
 /// A bound of requests over time, for each key.
-pub struct RateLimiter {
+pub(super) struct RateLimiter {
     limit: RateLimit,
     governor: Governor<u64, DashMapStateStore<u64>, MonotonicClock, NoOpMiddleware<std::time::Instant>>,
     clock: MonotonicClock,
@@ -69,7 +69,7 @@ impl RateLimiter {
         let clock = MonotonicClock;
         RateLimiter {
             limit,
-            governor: Governor::new(quota.allow_burst(limit.burst), DashMapStateStore::default(), clock),
+            governor: Governor::new(quota.allow_burst(limit.burst), DashMapStateStore::default(), clock.clone()),
             clock,
             requests: AtomicU64::new(0),
             crowded: AtomicBool::new(false),
@@ -133,7 +133,7 @@ mod tests {
         }
         let denial = limiter.check(key).unwrap_err();
         let headers = denial.response.headers();
-        assert_eq!(denial.status(), 429);
+        assert_eq!(denial.response.status(), 429);
         let wait: u64 = headers["retry-after"].to_str().unwrap().parse().unwrap();
         assert!((590..=600).contains(&wait), "{wait}");
         assert_eq!(headers["ratelimit-policy"], "\"default\";q=6;w=3600;burst=3");

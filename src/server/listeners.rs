@@ -256,6 +256,7 @@ impl Open {
     fn name(&self) -> String {
         match (&self.settings.address, self.bound) {
             (ListenAddress::Tcp(_), Some(bound)) => bound.to_string(),
+            (address, Some(bound)) => format!("{bound} ({address})"),
             (address, _) => address.to_string(),
         }
     }

@@ -95,7 +95,7 @@ impl Resolver<'_> {
             concurrency: limits.concurrency.map(|most| Concurrency {
                 most,
                 queue: limits.queue.unwrap_or_default(),
-                wait: deadline(limits.queue_timeout, defaults::QUEUE_TIMEOUT),
+                wait: deadline(limits.queue_timeout, defaults::PLACE_TIMEOUT),
             }),
             bandwidth: limits.bandwidth.map(|Written(Size(bytes))| bytes),
         }

@@ -38,7 +38,7 @@ impl Scalar for ListenAddress {
             // The kernel's bound for the path of a socket, its final NUL included.
             return match path.len() {
                 0 => Err(Invalid::new("`unix:` lacks the path of a socket").help("write `unix:/run/larder/http.sock`")),
-                ..108 => Ok(ListenAddress::Unix(PathBuf::from(path))),
+                1..108 => Ok(ListenAddress::Unix(PathBuf::from(path))),
                 _ => Err(Invalid::new("the path of a Unix socket has at most 107 bytes")),
             };
         }

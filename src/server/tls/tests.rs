@@ -166,7 +166,9 @@ fn tls_errors_are_one_line_that_names_the_file() {
         (with(&good.cert, &unusable), &unusable, "not the key of"),
         (with(&good.cert, &other.key), &other.key, "not the key of"),
     ] {
-        let error = server_config(&ListenerTls { certificates: vec![files], http2: true, client: None }).unwrap_err().to_string();
+        let error = server_config(&ListenerTls { certificates: vec![files], http2: true, client: None })
+            .unwrap_err()
+            .to_string();
         assert!(error.starts_with(&format!("{}: ", named.display())), "{error}");
         assert!(error.contains(says), "{error}");
         assert!(!error.contains('\n'), "{error}");
