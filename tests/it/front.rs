@@ -7,6 +7,7 @@ mod concurrency;
 mod crowds;
 mod forward_auth;
 mod rates;
+mod slowness;
 mod sockets;
 mod take_over;
 
