@@ -30,6 +30,7 @@ mod rate;
 pub mod refusal;
 mod respond;
 pub mod route;
+mod search;
 pub mod site;
 
 use std::net::IpAddr;

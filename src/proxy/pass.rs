@@ -12,7 +12,7 @@ use hyper_util::rt::TokioIo;
 use super::body::Body;
 use super::fetch::{self, apply_static_class, prepare};
 use super::lookup::Wanted;
-use super::{Asked, outgoing};
+use super::{Asked, outgoing, search};
 use crate::cache::entry::StoredResponse;
 use crate::cache::epoch::Epoch;
 use crate::cache::key::TargetUri;
@@ -77,7 +77,7 @@ fn invalidate_targets(asked: &Asked<'_>, response: &Response<UpstreamBody>) {
             Some((path, query)) => (path, Some(query)),
             None => (&*target, None),
         };
-        for key in asked.site.keys_of(&TargetUri { path, query, ..uri }) {
+        for key in asked.site.keys_of(&TargetUri { path, query, ..uri }, &asked.proxy.cache.searches) {
             asked.proxy.cache.purge(&key);
         }
     }
@@ -95,9 +95,11 @@ fn freshen_by_head(asked: &Asked<'_>, wanted: &Wanted, response: &Response<Upstr
         return cache.remove_variant(&wanted.key, stored);
     }
     let fresh = fetch::freshened(stored, true, headers, times, &wanted.facts, &asked.parts.headers, asked.route);
+    // It may say something else of the query than it did, and then belongs elsewhere.
+    let keeps_key = search::key_by(&fresh.response, wanted.exact(), &asked.route.route.key) == wanted.key;
     match fresh.no_store {
-        None => cache.replace(&wanted.key, stored, &Arc::new(StoredResponse { epoch, ..fresh.response })),
-        Some(_) => cache.remove_variant(&wanted.key, stored),
+        None if keeps_key => cache.replace(&wanted.key, stored, &Arc::new(StoredResponse { epoch, ..fresh.response })),
+        _ => cache.remove_variant(&wanted.key, stored),
     }
 }
 
