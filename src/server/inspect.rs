@@ -200,6 +200,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Inspected<S> {
                 if self.ready.is_empty() {
                     // Most connections wait for their next request for a while: not with an empty buffer.
                     self.ready = BytesMut::new();
+                    if self.held.is_empty() {
+                        // It shares the same memory.
+                        self.held = BytesMut::new();
+                    }
                 }
                 return Poll::Ready(Ok(len));
             }

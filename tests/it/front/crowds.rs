@@ -35,8 +35,8 @@ async fn idle_connections_cost_little_and_keep_nobody_out() {
     }
     let each = resident(&larder).saturating_sub(before) / count;
     println!("{count} idle HTTP/1.1 connections: {each} bytes each");
-    // A debug build, whose futures are larger, with a sample that is small; what is meant is in `--long`.
-    let most = if long() { 24 } else { 64 };
+    // hyper keeps 16 KiB of buffers; a small sample has the process' own growth in it.
+    let most = if long() { 32 } else { 64 };
     assert!(each < most * 1024, "{each} bytes each");
     assert!(larder.get("/", &[]).await.is_hit());
     drop(idle);
