@@ -21,6 +21,7 @@ pub use guards::{Access, BasicAuth, Concurrency, ForwardAuth, RateKey, RateLimit
 pub use listener::{CertificateFiles, ClientCertificates, ListenAddress, Listener, ListenerLimits, ListenerTls};
 
 use crate::policy::rules::{CacheRules, KeyRules};
+use crate::policy::tags::TagRules;
 pub use upstream::{
     Balance, BodyPattern, Breaker, Ejection, HashBy, HealthCheck, Maintenance, Retries, RetryOn, RouteRetry,
     StatusRange, Upstream, UpstreamHost, UpstreamProtocol, UpstreamServer, UpstreamTimeouts,
@@ -47,6 +48,8 @@ pub struct Settings {
     pub devices: Arc<Devices>,
     /// The memory tier.
     pub memory: MemoryTier,
+    /// Tags by which responses are purged together.
+    pub tags: TagRules,
     /// Bounds of what is accepted from clients.
     pub limits: Limits,
     /// Deadlines of the client side.

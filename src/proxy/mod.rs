@@ -19,6 +19,7 @@ pub mod finish;
 mod forward_auth;
 pub mod front;
 pub mod guard;
+mod invalidation;
 mod lookup;
 mod maintenance;
 mod max_forwards;

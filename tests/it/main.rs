@@ -19,6 +19,7 @@ mod http2;
 mod kill;
 mod prometheus;
 mod proxying;
+mod purging;
 mod records;
 mod reload;
 mod support;
