@@ -2,7 +2,9 @@
 //! start, and what the tests start.
 
 use std::fmt;
+use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -20,10 +22,11 @@ use crate::config::{self, Env, Overrides, Source};
 use crate::control::{self, Operations, api, guard::Guard, metrics_listener, token};
 use crate::proxy::Proxy;
 use crate::proxy::refusal::Refusal;
-use crate::server::{Server, StartError};
+use crate::proxy::site::SiteError;
+use crate::server::inherit::{self, Inherited};
+use crate::server::{Server, StartError, upgrade};
 use crate::telemetry::Telemetry;
 use crate::telemetry::log::LogControl;
-use crate::upstream::PoolError;
 
 /// Where the settings come from, at the start and at each reload.
 #[derive(Clone, Debug, Default)]
@@ -44,6 +47,7 @@ pub struct App {
     pub(super) settings: ArcSwap<Settings>,
     pub(super) started: Instant,
     pub(super) draining: AtomicBool,
+    handed_over: AtomicBool,
     pub(super) reloads: Reloads,
     origin: Origin,
     log: Option<LogControl>,
@@ -66,15 +70,17 @@ pub(super) struct Reloads {
 struct SideListener<T> {
     wanted: T,
     address: SocketAddr,
+    /// The same socket, for a process that takes over.
+    socket: StdListener,
     stop: CancellationToken,
 }
 
 /// Why larder cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum AppError {
-    /// An upstream cannot be set up.
+    /// An upstream, or what a route asks of clients, cannot be set up.
     #[error(transparent)]
-    Upstream(#[from] PoolError),
+    Site(#[from] SiteError),
     /// A listener for clients cannot be opened.
     #[error(transparent)]
     Listener(#[from] StartError),
@@ -113,6 +119,7 @@ impl App {
             settings: ArcSwap::new(settings.clone()),
             started: Instant::now(),
             draining: AtomicBool::new(false),
+            handed_over: AtomicBool::new(false),
             origin,
             log,
             metrics: Mutex::new(None),
@@ -213,16 +220,52 @@ impl App {
         self.draining.store(true, Ordering::Relaxed);
     }
 
+    /// Starts a new process that takes over the listening sockets. When it serves, it tells this one to stop.
+    ///
+    /// # Errors
+    /// It can't be started.
+    pub fn upgrade(self: &Arc<Self>) -> io::Result<()> {
+        let mut sockets = self.server.sockets()?;
+        for (purpose, slot) in [("metrics", socket_of(&self.metrics)), ("control API", socket_of(&self.control))] {
+            if let Some(socket) = slot {
+                sockets.push((purpose.to_owned(), socket?));
+            }
+        }
+        let mut successor = upgrade::start_successor(sockets)?;
+        self.handed_over.store(true, Ordering::Relaxed);
+        tracing::info!(pid = successor.id(), "a new process takes over");
+        let app = self.clone();
+        std::thread::spawn(move || {
+            // Ends with the successor or, mostly, with this process.
+            if let Ok(status) = successor.wait() {
+                app.handed_over.store(false, Ordering::Relaxed);
+                tracing::error!(%status, "the new process has ended; this one goes on");
+            }
+        });
+        Ok(())
+    }
+
+    /// Leaves metrics and control to the process that has taken over, if one has.
+    pub fn leave_side_listeners(&self) {
+        if self.handed_over.load(Ordering::Relaxed) {
+            self.close_side_listeners();
+        }
+    }
+
     /// After the last request: closes what is left, and writes out the access log.
     pub fn close(&self, patience: Duration) {
+        self.close_side_listeners();
+        if !self.telemetry.shutdown(patience) {
+            tracing::warn!("the access log could not be written out in time");
+        }
+    }
+
+    fn close_side_listeners(&self) {
         for stop in [
             self.metrics.lock().take().map(|listener| listener.stop),
             self.control.lock().take().map(|listener| listener.stop),
         ] {
             stop.inspect(CancellationToken::cancel);
-        }
-        if !self.telemetry.shutdown(patience) {
-            tracing::warn!("the access log could not be written out in time");
         }
     }
 
@@ -251,8 +294,8 @@ impl App {
     }
 
     fn announce(&self) {
-        for address in self.addresses() {
-            tracing::info!("listening on {address}");
+        for listener in self.server.listeners() {
+            tracing::info!("listening on {listener}");
         }
         if let Some(address) = self.metrics_address() {
             tracing::info!("metrics on http://{address}/metrics");
@@ -291,10 +334,10 @@ fn open<T: Clone + PartialEq + Send + 'static>(
     }
     let opened = router().and_then(|router| Ok((bind(purpose, address, same_socket)?, router)));
     match opened {
-        Ok(((listener, address), router)) => {
+        Ok(((listener, socket, address), router)) => {
             let stop = CancellationToken::new();
             tokio::spawn(control::server::serve(listener, router, stop.clone()));
-            slot.replace(SideListener { wanted, address, stop }).inspect(|old| old.stop.cancel());
+            slot.replace(SideListener { wanted, address, socket, stop }).inspect(|old| old.stop.cancel());
             Ok(())
         }
         Err(why) if assumed => {
@@ -305,24 +348,35 @@ fn open<T: Clone + PartialEq + Send + 'static>(
     }
 }
 
+/// The socket of a side listener once more.
+fn socket_of<T>(slot: &Mutex<Option<SideListener<T>>>) -> Option<io::Result<OwnedFd>> {
+    slot.lock().as_ref().map(|listener| listener.socket.as_fd().try_clone_to_owned())
+}
+
 /// How often an address that is being let go of is tried again, 10 ms apart.
 const REBIND_TRIES: u32 = 200;
 
-fn bind(purpose: &str, address: SocketAddr, again: bool) -> Result<(TcpListener, SocketAddr), String> {
-    let mut tries = if again { REBIND_TRIES } else { 1 };
-    let listener = loop {
-        tries -= 1;
-        match StdListener::bind(address) {
-            Err(error) if error.kind() == std::io::ErrorKind::AddrInUse && tries > 0 => {
-                std::thread::sleep(Duration::from_millis(10));
-            }
-            other => break other,
-        }
+fn bind(purpose: &str, address: SocketAddr, again: bool) -> Result<(TcpListener, StdListener, SocketAddr), String> {
+    let inherited = match inherit::take(purpose) {
+        Some(Inherited::Tcp(socket)) => Some(Ok(socket)),
+        _ => None,
     };
+    let mut tries = if again { REBIND_TRIES } else { 1 };
+    let listener = inherited.unwrap_or_else(|| {
+        loop {
+            tries -= 1;
+            match StdListener::bind(address) {
+                Err(error) if error.kind() == std::io::ErrorKind::AddrInUse && tries > 0 => {
+                    std::thread::sleep(Duration::from_millis(10));
+                }
+                other => break other,
+            }
+        }
+    });
     let listener = listener.and_then(|listener| {
         listener.set_nonblocking(true)?;
         let bound = listener.local_addr()?;
-        Ok((TcpListener::from_std(listener)?, bound))
+        Ok((TcpListener::from_std(listener.try_clone()?)?, listener, bound))
     });
     listener.map_err(|error| match error.kind() {
         std::io::ErrorKind::AddrInUse => {

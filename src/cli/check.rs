@@ -3,7 +3,10 @@
 use std::io::{self, Write};
 use std::path::Path;
 
+use crate::config::settings::Settings;
 use crate::config::{self, Env, Overrides, Source};
+use crate::proxy::guard::Guard;
+use crate::server;
 
 /// What came of a check; `main` turns it into the exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +36,10 @@ pub fn run(
     let source = config.map_or(Source::None, |path| Source::File(path.to_owned()));
     match config::load(&source, env, overrides) {
         Ok(settings) => {
+            if let Err(error) = files(&settings) {
+                writeln!(err, "error: {error}\n1 error")?;
+                return Ok(Verdict::Invalid);
+            }
             let name = config.map_or_else(|| "no file".to_owned(), |path| path.display().to_string());
             let (listeners, upstreams, routes) =
                 (settings.listeners.len(), settings.upstreams.len(), settings.routes.len());
@@ -46,6 +53,15 @@ pub fn run(
             Ok(Verdict::Invalid)
         }
     }
+}
+
+/// What the start would open: certificates, keys, authorities, files of users.
+fn files(settings: &Settings) -> Result<(), String> {
+    server::check_tls(&settings.listeners).map_err(|error| error.to_string())?;
+    for route in &settings.routes {
+        Guard::of(route, None).map_err(|error| format!("route `{}`: {error}", route.name))?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

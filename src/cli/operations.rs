@@ -167,6 +167,7 @@ impl AppOperations {
                 .iter()
                 .map(|count| count.load(Relaxed))
                 .sum(),
+            certificates_current: counters.certificates_broken.load(Relaxed) == 0,
             refused: counters.refused().map(|(refusal, count)| (refusal.word(), count)).collect(),
         }
     }

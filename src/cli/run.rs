@@ -11,6 +11,7 @@ use crate::clock::Clock;
 use crate::config::settings::Settings;
 use crate::config::{Source, watch};
 use crate::server::shutdown::{Signal, Signals, drain};
+use crate::server::{inherit, notify, upgrade};
 use crate::telemetry::log::LogControl;
 
 /// How long the access log gets to be written out at the end.
@@ -27,11 +28,19 @@ pub async fn run(settings: Settings, origin: Origin, log: LogControl) -> Result<
     // Watched before it is needed: a change that comes while listeners open is not missed.
     let mut changes = watched(&origin.source);
     let app = App::start(settings, origin, Clock::system(), Some(log))?;
+    inherit::close_rest();
+    notify::ready();
+    upgrade::relieve_predecessor();
     loop {
         tokio::select! {
             signal = signals.next() => match signal {
                 Signal::Stop => break,
                 Signal::Reload => reload(&app, App::hang_up).await,
+                Signal::Upgrade => {
+                    if let Err(error) = app.upgrade() {
+                        tracing::error!("can't hand over to a new process: {error}");
+                    }
+                }
             },
             changed = next_change(&mut changes) => match changed {
                 Some(()) => reload(&app, |app| drop(app.reload())).await,
@@ -61,6 +70,7 @@ fn raise_descriptor_limit() {
 pub(super) async fn stop(app: &App, signals: &mut Signals) {
     let grace = app.settings.load().shutdown_grace;
     app.set_draining();
+    app.leave_side_listeners();
     tracing::info!("stopping: finishing requests in flight, at most {} s", grace.as_secs());
     match drain(&app.server, signals, grace).await {
         Some(report) => tracing::info!(finished = report.finished, cut = report.cut, "stopped"),

@@ -83,6 +83,10 @@ pub(super) const TRACKING: [&str; 42] = [
     "mtm_*",
     "_kx",
 ];
+/// Longest wait for a place at an upstream.
+pub(super) const PLACE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Longest wait for the program that decides who may.
+pub(super) const AUTH_TIMEOUT: Duration = Duration::from_secs(5);
 /// Time for requests in flight at the end.
 pub(super) const SHUTDOWN_GRACE: Duration = Duration::from_secs(30);
 /// The diagnostic log's filter.

@@ -4,13 +4,13 @@
 //! check reads, so that one missing key does not keep the rest from being looked at.
 
 mod devices;
+mod guards;
+mod listener;
 mod rewrite;
 mod rules;
 mod shapes;
 mod tags;
 mod upstreams;
-
-use std::net::SocketAddr;
 
 use http::{HeaderName, HeaderValue, Method};
 use ipnet::IpNet;
@@ -18,6 +18,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 pub(super) use devices::{DeviceClass, Devices};
+pub(super) use guards::{Access, RouteLimits};
+pub(super) use listener::{ClientCertificate, Hsts, Listener, Tls};
 pub(super) use rewrite::{Redirect, Rewrite};
 pub(super) use rules::{
     CachedMethod, CookieRule, Cookies, Key, Private, Query, QueryRule, RequestDirectives, Rules, SetCookie,
@@ -73,40 +75,6 @@ pub(super) struct File {
     pub(super) log: Log,
 }
 
-/// A listening socket for clients.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-#[schemars(extend("required" = ["address"]))]
-pub(super) struct Listener {
-    /// Address and port; port 0 picks a free one.
-    pub(super) address: Option<Written<SocketAddr>>,
-    /// Certificates; without them the listener speaks cleartext.
-    pub(super) tls: Option<Tls>,
-}
-
-/// Certificates of a listener.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-#[schemars(extend("required" = ["certificates"]))]
-pub(super) struct Tls {
-    /// Chosen by the name that a client asks for (SNI); the first serves clients that name no known host.
-    #[schemars(length(min = 1))]
-    pub(super) certificates: Vec<Certificate>,
-    /// Offer HTTP/2. Default: true.
-    pub(super) http2: Option<bool>,
-}
-
-/// PEM files of one certificate. Relative paths count from the directory of this file.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-#[schemars(extend("required" = ["cert", "key"]))]
-pub(super) struct Certificate {
-    /// Certificate chain, leaf first.
-    pub(super) cert: Option<String>,
-    /// Private key.
-    pub(super) key: Option<String>,
-}
-
 /// Where metrics and health are served.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -160,6 +128,10 @@ pub(super) struct Route {
     pub(super) retry: Option<RouteRetry>,
     /// Largest request body. Default: 100MiB.
     pub(super) max_request_body: Option<Written<Size>>,
+    /// How much clients may.
+    pub(super) limits: RouteLimits,
+    /// Who may.
+    pub(super) access: Access,
 }
 
 /// Conditions of a route.

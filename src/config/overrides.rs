@@ -6,6 +6,7 @@ use super::defaults;
 use super::diagnostics::Finding;
 use super::file::{File, Listener, Upstream, UpstreamServer};
 use super::scalar::{Scalar, Written};
+use super::settings::ListenAddress;
 use super::values::{Name, Secret};
 
 /// Settings from the command line or its environment variables, as text where they are checked like those of the
@@ -30,8 +31,7 @@ impl Overrides {
     /// Writes itself over `file`.
     pub(super) fn apply(&self, file: &mut File, findings: &mut Vec<Finding>) {
         if !self.listen.is_empty() {
-            file.listeners =
-                self.listen.iter().map(|&address| Listener { address: Some(Written(address)), tls: None }).collect();
+            file.listeners = self.listen.iter().map(|&address| listener(address)).collect();
         }
         if let Some(Written(server)) = read("--upstream", self.upstream.as_deref(), findings) {
             let servers = vec![UpstreamServer::Url(Written(server))];
@@ -52,6 +52,10 @@ impl Overrides {
         replace(&mut file.control.token, read::<Secret>("control token", self.control_token.as_deref(), findings));
         replace(&mut file.cache.memory, read("--memory", self.memory.as_deref(), findings));
     }
+}
+
+fn listener(address: SocketAddr) -> Listener {
+    Listener { address: Some(Written(ListenAddress::Tcp(address))), ..Listener::default() }
 }
 
 fn replace<T>(slot: &mut Option<T>, value: Option<T>) {

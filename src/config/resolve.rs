@@ -1,6 +1,7 @@
 //! From the file as written to the settings as meant: defaults filled in, names looked up, contradictions found.
 
 mod devices;
+mod front;
 mod private;
 mod rewrite;
 mod routes;
@@ -18,8 +19,8 @@ use super::file::{self, File};
 use super::overrides::Overrides;
 use super::scalar::{Deadline, Memory, Size, Span, Written, size_text};
 use super::settings::{
-    AccessLog, CertificateFiles, ClientTimeouts, Coding, Compression, CompressionCoding, Control, Debug, Limits,
-    Listener, ListenerTls, LogFormat, LogTarget, MemoryTier, Settings, StaticClass,
+    AccessLog, ClientTimeouts, Coding, Compression, CompressionCoding, Control, Debug, Limits, ListenAddress,
+    LogFormat, LogTarget, MemoryTier, Settings, StaticClass,
 };
 use super::tree::Node;
 use super::values::{Endpoint, Name};
@@ -123,29 +124,6 @@ impl Resolver<'_> {
         self.surroundings.base.map_or_else(|| path.as_ref().to_owned(), |base| base.join(path.as_ref()))
     }
 
-    fn listeners(&mut self, listeners: Vec<file::Listener>) -> Vec<Listener> {
-        if listeners.is_empty() {
-            return vec![Listener { address: defaults::LISTEN, tls: None }];
-        }
-        let mut resolved = Vec::new();
-        for listener in listeners {
-            // Missing keys were reported by the check.
-            let Some(Written(address)) = listener.address else { continue };
-            let tls = listener.tls.map(|tls| ListenerTls {
-                certificates: tls
-                    .certificates
-                    .into_iter()
-                    .filter_map(|files| {
-                        Some(CertificateFiles { cert: self.path(files.cert?), key: self.path(files.key?) })
-                    })
-                    .collect(),
-                http2: tls.http2.unwrap_or(true),
-            });
-            resolved.push(Listener { address, tls });
-        }
-        resolved
-    }
-
     fn control(&mut self, control: file::Control) -> Option<Control> {
         Some(Control {
             assumed: control.address.is_none(),
@@ -167,7 +145,7 @@ impl Resolver<'_> {
         }
         let overridden = !self.surroundings.overrides.listen.is_empty();
         let addressed = |(index, listener): (usize, &file::Listener)| {
-            let Written(address) = listener.address.as_ref()?;
+            let Some(Written(ListenAddress::Tcp(address))) = &listener.address else { return None };
             Some((*address, place(&format!("listeners[{index}].address"), overridden)))
         };
         listeners.iter().enumerate().filter_map(addressed).collect()

@@ -2,6 +2,8 @@
 //! validates again. One immutable value a reload swaps whole.
 
 mod devices;
+mod guards;
+mod listener;
 mod private;
 mod rewrite;
 mod upstream;
@@ -17,6 +19,8 @@ use ipnet::IpNet;
 use regex::Regex;
 
 pub use devices::{DeviceClass, Devices};
+pub use guards::{Access, BasicAuth, Concurrency, ForwardAuth, RateKey, RateLimit, RouteLimits};
+pub use listener::{CertificateFiles, ClientCertificates, ListenAddress, Listener, ListenerLimits, ListenerTls};
 pub use private::PrivateCache;
 
 use crate::policy::rules::{CacheRules, KeyRules};
@@ -68,33 +72,6 @@ pub struct Settings {
     pub shutdown_grace: Duration,
     /// Worker threads; 0: one a core.
     pub workers: usize,
-}
-
-/// A listening socket for clients.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Listener {
-    /// Address and port; port 0 picks a free one.
-    pub address: SocketAddr,
-    /// TLS; `None`: cleartext HTTP/1.1 and HTTP/2 with prior knowledge.
-    pub tls: Option<ListenerTls>,
-}
-
-/// Certificates of a TLS listener, chosen by SNI; the first serves clients that name no known host.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ListenerTls {
-    /// Certificate chains with their keys, at least one.
-    pub certificates: Vec<CertificateFiles>,
-    /// Offer HTTP/2 by ALPN.
-    pub http2: bool,
-}
-
-/// PEM files of one certificate.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CertificateFiles {
-    /// Certificate chain, leaf first.
-    pub cert: PathBuf,
-    /// Private key.
-    pub key: PathBuf,
 }
 
 /// The control API.
@@ -152,6 +129,10 @@ pub struct Route {
     pub redirect: Option<Redirect>,
     /// Largest request body, in bytes.
     pub max_request_body: u64,
+    /// How much clients may.
+    pub limits: RouteLimits,
+    /// Who may.
+    pub access: Access,
 }
 
 /// Conditions of a route. Empty lists match everything; all given must hold.

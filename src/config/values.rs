@@ -1,5 +1,6 @@
 //! Values with a grammar of their own: addresses, URLs of servers, patterns, names of fields and of things.
 
+mod front;
 mod upstream;
 
 use std::net::SocketAddr;
@@ -14,8 +15,11 @@ use tracing_subscriber::EnvFilter;
 
 use super::scalar::{Deadline, Invalid, Memory, Scalar, Size, Span};
 use super::settings::{
-    BodyPattern, HashBy, HostPattern, LogTarget, PathPattern, StatusRange, UpstreamHost, UpstreamServer, ValuePattern,
+    BodyPattern, HashBy, HostPattern, ListenAddress, LogTarget, PathPattern, RateKey, StatusRange, UpstreamHost,
+    UpstreamServer, ValuePattern,
 };
+
+pub(super) use front::{AuthUrl, Mode, Rate};
 pub(super) use upstream::UrlPath;
 
 /// Tells whether a text is a value of some kind.
@@ -56,6 +60,11 @@ pub(super) fn check_of(format: &str) -> Option<Check> {
         LogFilter,
         Secret,
         ParameterName,
+        ListenAddress,
+        Mode,
+        Rate,
+        RateKey,
+        AuthUrl,
         UrlPath,
         Regex,
         StatusRange,

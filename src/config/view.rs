@@ -1,5 +1,6 @@
 //! Settings as JSON in the words of the file, secrets masked; and what differs between two of them.
 
+mod front;
 mod rewrite;
 mod upstreams;
 
@@ -12,8 +13,8 @@ use serde_json::{Map, Value, json};
 use super::scalar::{duration_text, size_text};
 use super::settings::{
     AccessLog, ClientTimeouts, Compression, Control, Debug, DeviceClass, Devices, HeaderEdit, HostPattern, Limits,
-    Listener, ListenerTls, LogFormat, LogTarget, MemoryTier, PathPattern, PrivateCache, Route, RouteMatch, Settings,
-    StaticClass, Upstream, ValueMatch, ValuePattern,
+    LogFormat, LogTarget, MemoryTier, PathPattern, PrivateCache, Route, RouteMatch, Settings, StaticClass, Upstream,
+    ValueMatch, ValuePattern,
 };
 use crate::policy::rules::{
     CacheRules, CookieRule, KeyRules, QueryRule, RequestDirectivesRule, SetCookieRule, TtlMode,
@@ -127,7 +128,7 @@ impl View {
             workers,
         } = settings;
         json!({
-            "listeners": listeners.iter().map(listener).collect::<Vec<_>>(),
+            "listeners": listeners.iter().map(front::listener).collect::<Vec<_>>(),
             "metrics": { "address": endpoint(*metrics) },
             "control": self.control(control.as_ref()),
             "upstreams": upstreams.iter().map(|it| upstreams::upstream(it)).collect::<Vec<_>>(),
@@ -216,6 +217,8 @@ impl View {
             rewrite: rewrites,
             redirect,
             max_request_body,
+            limits,
+            access,
         } = route;
         json!({
             "name": name,
@@ -231,6 +234,8 @@ impl View {
             "rewrite": rewrite::rewrite(rewrites.as_ref()),
             "redirect": rewrite::redirect(redirect.as_ref()),
             "max_request_body": size_text(*max_request_body),
+            "limits": front::route_limits(limits),
+            "access": front::access(access),
         })
     }
 
@@ -247,17 +252,6 @@ impl View {
         };
         edits.iter().map(line).collect()
     }
-}
-
-fn listener(listener: &Listener) -> Value {
-    let Listener { address, tls } = listener;
-    let tls = tls.as_ref().map(|ListenerTls { certificates, http2 }| {
-        let files = |files: &super::settings::CertificateFiles| {
-            json!({ "cert": files.cert.display().to_string(), "key": files.key.display().to_string() })
-        };
-        json!({ "certificates": certificates.iter().map(files).collect::<Vec<_>>(), "http2": http2 })
-    });
-    json!({ "address": address.to_string(), "tls": tls })
 }
 
 fn endpoint(address: Option<SocketAddr>) -> String {

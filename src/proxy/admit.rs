@@ -239,7 +239,8 @@ pub fn normalised_authority(given: &str, scheme: &str) -> Option<String> {
     Some(authority)
 }
 
-fn host_of(authority: &str) -> &str {
+/// The host of `host[:port]`.
+pub(super) fn host_of(authority: &str) -> &str {
     if authority.starts_with('[') {
         return authority.find(']').map_or(authority, |end| &authority[..=end]);
     }

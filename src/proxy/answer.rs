@@ -5,11 +5,12 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderMap, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use hyper::body::Incoming;
 
 use super::body::Body;
 use super::fetch::{Brought, Fetch, Fetched, Outcome};
+use super::guard::NoPlace;
 use super::lookup::{self, Plan, Wanted};
 use super::part::{self, Ask};
 use super::{ALLOWED_METHODS, Asked, maintenance, pass, respond, search, session};
@@ -88,6 +89,10 @@ impl Asked<'_> {
                     drop(lead);
                     return self.answer_stored(&key, &stored, stale);
                 }
+                if let Err(busy) = self.take_place(wanted.why).await {
+                    drop(lead);
+                    return self.stand_in(&wanted).unwrap_or(busy);
+                }
                 let fetch = Fetch::new(self, wanted.clone());
                 self.conditions_withheld = true;
                 // Its own task: when this client leaves, followers lose nothing.
@@ -124,11 +129,31 @@ impl Asked<'_> {
 
     async fn fetch_alone(&mut self, wanted: Wanted) -> Answer {
         let wanted = Wanted { collapsible: false, ..wanted };
+        if let Err(busy) = self.take_place(wanted.why).await {
+            return self.stand_in(&wanted).unwrap_or(busy);
+        }
         let fetch = Fetch::new(self, wanted.clone());
         self.conditions_withheld = fetch.withholds_conditions();
         let lead = self.proxy.cache.flights.alone(&wanted.key);
         let fetched = fetch.run(lead).await;
         self.take(wanted, fetched)
+    }
+
+    /// Gets the request a place at the upstream, where the route has a bound on how many there are.
+    async fn take_place(&mut self, why: ForwardReason) -> Result<(), Answer> {
+        let Some(guard) = &self.route.guard else { return Ok(()) };
+        match guard.place().await {
+            Ok(place) => {
+                self.place = place;
+                Ok(())
+            }
+            Err(NoPlace) => {
+                let mut busy = failed_answer(StatusCode::SERVICE_UNAVAILABLE, "route-busy", Some(why));
+                busy.response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+                busy.asked_upstream = false;
+                Err(busy)
+            }
+        }
     }
 
     /// Whether what another's fetch brought may answer this request too (RFC 9111 §4), or why not.
@@ -242,12 +267,15 @@ impl Asked<'_> {
 
     /// Straight through.
     pub(super) async fn pass(
-        &self,
+        &mut self,
         why: ForwardReason,
         freshens: Option<&Wanted>,
         body: Incoming,
         client_upgrade: Option<hyper::upgrade::OnUpgrade>,
     ) -> Answer {
+        if let Err(busy) = self.take_place(why).await {
+            return busy;
+        }
         match pass::pass(self, body, client_upgrade, freshens).await {
             Ok(passed) => {
                 let no_store = match (freshens, passed.response.status()) {

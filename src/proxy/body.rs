@@ -8,6 +8,7 @@ use bytes::Bytes;
 use http_body::{Body as _, Frame, SizeHint};
 
 use super::finish::Finish;
+use super::pace::Pace;
 use crate::cache::body::{BodyReader, CutBody, Piece};
 use crate::content::coded_body::{CodedBody, CodedBodyError};
 use crate::upstream::{UpstreamBody, UpstreamError};
@@ -17,6 +18,7 @@ use crate::upstream::{UpstreamBody, UpstreamError};
 pub struct Body {
     source: Source,
     finish: Option<Box<Finish>>,
+    pace: Option<Box<Pace>>,
 }
 
 /// Where the bytes come from.
@@ -73,12 +75,18 @@ pub enum BodyError {
 impl Body {
     /// A body whose request needs no record.
     pub fn new(source: Source) -> Self {
-        Body { source, finish: None }
+        Body { source, finish: None, pace: None }
     }
 
     /// No bytes.
     pub fn empty() -> Self {
         Self::new(Source::Empty)
+    }
+
+    /// Sends so many bytes a second at most.
+    pub(super) fn paced(mut self, rate: u64) -> Self {
+        self.pace = Some(Pace::new(rate));
+        self
     }
 
     /// Has its request recorded when it ends.
@@ -88,6 +96,12 @@ impl Body {
         }
         self.finish = Some(finish);
         self
+    }
+}
+
+impl Body {
+    fn is_end(&self) -> bool {
+        self.source.is_end() && !self.pace.as_ref().is_some_and(|pace| pace.holds())
     }
 }
 
@@ -193,8 +207,12 @@ impl http_body::Body for Body {
     type Error = BodyError;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let frame = std::task::ready!(self.source.poll_frame(cx));
-        let over = frame.is_none() || self.source.is_end();
+        let Body { source, pace, .. } = &mut *self;
+        let frame = std::task::ready!(match pace {
+            None => source.poll_frame(cx),
+            Some(pace) => pace.poll(cx, |cx| source.poll_frame(cx)),
+        });
+        let over = frame.is_none() || self.is_end();
         if let Some(finish) = &mut self.finish {
             match &frame {
                 Some(Ok(frame)) => finish.sent(frame.data_ref().map_or(0, Bytes::len)),
@@ -209,10 +227,14 @@ impl http_body::Body for Body {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.source.is_end()
+        self.is_end()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.source.size_hint()
+        let hint = self.source.size_hint();
+        match (&self.pace, hint.exact()) {
+            (Some(pace), Some(exact)) => SizeHint::with_exact(exact + pace.held()),
+            _ => hint,
+        }
     }
 }

@@ -1,14 +1,15 @@
 //! What the request path knows of the connection a request came on.
 
 use std::net::SocketAddr;
-use std::sync::OnceLock;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use futures_util::task::AtomicWaker;
-use http::HeaderValue;
+use http::{HeaderName, HeaderValue};
 use parking_lot::Mutex;
 
+use super::front::Front;
 use super::refusal::Refusal;
 
 /// Interim heads that wait for a client at most. An upstream may send them without end.
@@ -25,6 +26,10 @@ pub struct Client {
     pub local: SocketAddr,
     /// Whether the client speaks TLS to us.
     pub tls: bool,
+    /// What its listener asks of its requests.
+    pub front: Arc<Front>,
+    /// The subject of the client's certificate, and the field in which the app is told.
+    pub subject: Option<(HeaderName, HeaderValue)>,
     /// Set once by the inspection of HTTP/1 bytes when it meets a head that must be refused. The connection layer
     /// then hands hyper a stand-in request of method [`Client::REFUSED_METHOD`], so that the answer takes its turn
     /// behind those to earlier requests.
@@ -51,6 +56,8 @@ impl Client {
             address: HeaderValue::try_from(peer.ip().to_canonical().to_string()).expect("an address is visible ASCII"),
             local,
             tls,
+            front: Arc::default(),
+            subject: None,
             refused: OnceLock::new(),
             interim: Mutex::new(Vec::new()),
             interim_waker: AtomicWaker::new(),

@@ -11,6 +11,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Status
 use smallvec::SmallVec;
 
 use super::fill::Fill;
+use super::front::Identified;
 use super::lookup::{self, Own, Wanted};
 use super::part::{self, Ask, Brings};
 use super::site::{Site, SiteRoute};
@@ -692,8 +693,9 @@ pub(super) fn apply_static_class<B>(
     let content_type = response.headers().get(header::CONTENT_TYPE);
     let class = static_files::classify(&site.settings.static_classes, path, query, content_type);
     let Some(class) = class else { return false };
-    let personal =
-        response.headers().contains_key(header::SET_COOKIE) || request.headers.contains_key(header::AUTHORIZATION);
+    let personal = response.headers().contains_key(header::SET_COOKIE)
+        || request.headers.contains_key(header::AUTHORIZATION)
+        || request.extensions.get::<Identified>().is_some();
     let cookie = lookup::cookie_matters(&route.route.cache.cookies, &request.headers);
     if personal || (cookie && !class.class.with_cookies) {
         return false;

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use tokio::sync::OwnedSemaphorePermit;
+
 use crate::telemetry::Telemetry;
 use crate::telemetry::record::RequestRecord;
 use crate::telemetry::route_metrics::RouteMetrics;
@@ -18,6 +20,8 @@ pub struct Finish {
     /// Of the request's body, which may end after the response has begun.
     meter: Option<Meter>,
     completed: bool,
+    /// The request's place at the upstream, which the next one gets after it.
+    place: Option<OwnedSemaphorePermit>,
 }
 
 impl Finish {
@@ -29,7 +33,13 @@ impl Finish {
         record: RequestRecord,
         meter: Option<Meter>,
     ) -> Self {
-        Finish { telemetry, metrics, started, record, meter, completed: false }
+        Finish { telemetry, metrics, started, record, meter, completed: false, place: None }
+    }
+
+    /// Keeps a place at the upstream until the end.
+    pub(super) fn keeps(mut self, place: Option<OwnedSemaphorePermit>) -> Self {
+        self.place = place;
+        self
     }
 
     /// Bytes were handed to the connection.

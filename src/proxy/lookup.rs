@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use http::{HeaderMap, Method, header};
 
+use super::front::Identified;
 use super::part::{self, Ask, Missing};
 use super::{Asked, search, session};
 use crate::cache::entry::{Entry, StoredResponse};
@@ -158,7 +159,10 @@ pub(super) fn identify(asked: &Asked<'_>) -> CacheKey {
 pub(super) fn facts(asked: &Asked<'_>) -> RequestFacts {
     let (rules, headers) = (&asked.route.route.cache, &asked.parts.headers);
     let cookie = cookie_matters(&rules.cookies, headers);
-    RequestFacts::of(headers, cookie, asked.admitted.trusted_client, rules.request_directives)
+    let mut facts = RequestFacts::of(headers, cookie, asked.admitted.trusted_client, rules.request_directives);
+    // RFC 9111 §3.5 speaks of Authorization; what larder itself found out and told the app is no different.
+    facts.authorization |= asked.parts.extensions.get::<Identified>().is_some();
+    facts
 }
 
 /// The stored response for a request and what it lacks, or why there is none. Of several the most recent by Date

@@ -7,20 +7,27 @@
 pub mod admit;
 mod answer;
 mod balance_key;
+mod basic_auth;
 pub mod body;
 pub mod client;
 mod code;
+mod denial;
 mod device;
 mod fetch;
 mod fill;
 pub mod finish;
+mod forward_auth;
+pub mod front;
+pub mod guard;
 mod invalidation;
 mod lookup;
 mod maintenance;
 mod max_forwards;
 mod outgoing;
+mod pace;
 mod part;
 mod pass;
+mod rate;
 mod redirect;
 pub mod refusal;
 mod respond;
@@ -30,6 +37,7 @@ mod search;
 mod session;
 pub mod site;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -39,6 +47,7 @@ use bytes::{BufMut, BytesMut};
 use http::request::Parts;
 use http::{HeaderValue, Request, Response, StatusCode, Version, header};
 use hyper::body::Incoming;
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::cache::Cache;
 use crate::cache::key::CacheKey;
@@ -51,16 +60,17 @@ use crate::policy::time::Timestamp;
 use crate::telemetry::Telemetry;
 use crate::telemetry::record::{Reason, RequestRecord};
 use crate::telemetry::route_metrics::RouteMetrics;
-use crate::upstream::{Exchange, InterimCallback, Meter, PoolError};
+use crate::upstream::{Exchange, InterimCallback, Meter};
 use admit::Admitted;
 use answer::{Answer, failed_answer, own_answer};
 use body::Body;
 use client::Client;
+use denial::Denial;
 use finish::Finish;
 use lookup::Plan;
 use refusal::Refusal;
 use session::Session;
-use site::{Site, SiteRoute};
+use site::{Site, SiteError, SiteRoute};
 
 /// Everything the request path works with. One a process.
 #[derive(Debug)]
@@ -97,6 +107,8 @@ struct Asked<'a> {
     conditions_withheld: bool,
     /// The tier below memory where what is stored was found.
     found_in: Option<Tier>,
+    /// Its place at the upstream, where the route has a bound on how many there are.
+    place: Option<OwnedSemaphorePermit>,
 }
 
 impl Proxy {
@@ -104,7 +116,7 @@ impl Proxy {
     ///
     /// # Errors
     /// An upstream cannot be set up.
-    pub fn new(settings: Arc<Settings>, clock: Clock, telemetry: Arc<Telemetry>) -> Result<Arc<Proxy>, PoolError> {
+    pub fn new(settings: Arc<Settings>, clock: Clock, telemetry: Arc<Telemetry>) -> Result<Arc<Proxy>, SiteError> {
         let cache = Cache::new(settings.memory.size);
         let site = ArcSwap::from_pointee(Site::new(settings, None, &telemetry)?);
         let own_name = outgoing::own_name();
@@ -120,7 +132,7 @@ impl Proxy {
     ///
     /// # Errors
     /// An upstream cannot be set up.
-    pub fn prepare(&self, settings: Arc<Settings>) -> Result<Site, PoolError> {
+    pub fn prepare(&self, settings: Arc<Settings>) -> Result<Site, SiteError> {
         Site::new(settings, Some(&self.site.load()), &self.telemetry)
     }
 
@@ -148,12 +160,24 @@ impl Proxy {
             self.telemetry.metrics.unbelieved();
         }
         fields::remove_nominated(&mut parts.headers);
+        if !site.subject_fields.is_empty() {
+            front::forget_claims(&mut parts.headers, &site.subject_fields);
+            front::identify(&mut parts, client.subject.iter().map(|(name, subject)| (name, subject)));
+        }
         fields::join_cookies(&mut parts.headers);
+        if let Err(denial) = client.front.check(&admitted) {
+            return self.deny(&site.unrouted, client, &parts, admitted.client, denial, started, now);
+        }
         let Some(route) = route::find(&site, &admitted, &parts) else {
             return self.refuse(&site, client, &parts, Refusal::NoRoute, started, now);
         };
         if fetch::announced_length(&parts.headers).is_some_and(|length| length > route.route.max_request_body) {
             return self.refuse(&site, client, &parts, Refusal::BodyTooLarge, started, now);
+        }
+        if let Some(guard) = &route.guard
+            && let Err(denial) = Box::pin(guard.check(client, &admitted, &mut parts)).await
+        {
+            return self.deny(&route.metrics, client, &parts, admitted.client, denial, started, now);
         }
         let session = session::identify(&route.route, &parts.headers, &self.cache.sessions);
         let device = device::classify(&route.route, &mut parts.headers);
@@ -172,6 +196,7 @@ impl Proxy {
             has_body,
             conditions_withheld: false,
             found_in: None,
+            place: None,
         };
         if let Some(status) = max_forwards::ends_here(&mut asked.parts) {
             return asked.finish(own_answer(status), started);
@@ -216,24 +241,44 @@ impl Proxy {
         started: Instant,
         now: Timestamp,
     ) -> Response<Body> {
-        let mut response = respond::own(refusal.status());
+        self.deny(&site.unrouted, client, parts, client.peer.ip(), Denial::of(refusal), started, now)
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "what is known of a request this early, in no structure yet")]
+    fn deny(
+        self: &Arc<Self>,
+        metrics: &Arc<RouteMetrics>,
+        client: &Client,
+        parts: &Parts,
+        address: IpAddr,
+        denial: Box<Denial>,
+        started: Instant,
+        now: Timestamp,
+    ) -> Response<Body> {
+        let Denial { refusal, mut response } = *denial;
         let verdict = Verdict { refused: true, error: Some(refusal.word()), ..Verdict::default() };
-        response.headers_mut().append(CACHE_STATUS, verdict.render());
+        let headers = response.headers_mut();
+        headers.append(CACHE_STATUS, verdict.render());
         if refusal.closes() && parts.version < Version::HTTP_2 {
-            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         if refusal == Refusal::Connect {
-            response.headers_mut().insert(header::ALLOW, ALLOWED_METHODS);
+            headers.insert(header::ALLOW, ALLOWED_METHODS);
+        }
+        if let Some(hsts) = &client.front.hsts
+            && client.tls
+        {
+            headers.insert(header::STRICT_TRANSPORT_SECURITY, hsts.clone());
         }
         let stand_in = parts.method.as_str() == Client::REFUSED_METHOD;
         let record = RequestRecord {
-            client: client.peer.ip().to_canonical(),
+            client: address.to_canonical(),
             scheme: if client.tls { "https" } else { "http" },
             host: parts.headers.get(header::HOST).cloned().filter(|_| !stand_in),
             target: parts.uri.path_and_query().cloned().filter(|_| !stand_in),
-            ..record(parts, &verdict, response.status(), now, site.unrouted.name(), self.telemetry.logs())
+            ..record(parts, &verdict, response.status(), now, metrics.name(), self.telemetry.logs())
         };
-        self.recorded(response, site.unrouted.clone(), started, record, None)
+        self.recorded(response, metrics.clone(), started, record, None, None)
     }
 
     fn recorded(
@@ -243,8 +288,9 @@ impl Proxy {
         started: Instant,
         record: RequestRecord,
         meter: Option<Meter>,
+        place: Option<OwnedSemaphorePermit>,
     ) -> Response<Body> {
-        let finish = Box::new(Finish::new(self.telemetry.clone(), metrics, started, record, meter));
+        let finish = Box::new(Finish::new(self.telemetry.clone(), metrics, started, record, meter).keeps(place));
         response.map(|body| body.recorded(finish))
     }
 }
@@ -261,7 +307,7 @@ impl Asked<'_> {
     }
 
     /// What is the same for every answer: Via, the route's edits, Cache-Status, the record.
-    fn finish(&self, answer: Answer, started: Instant) -> Response<Body> {
+    fn finish(&mut self, answer: Answer, started: Instant) -> Response<Body> {
         let Answer { mut response, mut verdict, first_byte, asked_upstream, meter } = answer;
         verdict.tier = self.found_in;
         let status = response.status();
@@ -272,6 +318,11 @@ impl Asked<'_> {
                 UpstreamProtocol::Http2 => Version::HTTP_2,
             };
             outgoing::append_via(headers, received);
+        }
+        if let Some(hsts) = &self.client.front.hsts
+            && self.client.tls
+        {
+            headers.insert(header::STRICT_TRANSPORT_SECURITY, hsts.clone());
         }
         outgoing::edit(headers, &self.route.route.response_headers);
         headers.append(CACHE_STATUS, verdict.render());
@@ -292,7 +343,11 @@ impl Asked<'_> {
             age,
             ..record(&self.parts, &verdict, status, self.now, self.route.metrics.name(), logged)
         };
-        self.proxy.recorded(response, self.route.metrics.clone(), started, record, meter)
+        if let Some(rate) = self.route.guard.as_ref().and_then(|guard| guard.bandwidth()) {
+            response = response.map(|body| body.paced(rate));
+        }
+        let place = self.place.take();
+        self.proxy.recorded(response, self.route.metrics.clone(), started, record, meter, place)
     }
 
     /// The host asked for, sharing the request's bytes where it came as it is kept.

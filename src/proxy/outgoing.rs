@@ -55,7 +55,7 @@ pub(super) fn request(asked: &Asked<'_>, upgrade: bool) -> Request<()> {
 }
 
 /// RFC 7239 and its older kin. Behind a trusted proxy what it said is continued; what others said is gone already.
-fn set_forwarded(headers: &mut HeaderMap, admitted: &Admitted, client: &Client, host: Option<&HeaderValue>) {
+pub(super) fn set_forwarded(headers: &mut HeaderMap, admitted: &Admitted, client: &Client, host: Option<&HeaderValue>) {
     let scheme = HeaderValue::from_static(admitted.scheme);
     let chain = readable(headers, &FOR);
     continue_list(headers, FOR, chain, &client.address);

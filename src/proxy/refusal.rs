@@ -47,13 +47,27 @@ pub enum Refusal {
     BadExpect,
     /// It has been here before: an upstream's address leads back to larder (RFC 9110 §7.6.3).
     Loop,
+    /// Cleartext where the listener wants HTTPS.
+    HttpsRedirect,
+    /// More requests than the listener or the route allows over time (RFC 6585 §4).
+    RateLimited,
+    /// The route is not for the client's network.
+    Denied,
+    /// The route asks for a user, or the program that decides said no (RFC 9110 §15.5.2).
+    Unauthorized,
+    /// Nobody could say whether the client may.
+    AuthUnavailable,
+    /// More connections than the listener allows, at all or of one address: closed without an answer.
+    TooManyConnections,
+    /// No PROXY protocol header where there must be one, or from somebody who may not send one: closed without an answer.
+    ProxyProtocol,
     /// No route matches.
     NoRoute,
 }
 
 impl Refusal {
     /// All refusals, for the metrics.
-    pub const ALL: [Refusal; 22] = {
+    pub const ALL: [Refusal; 29] = {
         use Refusal::*;
         [
             BadRequestLine,
@@ -77,6 +91,13 @@ impl Refusal {
             HeadTimeout,
             BadExpect,
             Loop,
+            HttpsRedirect,
+            RateLimited,
+            Denied,
+            Unauthorized,
+            AuthUnavailable,
+            TooManyConnections,
+            ProxyProtocol,
             NoRoute,
         ]
     };
@@ -94,6 +115,11 @@ impl Refusal {
             HeadTimeout => StatusCode::REQUEST_TIMEOUT,
             BadExpect => StatusCode::EXPECTATION_FAILED,
             Loop => StatusCode::LOOP_DETECTED,
+            HttpsRedirect => StatusCode::PERMANENT_REDIRECT,
+            RateLimited => StatusCode::TOO_MANY_REQUESTS,
+            Denied => StatusCode::FORBIDDEN,
+            Unauthorized => StatusCode::UNAUTHORIZED,
+            AuthUnavailable | TooManyConnections => StatusCode::SERVICE_UNAVAILABLE,
             NoRoute => StatusCode::NOT_FOUND,
             _ => StatusCode::BAD_REQUEST,
         }
@@ -101,7 +127,19 @@ impl Refusal {
 
     /// Whether the connection is closed after the answer: framing can't be trusted any more.
     pub const fn closes(self) -> bool {
-        !matches!(self, Refusal::NoRoute | Refusal::HostMismatch | Refusal::Connect | Refusal::Loop)
+        use Refusal::*;
+        !matches!(
+            self,
+            NoRoute
+                | HostMismatch
+                | Connect
+                | Loop
+                | HttpsRedirect
+                | RateLimited
+                | Denied
+                | Unauthorized
+                | AuthUnavailable
+        )
     }
 
     /// The word for it.
@@ -129,6 +167,13 @@ impl Refusal {
             HeadTimeout => "head-timeout",
             BadExpect => "bad-expect",
             Loop => "loop",
+            HttpsRedirect => "https-redirect",
+            RateLimited => "rate-limited",
+            Denied => "denied",
+            Unauthorized => "unauthorized",
+            AuthUnavailable => "auth-unavailable",
+            TooManyConnections => "too-many-connections",
+            ProxyProtocol => "proxy-protocol",
             NoRoute => "no-route",
         }
     }

@@ -2,6 +2,9 @@
 
 use std::sync::Arc;
 
+use http::HeaderName;
+
+use super::guard::{Guard, GuardError};
 use crate::cache::key::{CacheKey, TargetUri};
 use crate::cache::searches::Searches;
 use crate::config::settings::{Route, Settings};
@@ -19,6 +22,8 @@ pub struct Site {
     pub routes: Vec<Arc<SiteRoute>>,
     /// Figures of requests that match no route or were refused before.
     pub unrouted: Arc<RouteMetrics>,
+    /// Fields in which listeners tell the app who their clients are; no client may send them.
+    pub subject_fields: Vec<HeaderName>,
     /// The different ways in which routes derive keys from URLs; a purge by URL has to try them all.
     key_rules: Vec<KeyRules>,
 }
@@ -34,6 +39,25 @@ pub struct SiteRoute {
     pub upstream: Arc<str>,
     /// Its figures.
     pub metrics: Arc<RouteMetrics>,
+    /// What it asks of clients; `None`: nothing.
+    pub guard: Option<Arc<Guard>>,
+}
+
+/// Why settings can't be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum SiteError {
+    /// An upstream.
+    #[error(transparent)]
+    Upstream(#[from] PoolError),
+    /// What a route asks of its clients.
+    #[error("route `{route}`: {source}")]
+    Guard {
+        /// Which route.
+        route: String,
+        /// What is wrong.
+        #[source]
+        source: GuardError,
+    },
 }
 
 impl Site {
@@ -41,7 +65,7 @@ impl Site {
     ///
     /// # Errors
     /// An upstream cannot be set up, e.g. its certificate authorities cannot be read.
-    pub fn new(settings: Arc<Settings>, previous: Option<&Site>, telemetry: &Telemetry) -> Result<Site, PoolError> {
+    pub fn new(settings: Arc<Settings>, previous: Option<&Site>, telemetry: &Telemetry) -> Result<Site, SiteError> {
         let pools = settings
             .upstreams
             .iter()
@@ -53,7 +77,7 @@ impl Site {
                     Ok(pool)
                 }
             })
-            .collect::<Result<Vec<_>, _>>()?;
+            .collect::<Result<Vec<_>, PoolError>>()?;
         let routes: Vec<_> = settings
             .routes
             .iter()
@@ -61,9 +85,11 @@ impl Site {
                 let pool = pools[route.upstream].clone();
                 let upstream: Arc<str> = pool.settings().name.as_str().into();
                 let metrics = Arc::new(telemetry.metrics.route(&route.name, &upstream));
-                Arc::new(SiteRoute { route: route.clone(), pool, upstream, metrics })
+                let guard = Guard::of(route, previous.and_then(|site| site.guard_of(&route.name)))
+                    .map_err(|source| SiteError::Guard { route: route.name.clone(), source })?;
+                Ok(Arc::new(SiteRoute { route: route.clone(), pool, upstream, metrics, guard }))
             })
-            .collect();
+            .collect::<Result<_, SiteError>>()?;
         let mut key_rules: Vec<KeyRules> = Vec::new();
         for route in &settings.routes {
             if !key_rules.contains(&route.key) {
@@ -71,7 +97,13 @@ impl Site {
             }
         }
         let unrouted = Arc::new(telemetry.metrics.unrouted());
-        Ok(Site { settings, routes, unrouted, key_rules })
+        let subject_fields =
+            settings.listeners.iter().filter_map(|listener| listener.subject_field().cloned()).collect();
+        Ok(Site { settings, routes, unrouted, subject_fields, key_rules })
+    }
+
+    fn guard_of(&self, route: &str) -> Option<&Guard> {
+        self.routes.iter().find(|known| known.route.name == route)?.guard.as_deref()
     }
 
     fn pool_of(&self, upstream: &crate::config::settings::Upstream) -> Option<Arc<Pool>> {

@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::io;
+use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
@@ -14,20 +15,25 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
-use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use super::counters::{ServerCounters, add};
+use super::crowd::Crowd;
 use super::exchange;
 use super::head::HeadLimits;
 use super::http1_framing::Http1Framing;
 use super::inspect::Inspected;
+use super::listeners::ListenerTerms;
+use super::proxy_protocol;
 use super::slots::Slot;
+use super::socket::Socket;
 use super::wire::{BODY_EXPIRED, Expiry, HEAD_EXPIRED, Idle, Wire};
-use crate::config::settings::{ClientTimeouts, Limits};
+use crate::config::settings::{ClientTimeouts, Limits, Listener};
+use crate::proxy::admit::contains;
 use crate::proxy::client::Client;
+use crate::proxy::refusal::Refusal;
 
 /// What an HTTP/2 client sends first (RFC 9113 §3.4).
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -37,10 +43,6 @@ const HYPER_FIELDS: usize = 100;
 
 /// Bytes hyper buffers of a connection, a way.
 const BUFFER: usize = 128 * 1024;
-
-/// Unsent bytes the kernel holds for a client: bounds the memory of a slow reader, and shows us its progress.
-#[cfg(target_os = "linux")]
-const KERNEL_UNSENT: u32 = 128 * 1024;
 
 /// HTTP/2 flow control: bytes a client may send ahead on one stream and on all together.
 const STREAM_WINDOW: u32 = 256 * 1024;
@@ -60,8 +62,10 @@ pub(super) struct Terms {
 /// An accepted connection and all it needs to be served.
 #[derive(Debug)]
 pub(super) struct Accepted {
-    pub(super) stream: TcpStream,
+    pub(super) socket: Socket,
     pub(super) tls: Option<Arc<rustls::ServerConfig>>,
+    pub(super) listener: Arc<ListenerTerms>,
+    pub(super) crowd: Arc<Crowd>,
     pub(super) terms: Arc<Terms>,
     pub(super) counters: Arc<ServerCounters>,
     /// Answer what is under way, then close.
@@ -85,17 +89,36 @@ where
     B: http_body::Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let Accepted { stream, tls, terms, counters, stop, kill, slot } = accepted;
-    let (Ok(peer), Ok(local)) = (stream.peer_addr(), stream.local_addr()) else { return };
-    tune(&stream);
-    let client = Arc::new(Client::new(peer, local, tls.is_some()));
-    let wire = Wire::new(client, counters.clone(), kill.clone(), Some(slot));
+    let Accepted { mut socket, tls, listener, crowd, terms, counters, stop, kill, slot } = accepted;
+    let Ok((mut peer, mut local)) = socket.addresses() else { return };
+    socket.tune();
+    if !listener.settings.proxy_protocol.is_empty() {
+        let told = tokio::select! {
+            told = told_by_balancer(&mut socket, peer, &listener.settings, terms.timeouts.header) => told,
+            () = stop.cancelled() => return,
+        };
+        match told {
+            Ok(Some(told)) => (peer, local) = told,
+            Ok(None) => {}
+            Err(error) => {
+                counters.count_refusal(Refusal::ProxyProtocol);
+                tracing::debug!(%peer, %error, "PROXY protocol");
+                return;
+            }
+        }
+    }
+    let Some(presence) = crowd.enter(peer.ip(), &listener.settings.limits) else {
+        counters.count_refusal(Refusal::TooManyConnections);
+        return;
+    };
+    let slot = slot.with(presence);
+    let mut client = Client::new(peer, local, tls.is_some());
+    client.front = listener.front.clone();
     let opening = async {
         let Some(config) = tls else {
-            let mut stream = stream;
-            let deadline = timeout(terms.timeouts.header, sniff(&mut stream));
+            let deadline = timeout(terms.timeouts.header, sniff(&mut socket));
             return match deadline.await {
-                Ok(Ok(Some((protocol, prefix)))) => Some(Opened::Plain(stream, protocol, prefix)),
+                Ok(Ok(Some((protocol, prefix)))) => Some(Opened::Plain(socket, protocol, prefix)),
                 Ok(_) => None,
                 Err(_) => {
                     add(&counters.header_timeouts, 1);
@@ -103,7 +126,7 @@ where
                 }
             };
         };
-        match timeout(terms.timeouts.header, TlsAcceptor::from(config).accept(stream)).await {
+        match timeout(terms.timeouts.header, TlsAcceptor::from(config).accept(socket)).await {
             Ok(Ok(stream)) => {
                 let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
                 Some(Opened::Tls(Box::new(stream), if http2 { Protocol::Http2 } else { Protocol::Http1 }))
@@ -124,27 +147,37 @@ where
         // Nothing was asked yet, so there is nothing to finish.
         () = stop.cancelled() => None,
     };
+    let Some(opened) = opened else { return };
+    if let (Opened::Tls(stream, _), Some(field)) = (&opened, listener.settings.subject_field()) {
+        client.subject = super::tls::subject_of(stream.get_ref().1).map(|subject| (field.clone(), subject));
+    }
+    let wire = Wire::new(Arc::new(client), counters, kill, Some(slot));
     match opened {
-        Some(Opened::Plain(stream, protocol, prefix)) => {
+        Opened::Plain(stream, protocol, prefix) => {
             serve_stream(stream, protocol, prefix, &wire, &terms, &stop, handler).await;
         }
-        Some(Opened::Tls(stream, protocol)) => {
+        Opened::Tls(stream, protocol) => {
             serve_stream(*stream, protocol, BytesMut::new(), &wire, &terms, &stop, handler).await;
         }
-        None => {}
     }
 }
 
-enum Opened {
-    Plain(TcpStream, Protocol, BytesMut),
-    Tls(Box<tokio_rustls::server::TlsStream<TcpStream>>, Protocol),
+/// Who connected to the balancer in front, and to which of its addresses. Only balancers may say so, and must.
+async fn told_by_balancer(
+    socket: &mut Socket,
+    peer: SocketAddr,
+    listener: &Listener,
+    deadline: Duration,
+) -> io::Result<Option<(SocketAddr, SocketAddr)>> {
+    if !contains(&listener.proxy_protocol, peer.ip()) {
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, "not one of the balancers"));
+    }
+    timeout(deadline, proxy_protocol::read(socket)).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
 }
 
-fn tune(stream: &TcpStream) {
-    // Without these a connection is slower, not wrong.
-    let _ = stream.set_nodelay(true);
-    #[cfg(target_os = "linux")]
-    let _ = socket2::SockRef::from(stream).set_tcp_notsent_lowat(KERNEL_UNSENT);
+enum Opened {
+    Plain(Socket, Protocol, BytesMut),
+    Tls(Box<tokio_rustls::server::TlsStream<Socket>>, Protocol),
 }
 
 /// Reads until it is clear whether the client speaks HTTP/2 with prior knowledge. `None`: it left before.

@@ -25,6 +25,8 @@ pub struct ServerCounters {
     pub send_timeouts: AtomicU64,
     /// Idle connections closed by us.
     pub keep_alive_timeouts: AtomicU64,
+    /// Whether the files of a TLS listener have changed to something that can't be used: 1, else 0.
+    pub certificates_broken: AtomicU64,
     /// Bytes received, TLS excluded.
     pub bytes_in: AtomicU64,
     /// Bytes sent, TLS excluded.

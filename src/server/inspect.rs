@@ -197,6 +197,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Inspected<S> {
             if !self.ready.is_empty() {
                 let len = self.ready.len().min(buf.remaining());
                 buf.put_slice(&self.ready.split_to(len));
+                if self.ready.is_empty() {
+                    // Most connections wait for their next request for a while: not with an empty buffer.
+                    self.ready = BytesMut::new();
+                    if self.held.is_empty() {
+                        // It shares the same memory.
+                        self.held = BytesMut::new();
+                    }
+                }
                 return Poll::Ready(Ok(len));
             }
             match self.end {

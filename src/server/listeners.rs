@@ -2,26 +2,28 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::os::fd::OwnedFd;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use futures_util::future::BoxFuture;
 use rustls::ServerConfig;
-use socket2::{Domain, Protocol, Socket, Type};
-use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::StartError;
+use super::certificates::Fingerprint;
 use super::connection::{Accepted, Terms};
 use super::counters::{ServerCounters, add};
+use super::crowd::Crowd;
+use super::inherit;
 use super::slots::Slots;
+use super::socket::{Listening, Socket};
 use super::tls;
-use crate::config::settings::Listener;
-
-/// Connections the kernel completes ahead of us.
-const BACKLOG: i32 = 1024;
+use crate::config::settings::{ListenAddress, Listener};
+use crate::proxy::front::Front;
 
 /// After a failure to accept (no descriptors, no memory) we wait this long, doubled up to the other.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -33,7 +35,7 @@ pub(super) type Serve = Arc<dyn Fn(Accepted) -> BoxFuture<'static, ()> + Send + 
 /// What all listeners share.
 pub(super) struct Shared {
     pub(super) serve: Serve,
-    pub(super) terms: arc_swap::ArcSwap<Terms>,
+    pub(super) terms: ArcSwap<Terms>,
     pub(super) slots: Arc<Slots>,
     pub(super) counters: Arc<ServerCounters>,
     pub(super) tasks: TaskTracker,
@@ -50,17 +52,42 @@ pub(super) struct Listeners(Vec<Open>);
 #[derive(Debug)]
 struct Open {
     settings: Listener,
-    bound: SocketAddr,
-    tls: Arc<ArcSwapOption<ServerConfig>>,
+    /// Where it is bound; `None`: no TCP.
+    bound: Option<SocketAddr>,
+    /// The socket, as long as it is accepted from.
+    socket: Weak<Listening>,
+    live: Arc<Live>,
+    /// Of the certificates in use.
+    files: Option<Fingerprint>,
+    /// Of files that have changed; they may still be changing.
+    changed: Option<Fingerprint>,
     stop: CancellationToken,
     kill: CancellationToken,
+}
+
+/// What connections to come are held to; a reload changes it.
+#[derive(Debug)]
+struct Live {
+    tls: ArcSwapOption<ServerConfig>,
+    terms: ArcSwap<ListenerTerms>,
+    crowd: Arc<Crowd>,
+}
+
+/// What a listener's connections are held to.
+#[derive(Debug)]
+pub(super) struct ListenerTerms {
+    /// What it asks of requests.
+    pub(super) front: Arc<Front>,
+    /// The listener.
+    pub(super) settings: Listener,
 }
 
 /// A listener to be, with everything that can fail done.
 struct Prepared {
     settings: Listener,
+    files: Option<Fingerprint>,
     tls: Option<Arc<ServerConfig>>,
-    socket: Option<TcpListener>,
+    socket: Option<Listening>,
     /// Its place among the listeners that are open already.
     kept: Option<usize>,
 }
@@ -71,9 +98,25 @@ impl Listeners {
         Listeners(Vec::new())
     }
 
-    /// Where they are bound, in the order of the settings.
+    /// Where those of TCP are bound, in the order of the settings.
     pub(super) fn addresses(&self) -> Vec<SocketAddr> {
-        self.0.iter().map(|open| open.bound).collect()
+        self.0.iter().filter_map(|open| open.bound).collect()
+    }
+
+    /// All of them, in an operator's words.
+    pub(super) fn names(&self) -> Vec<String> {
+        self.0.iter().map(Open::name).collect()
+    }
+
+    /// Whether any of them speaks TLS.
+    pub(super) fn speak_tls(&self) -> bool {
+        self.0.iter().any(|open| open.settings.tls.is_some())
+    }
+
+    /// Their sockets with the names by which another process knows them.
+    pub(super) fn sockets(&self) -> io::Result<Vec<(String, OwnedFd)>> {
+        let open = self.0.iter().filter_map(|open| Some((open, open.socket.upgrade()?)));
+        open.map(|(open, socket)| Ok((inherit::client_name(&open.settings.address), socket.duplicate()?))).collect()
     }
 
     /// Makes the open listeners those of `wanted`: new ones open, removed ones stop accepting and drain for at most
@@ -89,27 +132,32 @@ impl Listeners {
         let mut changes = Vec::new();
         let mut before: Vec<Option<Open>> = self.0.drain(..).map(Some).collect();
         for listener in prepared {
-            let Prepared { settings, tls, socket, kept } = listener;
+            let Prepared { settings, files, tls, socket, kept } = listener;
             if let Some(mut open) = kept.and_then(|at| before[at].take()) {
+                let name = open.name();
                 if open.settings.tls.is_some() != settings.tls.is_some() {
                     let now = if settings.tls.is_some() { "speaks TLS" } else { "speaks no TLS any more" };
-                    changes.push(format!("listener {} {now}", open.bound));
+                    changes.push(format!("listener {name} {now}"));
+                } else if open.settings.tls != settings.tls {
+                    changes.push(format!("listener {name} has other TLS settings"));
                 } else if open.settings != settings {
-                    changes.push(format!("listener {} has other TLS settings", open.bound));
+                    changes.push(format!("listener {name} has other settings"));
                 }
-                open.settings = settings;
-                open.tls.store(tls);
+                open.live.terms.rcu(|terms| Arc::new(ListenerTerms::new(&settings, Some(terms))));
+                open.live.tls.store(tls);
+                (open.settings, open.files, open.changed) = (settings, files, None);
                 self.0.push(open);
             } else if let Some(socket) = socket {
-                let open = Open::start(settings, tls, socket, shared)?;
-                changes.push(format!("listener {} opened", open.bound));
+                let open = Open::start(settings, files, tls, socket, shared);
+                changes.push(format!("listener {} opened", open.name()));
                 self.0.push(open);
             }
         }
         for open in before.into_iter().flatten() {
-            changes.push(format!("listener {} closed", open.bound));
+            changes.push(format!("listener {} closed", open.name()));
             open.drain(grace);
         }
+        shared.counters.certificates_broken.store(0, Ordering::Relaxed);
         Ok(changes)
     }
 
@@ -119,6 +167,8 @@ impl Listeners {
         wanted
             .iter()
             .map(|settings| {
+                // Before reading: a change in between is seen as one later.
+                let files = settings.tls.as_ref().map(Fingerprint::of);
                 let tls = settings.tls.as_ref().map(tls::server_config).transpose()?;
                 let same = |at: &usize| !taken[*at] && self.0[*at].settings.address == settings.address;
                 let kept = (0..self.0.len()).find(same);
@@ -128,35 +178,87 @@ impl Listeners {
                 let socket = match kept {
                     Some(_) => None,
                     None => Some(
-                        bind(settings.address)
-                            .map_err(|source| StartError::Bind { address: settings.address, source })?,
+                        Listening::open(settings)
+                            .map_err(|source| StartError::Bind { address: settings.address.clone(), source })?,
                     ),
                 };
-                Ok(Prepared { settings: settings.clone(), tls, socket, kept })
+                Ok(Prepared { settings: settings.clone(), files, tls, socket, kept })
             })
             .collect()
+    }
+
+    /// Reads certificates whose files have changed, once they have stopped changing. What can't be used leaves the
+    /// old ones in force.
+    pub(super) fn renew_certificates(&mut self, counters: &ServerCounters) {
+        for open in &mut self.0 {
+            let Some(tls) = &open.settings.tls else { continue };
+            let now = Fingerprint::of(tls);
+            if open.files.as_ref() == Some(&now) {
+                open.changed = None;
+                continue;
+            }
+            if open.changed.as_ref() != Some(&now) {
+                open.changed = Some(now);
+                continue;
+            }
+            match tls::server_config(tls) {
+                Ok(config) => {
+                    open.live.tls.store(Some(config));
+                    counters.certificates_broken.store(0, Ordering::Relaxed);
+                    tracing::info!("listener {}: certificates read again", open.name());
+                }
+                Err(error) => {
+                    counters.certificates_broken.store(1, Ordering::Relaxed);
+                    tracing::error!("listener {}: the old certificates stay in force: {error}", open.name());
+                }
+            }
+            // Said once: what is broken is not read again before it changes.
+            (open.files, open.changed) = (open.changed.take(), None);
+        }
+    }
+}
+
+impl ListenerTerms {
+    fn new(settings: &Listener, before: Option<&ListenerTerms>) -> Self {
+        let front = Arc::new(Front::new(settings, before.map(|before| &*before.front)));
+        ListenerTerms { front, settings: settings.clone() }
     }
 }
 
 impl Open {
     fn start(
         settings: Listener,
+        files: Option<Fingerprint>,
         tls: Option<Arc<ServerConfig>>,
-        socket: TcpListener,
+        socket: Listening,
         shared: &Arc<Shared>,
-    ) -> Result<Self, StartError> {
-        let address = settings.address;
-        let bound = socket.local_addr().map_err(|source| StartError::Bind { address, source })?;
+    ) -> Self {
+        let socket = Arc::new(socket);
         let open = Open {
+            bound: socket.address(),
+            socket: Arc::downgrade(&socket),
+            live: Arc::new(Live {
+                tls: ArcSwapOption::new(tls),
+                terms: ArcSwap::from_pointee(ListenerTerms::new(&settings, None)),
+                crowd: Arc::default(),
+            }),
             settings,
-            bound,
-            tls: Arc::new(ArcSwapOption::new(tls)),
+            files,
+            changed: None,
             stop: shared.stop.child_token(),
             kill: shared.kill.child_token(),
         };
-        let accepting = accept_all(socket, open.tls.clone(), open.stop.clone(), open.kill.clone(), shared.clone());
+        let accepting = accept_all(socket, open.live.clone(), open.stop.clone(), open.kill.clone(), shared.clone());
         shared.tasks.spawn(accepting);
-        Ok(open)
+        open
+    }
+
+    fn name(&self) -> String {
+        match (&self.settings.address, self.bound) {
+            (ListenAddress::Tcp(_), Some(bound)) => bound.to_string(),
+            (address, Some(bound)) => format!("{bound} ({address})"),
+            (address, _) => address.to_string(),
+        }
     }
 
     /// Stops accepting; connections finish what is under way, or are cut after `grace`.
@@ -173,19 +275,9 @@ impl Open {
     }
 }
 
-fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    // A restart must not wait for connections of the process before it to be forgotten.
-    socket.set_reuse_address(true)?;
-    socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    TcpListener::from_std(socket.into())
-}
-
 async fn accept_all(
-    socket: TcpListener,
-    tls: Arc<ArcSwapOption<ServerConfig>>,
+    socket: Arc<Listening>,
+    live: Arc<Live>,
     stop: CancellationToken,
     kill: CancellationToken,
     shared: Arc<Shared>,
@@ -197,9 +289,9 @@ async fn accept_all(
             () = stop.cancelled() => return,
         };
         match accepted {
-            Ok((stream, _)) => {
+            Ok(accepted) => {
                 pause = FIRST_PAUSE;
-                spawn(stream, &tls, &stop, &kill, &shared);
+                spawn(accepted, &live, &stop, &kill, &shared);
             }
             Err(error) if is_the_clients_fault(&error) => {}
             Err(error) => {
@@ -217,16 +309,12 @@ async fn accept_all(
     }
 }
 
-fn spawn(
-    stream: TcpStream,
-    tls: &ArcSwapOption<ServerConfig>,
-    stop: &CancellationToken,
-    kill: &CancellationToken,
-    shared: &Arc<Shared>,
-) {
+fn spawn(socket: Socket, live: &Live, stop: &CancellationToken, kill: &CancellationToken, shared: &Arc<Shared>) {
     let serving = (shared.serve)(Accepted {
-        stream,
-        tls: tls.load_full(),
+        socket,
+        tls: live.tls.load_full(),
+        listener: live.terms.load_full(),
+        crowd: live.crowd.clone(),
         terms: shared.terms.load_full(),
         counters: shared.counters.clone(),
         stop: stop.clone(),

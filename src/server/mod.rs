@@ -4,21 +4,29 @@
 //! through `inspect`, which shows it only what `http1_framing` (with `head` and `chunked`) approves of. `exchange`
 //! is one request and its response; `wire` is what stream, exchange and deadlines tell each other.
 
+mod certificates;
 mod chunked;
 mod connection;
 mod counters;
+mod crowd;
 mod exchange;
 mod head;
 mod http1_framing;
+pub mod inherit;
 mod inspect;
 mod listeners;
+pub mod notify;
+mod proxy_protocol;
 pub mod shutdown;
 mod slots;
+mod socket;
 mod tls;
+pub mod upgrade;
 mod wire;
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,9 +39,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use counters::ServerCounters;
-pub use tls::TlsError;
+pub use tls::{TlsError, check as check_tls};
 
-use crate::config::settings::Settings;
+use crate::config::settings::{ListenAddress, Settings};
 use crate::proxy::Proxy;
 use crate::proxy::client::Client;
 use connection::Terms;
@@ -50,7 +58,7 @@ pub enum StartError {
     #[error("can't listen on {address}: {}", BindFault(source))]
     Bind {
         /// Which.
-        address: SocketAddr,
+        address: ListenAddress,
         /// Why.
         #[source]
         source: io::Error,
@@ -88,7 +96,7 @@ pub struct DrainReport {
 /// The running client side. Dropping it leaves listeners and connections as they are; see [`Server::drain`].
 pub struct Server {
     shared: Arc<Shared>,
-    listeners: Mutex<Listeners>,
+    listeners: Arc<Mutex<Listeners>>,
 }
 
 impl std::fmt::Debug for Server {
@@ -127,10 +135,25 @@ impl Server {
         });
         let mut listeners = Listeners::none();
         listeners.apply(&settings.listeners, settings.shutdown_grace, &shared)?;
-        Ok(Server { shared, listeners: Mutex::new(listeners) })
+        let listeners = Arc::new(Mutex::new(listeners));
+        certificates::watch(&listeners, shared.counters.clone(), shared.stop.clone());
+        Ok(Server { shared, listeners })
     }
 
-    /// Where the listeners are bound, in the order of the settings; ports that were 0 are resolved.
+    /// The listeners in an operator's words, in the order of the settings; ports that were 0 are resolved.
+    pub fn listeners(&self) -> Vec<String> {
+        self.listeners.lock().names()
+    }
+
+    /// The listening sockets, to be given to another process, with the names by which it finds them.
+    ///
+    /// # Errors
+    /// The kernel has no more descriptors.
+    pub fn sockets(&self) -> io::Result<Vec<(String, OwnedFd)>> {
+        self.listeners.lock().sockets()
+    }
+
+    /// Where the listeners of TCP are bound, in the order of the settings; ports that were 0 are resolved.
     pub fn addresses(&self) -> Vec<SocketAddr> {
         self.listeners.lock().addresses()
     }

@@ -14,6 +14,8 @@ pub enum Signal {
     Stop,
     /// SIGHUP: read the configuration again.
     Reload,
+    /// SIGUSR2: hand over to a new process.
+    Upgrade,
 }
 
 /// The process' signals. They no longer end it once this exists.
@@ -22,6 +24,7 @@ pub struct Signals {
     terminate: UnixSignal,
     interrupt: UnixSignal,
     hang_up: UnixSignal,
+    user2: UnixSignal,
 }
 
 impl Signals {
@@ -31,6 +34,7 @@ impl Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             hang_up: signal(SignalKind::hangup())?,
+            user2: signal(SignalKind::user_defined2())?,
         })
     }
 
@@ -41,6 +45,7 @@ impl Signals {
             _ = self.terminate.recv() => Signal::Stop,
             _ = self.interrupt.recv() => Signal::Stop,
             _ = self.hang_up.recv() => Signal::Reload,
+            _ = self.user2.recv() => Signal::Upgrade,
         }
     }
 

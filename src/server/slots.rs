@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::Notify;
 
 use super::counters::{ServerCounters, add};
+use super::crowd::Presence;
 
 /// Room for connections. The cap may change while they are open.
 #[derive(Debug)]
@@ -18,7 +19,16 @@ pub(super) struct Slots {
 
 /// A connection's place; given back when dropped.
 #[derive(Debug)]
-pub(super) struct Slot(Arc<Slots>);
+pub(super) struct Slot(Arc<Slots>, Option<Presence>);
+
+impl Slot {
+    /// Keeps a place at the listener as well.
+    pub(super) fn with(self, presence: Presence) -> Self {
+        let mut slot = self;
+        slot.1 = Some(presence);
+        slot
+    }
+}
 
 impl Slots {
     /// Room for `cap` connections.
@@ -66,7 +76,7 @@ impl Slots {
         self.open.fetch_add(1, Ordering::AcqRel);
         add(&self.counters.connections, 1);
         add(&self.counters.open, 1);
-        Slot(self.clone())
+        Slot(self.clone(), None)
     }
 }
 

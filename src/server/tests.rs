@@ -13,7 +13,7 @@ use crate::config::settings::{
 };
 
 fn listener(address: SocketAddr) -> Listener {
-    Listener { address, tls: None }
+    Listener::from(address)
 }
 
 fn loopback() -> SocketAddr {
@@ -145,8 +145,8 @@ async fn reload_that_fails_changes_nothing() {
     let before = server.addresses();
     let files = CertificateFiles { cert: "/nonexistent/cert".into(), key: "/nonexistent/key".into() };
     let broken = Listener {
-        address: SocketAddr::from(([127, 0, 0, 2], 0)),
-        tls: Some(ListenerTls { certificates: vec![files], http2: true }),
+        tls: Some(ListenerTls { certificates: vec![files], http2: true, client: None }),
+        ..listener(SocketAddr::from(([127, 0, 0, 2], 0)))
     };
     let error = server.reload(&settings(vec![listener(SocketAddr::from(([127, 0, 0, 3], 0))), broken])).unwrap_err();
     assert!(error.to_string().starts_with("/nonexistent/cert: "), "{error}");
@@ -163,8 +163,8 @@ async fn reload_turns_tls_on_with_the_socket_kept() {
     std::fs::write(&files.key, certificate.signing_key.serialize_pem()).unwrap();
     let (server, _) = start(&settings(vec![listener(loopback())]));
     let address = server.addresses()[0];
-    let tls = Some(ListenerTls { certificates: vec![files], http2: true });
-    let changes = server.reload(&settings(vec![Listener { address: loopback(), tls }])).unwrap();
+    let tls = Some(ListenerTls { certificates: vec![files], http2: true, client: None });
+    let changes = server.reload(&settings(vec![Listener { tls, ..listener(loopback()) }])).unwrap();
     assert_eq!(changes, [format!("listener {address} speaks TLS")]);
 
     let mut roots = rustls::RootCertStore::empty();

@@ -4,14 +4,16 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustls::ServerConfig;
+use http::HeaderValue;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
+use rustls::{RootCertStore, ServerConfig};
 
-use crate::config::settings::{CertificateFiles, ListenerTls};
+use crate::config::settings::{CertificateFiles, ClientCertificates, Listener, ListenerTls};
 
 /// Why a listener can't speak TLS; each is one line that names the file.
 #[derive(Debug, thiserror::Error)]
@@ -73,15 +75,53 @@ pub(super) fn server_config(tls: &ListenerTls) -> Result<Arc<ServerConfig>, TlsE
     for files in &tls.certificates {
         by_name.add(load(files, &provider)?, &files.cert)?;
     }
-    let mut config = ServerConfig::builder_with_provider(provider)
+    let config = ServerConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()
-        .map_err(|error| TlsError::Setup(Box::new(error)))?
-        .with_no_client_auth()
-        .with_cert_resolver(Arc::new(by_name));
+        .map_err(|error| TlsError::Setup(Box::new(error)))?;
+    let config = match &tls.client {
+        None => config.with_no_client_auth(),
+        Some(client) => config.with_client_cert_verifier(verifier(client, provider)?),
+    };
+    let mut config = config.with_cert_resolver(Arc::new(by_name));
     config.alpn_protocols =
         if tls.http2 { vec![b"h2".to_vec(), b"http/1.1".to_vec()] } else { vec![b"http/1.1".to_vec()] };
     config.ticketer = aws_lc_rs::Ticketer::new().map_err(|error| TlsError::Setup(Box::new(error)))?;
     Ok(Arc::new(config))
+}
+
+/// Clients' certificates are checked against these authorities and no others.
+fn verifier(
+    client: &ClientCertificates,
+    provider: Arc<rustls::crypto::CryptoProvider>,
+) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
+    let unreadable = |source| TlsError::Unreadable { file: client.ca.clone(), source };
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_file_iter(&client.ca).map_err(unreadable)? {
+        let malformed = |_| TlsError::Malformed { file: client.ca.clone() };
+        roots.add(certificate.map_err(unreadable)?).map_err(malformed)?;
+    }
+    if roots.is_empty() {
+        return Err(TlsError::NoCertificate { file: client.ca.clone() });
+    }
+    let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+    let builder = if client.required { builder } else { builder.allow_unauthenticated() };
+    builder.build().map_err(|error| TlsError::Setup(Box::new(rustls::Error::General(error.to_string()))))
+}
+
+/// The subject of the certificate that a client has shown (RFC 4514); the handshake has verified it. `None`: it has
+/// shown none, or one whose subject can't stand in a field.
+pub(super) fn subject_of(connection: &rustls::ServerConnection) -> Option<HeaderValue> {
+    let shown = connection.peer_certificates()?.first()?;
+    let (_, certificate) = x509_parser::parse_x509_certificate(shown).ok()?;
+    HeaderValue::try_from(certificate.subject().to_string()).ok()
+}
+
+/// Reads everything that the listeners' TLS settings name, and says what can't be used.
+///
+/// # Errors
+/// The first fault.
+pub fn check(settings: &[Listener]) -> Result<(), TlsError> {
+    settings.iter().filter_map(|listener| listener.tls.as_ref()).try_for_each(|tls| server_config(tls).map(drop))
 }
 
 fn load(files: &CertificateFiles, provider: &rustls::crypto::CryptoProvider) -> Result<CertifiedKey, TlsError> {

@@ -216,6 +216,11 @@ fn connections(families: &mut Families, connections: &ConnectionFigures) {
         "Connections closed because the client was too slow.",
         connections.timeouts,
     );
+    families.gauge(
+        "larder_tls_certificates_current",
+        "Whether the certificates in force are those of the files, which may have become unusable.",
+        u64::from(connections.certificates_current),
+    );
     families.add(
         "larder_client_connections_refused_total",
         "Connections closed for what the client sent or for a limit.",

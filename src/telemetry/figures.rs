@@ -148,6 +148,8 @@ pub struct ConnectionFigures {
     pub http2_errors: u64,
     /// Connections closed because the client was too slow.
     pub timeouts: u64,
+    /// Whether the certificates in force are those of the files: not when these have become unusable.
+    pub certificates_current: bool,
     /// Connections closed for what the client sent, or for a limit, by the word for it.
     pub refused: BTreeMap<&'static str, u64>,
 }

@@ -80,6 +80,8 @@ impl Resolver<'_> {
                 request_headers: edits(route.request_headers),
                 response_headers: edits(route.response_headers),
                 timeouts: timeouts(&route.timeouts, usual),
+                limits: self.route_limits(route.limits, &path),
+                access: self.access(route.access, &path),
                 retry: upstreams::route_retry(route.retry),
                 rewrite: self.rewrite(route.rewrite, &format!("{path}.rewrite")),
                 redirect: self.redirect(route.redirect, &format!("{path}.redirect")),

@@ -109,7 +109,7 @@ async fn tls_chooses_the_certificate_by_sni() {
         files.certificate("exact", &["Exact.wild.test", "other.test"]),
         files.certificate("late", &["late.test", "first.test"]),
     ];
-    let config = server_config(&ListenerTls { certificates, http2: true }).unwrap();
+    let config = server_config(&ListenerTls { certificates, http2: true, client: None }).unwrap();
     for (asked, expected) in [
         ("first.test", "first.test"),
         ("FIRST.test", "first.test"),
@@ -131,8 +131,8 @@ async fn tls_chooses_the_certificate_by_sni() {
 async fn tls_agrees_on_a_protocol_by_alpn() {
     let files = Files::new();
     let certificates = vec![files.certificate("a", &["a.test"])];
-    let both = server_config(&ListenerTls { certificates: certificates.clone(), http2: true }).unwrap();
-    let one = server_config(&ListenerTls { certificates, http2: false }).unwrap();
+    let both = server_config(&ListenerTls { certificates: certificates.clone(), http2: true, client: None }).unwrap();
+    let one = server_config(&ListenerTls { certificates, http2: false, client: None }).unwrap();
     for (config, offered, agreed) in [
         (&both, &[&b"h2"[..], b"http/1.1"][..], Some(&b"h2"[..])),
         (&both, &[b"http/1.1"], Some(b"http/1.1")),
@@ -166,7 +166,9 @@ fn tls_errors_are_one_line_that_names_the_file() {
         (with(&good.cert, &unusable), &unusable, "not the key of"),
         (with(&good.cert, &other.key), &other.key, "not the key of"),
     ] {
-        let error = server_config(&ListenerTls { certificates: vec![files], http2: true }).unwrap_err().to_string();
+        let error = server_config(&ListenerTls { certificates: vec![files], http2: true, client: None })
+            .unwrap_err()
+            .to_string();
         assert!(error.starts_with(&format!("{}: ", named.display())), "{error}");
         assert!(error.contains(says), "{error}");
         assert!(!error.contains('\n'), "{error}");
@@ -183,6 +185,6 @@ fn tls_reads_keys_of_other_kinds() {
             cert: files.write("cert", &cert.pem()),
             key: files.write("key", &key.serialize_pem()),
         }];
-        server_config(&ListenerTls { certificates, http2: true }).unwrap();
+        server_config(&ListenerTls { certificates, http2: true, client: None }).unwrap();
     }
 }

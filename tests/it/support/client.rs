@@ -82,6 +82,11 @@ impl Connection {
         within("a head", self.reader.head()).await.expect("the connection is read").expect("a response begins")
     }
 
+    /// The same; `None`: the connection ended before there was one.
+    pub async fn try_head(&mut self) -> Option<Head> {
+        within("a head or the end", self.reader.head()).await.ok().flatten()
+    }
+
     /// Reads the body that belongs to a head read alone, of a response to a method other than HEAD.
     pub async fn body(&mut self, head: &Head) -> Body {
         let framing = Framing::of_response("GET", status(head), &head.fields);

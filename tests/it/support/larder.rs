@@ -62,6 +62,15 @@ impl Larder {
         Larder::launch(command, ["run", "--upstream", upstream, "--listen", "127.0.0.1:0"]).await
     }
 
+    /// A command that runs larder with a configuration, and with sockets as a service manager passes them on.
+    pub async fn with_sockets(mut command: Command, sockets: Vec<std::os::fd::OwnedFd>, file: &Path) -> Self {
+        use command_fds::{CommandFdExt, FdMapping};
+        let mappings = sockets.into_iter().zip(3..);
+        let mappings = mappings.map(|(parent_fd, child_fd)| FdMapping { parent_fd, child_fd }).collect();
+        command.fd_mappings(mappings).expect("descriptors differ");
+        Larder::launch(command, [OsStr::new("run"), OsStr::new("--config"), file.as_os_str()]).await
+    }
+
     async fn start(arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Self {
         Larder::launch(Command::new(binary()), arguments).await
     }

@@ -21,6 +21,8 @@ pub const POLL: Duration = Duration::from_millis(10);
 pub struct Process {
     name: String,
     child: Child,
+    /// A process that has taken over from the child.
+    successor: Option<u32>,
     output: Arc<Output>,
 }
 
@@ -51,7 +53,7 @@ impl Process {
         let output = Arc::new(Output { lines: Mutex::default(), progress: watch::Sender::new((0, 0)) });
         read_lines(child.stdout.take().expect("it is piped"), output.clone());
         read_lines(child.stderr.take().expect("it is piped"), output.clone());
-        Process { name, child, output }
+        Process { name, child, successor: None, output }
     }
 
     /// What it has printed so far.
@@ -85,9 +87,24 @@ impl Process {
 
     /// Sends a signal by its name, e.g. `HUP`. The shell's `kill` does it: that needs neither `unsafe` nor a package.
     pub fn signal(&self, name: &str) {
-        let kill = format!("kill -{name} {}", self.child.id());
+        let kill = format!("kill -{name} {}", self.successor.unwrap_or(self.child.id()));
         let status = Command::new("sh").args(["-c", &kill]).status().expect("there is a shell");
         assert!(status.success(), "{kill}");
+    }
+
+    /// Waits until it ends well, having handed over to another process, which is signalled and killed from then on.
+    pub async fn hand_over_to(&mut self, successor: u32) {
+        self.successor = Some(successor);
+        let ending = async {
+            loop {
+                if let Some(status) = self.child.try_wait().expect("it is our child") {
+                    return status;
+                }
+                tokio::time::sleep(POLL).await;
+            }
+        };
+        let status = within("the end of a process that has handed over", ending).await;
+        assert!(status.success(), "{status}");
     }
 
     /// Kills it (SIGKILL) and waits until it is gone.
@@ -128,6 +145,9 @@ impl Drop for Process {
         // It may have ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
+        if let Some(successor) = self.successor {
+            let _ = Command::new("sh").args(["-c", &format!("kill -KILL {successor}")]).status();
+        }
         if std::thread::panicking() {
             let output = self.output();
             let lines: Vec<_> = output.lines().collect();

@@ -41,8 +41,17 @@ impl Proxy {
 
     /// With a configuration; listeners and metrics are on port 0, control is off.
     pub fn configured(text: &str) -> Self {
+        Self::started(text, vec![([127, 0, 0, 1], 0).into()])
+    }
+
+    /// The same with the listeners that the configuration names; the first of TCP is asked.
+    pub fn as_written(text: &str) -> Self {
+        Self::started(text, Vec::new())
+    }
+
+    fn started(text: &str, listen: Vec<SocketAddr>) -> Self {
         let overrides = Overrides {
-            listen: vec![([127, 0, 0, 1], 0).into()],
+            listen,
             metrics: Some("127.0.0.1:0".to_owned()),
             control: Some("off".to_owned()),
             memory: Some("64MiB".to_owned()),

@@ -1,0 +1,56 @@
+//! Certificates that change while larder runs: their files are looked at again and again, because every tool that
+//! renews them writes them in its own way.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio_util::sync::CancellationToken;
+
+use super::counters::ServerCounters;
+use super::listeners::Listeners;
+use crate::config::settings::ListenerTls;
+
+/// How often files are looked at. A change is taken over when it is the same at the next look.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// What tells the files of a listener from those they were: time, place and size of each; `None`: it is not there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Fingerprint(Vec<Option<(i64, i64, u64, u64)>>);
+
+impl Fingerprint {
+    /// Of the files as they are now.
+    pub(super) fn of(tls: &ListenerTls) -> Self {
+        let certificates = tls.certificates.iter().flat_map(|files| [&files.cert, &files.key]);
+        let files = certificates.chain(tls.client.as_ref().map(|client| &client.ca));
+        Fingerprint(files.map(|file| of_file(file)).collect())
+    }
+}
+
+fn of_file(file: &Path) -> Option<(i64, i64, u64, u64)> {
+    // Links are followed: a renewed certificate may be another target of the same link.
+    let found = std::fs::metadata(file).ok()?;
+    Some((found.mtime(), found.mtime_nsec(), found.ino(), found.size()))
+}
+
+/// Renews certificates until `stop`, or until the listeners are gone.
+pub(super) fn watch(listeners: &Arc<Mutex<Listeners>>, counters: Arc<ServerCounters>, stop: CancellationToken) {
+    let listeners: Weak<Mutex<Listeners>> = Arc::downgrade(listeners);
+    tokio::spawn(async move {
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(LOOK) => {}
+                () = stop.cancelled() => return,
+            }
+            let Some(listeners) = listeners.upgrade() else { return };
+            if !listeners.lock().speak_tls() {
+                continue;
+            }
+            let counters = counters.clone();
+            // Reads files, so not on a thread that serves. A panic in there would be a fault of ours; go on without.
+            let _ = tokio::task::spawn_blocking(move || listeners.lock().renew_certificates(&counters)).await;
+        }
+    });
+}

@@ -1,0 +1,121 @@
+//! Networks, users and passwords: asked for before anything is looked up.
+
+use super::guarded;
+use crate::support::reply::Reply;
+use crate::support::upstream::Upstream;
+
+async fn upstream() -> Upstream {
+    Upstream::start(|_| Reply::ok().header("cache-control", "max-age=60").body("secret")).await
+}
+
+#[tokio::test]
+async fn networks_are_allowed_and_denied() {
+    let upstream = upstream().await;
+    for (access, status) in [
+        ("allow = [\"127.0.0.0/8\"]", 200),
+        ("allow = [\"192.0.2.0/24\"]", 403),
+        ("deny = [\"127.0.0.1\"]", 403),
+        ("allow = [\"127.0.0.0/8\"], deny = [\"127.0.0.1/32\"]", 403),
+        ("deny = [\"192.0.2.0/24\"]", 200),
+    ] {
+        let proxy = guarded(&upstream, &format!("access = {{ {access} }}"));
+        let response = proxy.get("/", &[("X-Forwarded-For", "192.0.2.1")]).await;
+        assert_eq!(response.status, status, "{access}");
+        if status == 403 {
+            assert!(response.field("cache-status").ends_with("detail=denied"), "{}", response.field("cache-status"));
+        }
+    }
+}
+
+/// A file of users: alice with bcrypt, bob with Argon2id; both have the password `open sesame`.
+fn users() -> tempfile::NamedTempFile {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let bcrypt = bcrypt::hash("open sesame", 4).unwrap();
+    let argon2 = argon2::Argon2::new(
+        argon2::Algorithm::Argon2id,
+        argon2::Version::V0x13,
+        argon2::Params::new(64, 1, 1, None).unwrap(),
+    );
+    let argon2 = argon2::PasswordHasher::hash_password(&argon2, b"open sesame").unwrap().to_string();
+    std::fs::write(file.path(), format!("# people\nalice:{bcrypt}\nbob:{argon2}\n")).unwrap();
+    file
+}
+
+fn basic(user: &str, password: &str) -> String {
+    use base64::Engine;
+    format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}")))
+}
+
+#[tokio::test]
+async fn users_are_asked_before_the_cache_is() {
+    let upstream = upstream().await;
+    let users = users();
+    let proxy = guarded(
+        &upstream,
+        &format!("access = {{ basic = {{ file = \"{}\", realm = \"the larder\" }} }}", users.path().display()),
+    );
+    let good = basic("alice", "open sesame");
+    assert_eq!(proxy.get("/", &[("Authorization", &good)]).await.text(), "secret");
+    assert!(proxy.get("/", &[("Authorization", &good)]).await.is_hit());
+    assert!(proxy.get("/", &[("Authorization", &basic("bob", "open sesame"))]).await.is_hit());
+    assert_eq!(upstream.requests()[0].fields.get("authorization"), None, "the app gets no password");
+    for wrong in [
+        None,
+        Some(basic("alice", "wrong")),
+        Some(basic("alice", "wrong")),
+        Some(basic("mallory", "open sesame")),
+        Some(basic("", "")),
+        Some("Basic !!!".to_owned()),
+        Some("Bearer x".to_owned()),
+    ] {
+        let fields: Vec<(&str, &str)> = wrong.iter().map(|wrong| ("Authorization", wrong.as_str())).collect();
+        let response = proxy.get("/", &fields).await;
+        assert_eq!((response.status, response.text().contains("secret")), (401, false), "{wrong:?}");
+        assert_eq!(response.field("www-authenticate"), "Basic realm=\"the larder\", charset=\"UTF-8\"");
+    }
+    let twice = proxy.get("/", &[("Authorization", &good), ("Authorization", &basic("x", "y"))]).await;
+    assert_eq!(twice.status, 401, "which of them an app would take nobody knows");
+}
+
+#[tokio::test]
+async fn many_wrong_passwords_do_not_keep_right_ones_waiting() {
+    let upstream = upstream().await;
+    let file = tempfile::NamedTempFile::new().unwrap();
+    // As costly as `htpasswd -B -C 10` makes it.
+    std::fs::write(file.path(), format!("alice:{}\n", bcrypt::hash("open sesame", 10).unwrap())).unwrap();
+    let proxy = guarded(&upstream, &format!("access = {{ basic = {{ file = \"{}\" }} }}", file.path().display()));
+    let good = basic("alice", "open sesame");
+    assert_eq!(proxy.get("/", &[("Authorization", &good)]).await.status, 200);
+    let mut guesses = Vec::new();
+    for number in 0..200 {
+        let mut client = crate::support::client::Connection::open(proxy.address).await;
+        let guess = basic("alice", &number.to_string());
+        client.send(crate::support::client::request("GET", "/", &[("Authorization", &guess)], "")).await;
+        guesses.push(client);
+    }
+    let began = std::time::Instant::now();
+    assert_eq!(proxy.get("/", &[("Authorization", &good)]).await.status, 200);
+    assert!(began.elapsed() < std::time::Duration::from_secs(2), "{:?}", began.elapsed());
+    let mut counts = [0; 2];
+    for mut guess in guesses {
+        match guess.response("GET").await.status {
+            401 => counts[0] += 1,
+            503 => counts[1] += 1,
+            other => panic!("{other}"),
+        }
+    }
+    assert!(counts[0] >= 64 && counts[1] > 0, "a bounded number is computed at all: {counts:?}");
+}
+
+#[tokio::test]
+async fn passed_credentials_are_those_of_an_authorized_request() {
+    let upstream = upstream().await;
+    let users = users();
+    let proxy =
+        guarded(&upstream, &format!("access = {{ basic = {{ file = \"{}\", pass = true }} }}", users.path().display()));
+    let good = basic("alice", "open sesame");
+    for _ in 0..2 {
+        assert!(!proxy.get("/", &[("Authorization", &good)]).await.is_hit());
+    }
+    assert_eq!(upstream.requests()[0].fields.get("authorization"), Some(&*good));
+}
