@@ -6,10 +6,11 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::{CommandFactory, Parser};
 use larder::cli::app::Origin;
-use larder::cli::args::{Arguments, CheckArgs, Command, DemoArgs, PurgeArgs, ReachArgs, RunArgs};
+use larder::cli::args::{
+    Arguments, CacheArgs, CheckArgs, Command, DemoArgs, ExplainArgs, PurgeArgs, ReachArgs, RunArgs,
+};
 use larder::cli::control_client::{CommandError, ControlClient, resolve_token};
-use larder::cli::purge::PurgeTargets;
-use larder::cli::{check, demo, purge, run, stats};
+use larder::cli::{cache, check, demo, explain, purge, run, stats};
 use larder::config::{self, Overrides, Source};
 use larder::telemetry::log::{self, LogStyle};
 
@@ -27,7 +28,9 @@ fn main() -> ExitCode {
         Command::Run(args) => run_proxy(&args),
         Command::Check(args) => check_config(&args),
         Command::Demo(args) => run_demo(&args),
-        Command::Purge(args) => purge_urls(args),
+        Command::Purge(args) => purge(&args),
+        Command::Cache(args) => show_cache(&args),
+        Command::Explain(args) => explain(&args),
         Command::Stats(args) => show_stats(&args.reach),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Arguments::command(), "larder", &mut std::io::stdout());
@@ -80,11 +83,24 @@ fn check_config(args: &CheckArgs) -> anyhow::Result<u8> {
     })
 }
 
-fn purge_urls(args: PurgeArgs) -> anyhow::Result<u8> {
-    let targets = if args.all { PurgeTargets::All } else { PurgeTargets::Urls(args.urls) };
+fn purge(args: &PurgeArgs) -> anyhow::Result<u8> {
     told(runtime(1)?.block_on(async {
         let client = control_client(&args.reach)?;
-        purge::run(&client, &targets, args.reach.json, &mut std::io::stdout()).await
+        purge::run(&client, args, &mut std::io::stdout()).await
+    }))
+}
+
+fn show_cache(args: &CacheArgs) -> anyhow::Result<u8> {
+    told(runtime(1)?.block_on(async {
+        let client = control_client(&args.reach)?;
+        cache::run(&client, &args.command, args.reach.json, &mut std::io::stdout()).await
+    }))
+}
+
+fn explain(args: &ExplainArgs) -> anyhow::Result<u8> {
+    told(runtime(1)?.block_on(async {
+        let client = control_client(&args.reach)?;
+        explain::run(&client, &args.url, args.reach.json, &mut std::io::stdout()).await
     }))
 }
 

@@ -165,8 +165,13 @@ impl MemoryTier {
         count
     }
 
-    /// Every entry, in slices.
-    pub(in crate::cache) fn each(&self, mut look: impl FnMut(&CacheKey, &Entry)) {
+    /// Keys under which something of a URL is stored, whatever routes added to it.
+    pub fn keys_of_url(&self, url: &str) -> Vec<Arc<CacheKey>> {
+        self.keys_of(&PurgeTarget::Url(url.to_owned()))
+    }
+
+    /// Every entry, in slices. Blocks; pauses between them.
+    pub fn each(&self, mut look: impl FnMut(&CacheKey, &Entry)) {
         for (number, (key, entry)) in self.entries.iter().enumerate() {
             if number % SLICE == SLICE - 1 {
                 std::thread::sleep(PAUSE);
