@@ -7,12 +7,12 @@ use anyhow::Context;
 use clap::{CommandFactory, Parser};
 use larder::cli::app::Origin;
 use larder::cli::args::{
-    Arguments, CheckArgs, Command, DemoArgs, PurgeArgs, ReachArgs, RunArgs, UpstreamsArgs, UpstreamsCommand,
+    Arguments, CacheArgs, CheckArgs, Command, DemoArgs, ExplainArgs, PurgeArgs, ReachArgs, RunArgs, UpstreamsArgs,
+    UpstreamsCommand,
 };
 use larder::cli::control_client::{CommandError, ControlClient, resolve_token};
-use larder::cli::purge::PurgeTargets;
 use larder::cli::upstreams::{self, ServerChange};
-use larder::cli::{check, demo, purge, run, stats};
+use larder::cli::{cache, check, demo, explain, purge, run, stats};
 use larder::config::{self, Overrides, Source};
 use larder::telemetry::log::{self, LogStyle};
 
@@ -30,7 +30,9 @@ fn main() -> ExitCode {
         Command::Run(args) => run_proxy(&args),
         Command::Check(args) => check_config(&args),
         Command::Demo(args) => run_demo(&args),
-        Command::Purge(args) => purge_urls(args),
+        Command::Purge(args) => purge(&args),
+        Command::Cache(args) => show_cache(&args),
+        Command::Explain(args) => explain(&args),
         Command::Stats(args) => show_stats(&args.reach),
         Command::Upstreams(args) => show_upstreams(args),
         Command::Completions { shell } => {
@@ -84,11 +86,24 @@ fn check_config(args: &CheckArgs) -> anyhow::Result<u8> {
     })
 }
 
-fn purge_urls(args: PurgeArgs) -> anyhow::Result<u8> {
-    let targets = if args.all { PurgeTargets::All } else { PurgeTargets::Urls(args.urls) };
+fn purge(args: &PurgeArgs) -> anyhow::Result<u8> {
     told(runtime(1)?.block_on(async {
         let client = control_client(&args.reach)?;
-        purge::run(&client, &targets, args.reach.json, &mut std::io::stdout()).await
+        purge::run(&client, args, &mut std::io::stdout()).await
+    }))
+}
+
+fn show_cache(args: &CacheArgs) -> anyhow::Result<u8> {
+    told(runtime(1)?.block_on(async {
+        let client = control_client(&args.reach)?;
+        cache::run(&client, &args.command, args.reach.json, &mut std::io::stdout()).await
+    }))
+}
+
+fn explain(args: &ExplainArgs) -> anyhow::Result<u8> {
+    told(runtime(1)?.block_on(async {
+        let client = control_client(&args.reach)?;
+        explain::run(&client, &args.url, args.reach.json, &mut std::io::stdout()).await
     }))
 }
 

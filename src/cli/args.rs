@@ -37,6 +37,10 @@ pub enum Command {
     Demo(DemoArgs),
     /// Remove stored responses from a running larder
     Purge(PurgeArgs),
+    /// Show what a running larder has stored, and how its tiers are
+    Cache(CacheArgs),
+    /// Say what would become of a request for a URL now, and why
+    Explain(ExplainArgs),
     /// Show figures of a running larder
     Stats(StatsArgs),
     /// Show the servers of a running larder, take one out or back in
@@ -116,29 +120,124 @@ pub struct DemoArgs {
 #[derive(Debug, Args)]
 pub struct ReachArgs {
     /// Configuration file of the running larder: its control address and token are taken from there
-    #[arg(long, short, env = "LARDER_CONFIG", value_name = "FILE")]
+    #[arg(long, short, env = "LARDER_CONFIG", value_name = "FILE", global = true)]
     pub config: Option<PathBuf>,
     /// Its control API [default: 127.0.0.1:9146]
-    #[arg(long, env = "LARDER_CONTROL", value_name = "ADDR:PORT")]
+    #[arg(long, env = "LARDER_CONTROL", value_name = "ADDR:PORT", global = true)]
     pub control: Option<String>,
     /// Its bearer token [default: read from the token file]
-    #[arg(long, env = "LARDER_CONTROL_TOKEN", value_name = "TOKEN", hide_env_values = true)]
+    #[arg(long, env = "LARDER_CONTROL_TOKEN", value_name = "TOKEN", hide_env_values = true, global = true)]
     pub control_token: Option<String>,
     /// Answer in JSON
-    #[arg(long)]
+    #[arg(long, global = true)]
     pub json: bool,
 }
 
 /// Options of `larder purge`.
 #[derive(Debug, Args)]
-#[command(override_usage = "larder purge [OPTIONS] <URL>...\n       larder purge [OPTIONS] --all")]
 pub struct PurgeArgs {
     /// URLs as clients ask for them; all variants of each go
-    #[arg(value_name = "URL", required_unless_present = "all", conflicts_with = "all")]
+    #[arg(value_name = "URL", conflicts_with = "all")]
     pub urls: Vec<String>,
     /// Everything
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["key", "prefix", "glob", "regex", "tag", "content_type", "status"])]
     pub all: bool,
+    /// What the app gave this tag (Surrogate-Key, Cache-Tag, xkey); may be repeated, like those below
+    #[arg(long, value_name = "TAG")]
+    pub tag: Vec<String>,
+    /// What begins so: http://host/path, host/path, or /path on any host
+    #[arg(long, value_name = "PREFIX")]
+    pub prefix: Vec<String>,
+    /// What matches a glob of the same three kinds: * within a segment, ** across
+    #[arg(long, value_name = "GLOB")]
+    pub glob: Vec<String>,
+    /// What a regular expression is found in: host/path
+    #[arg(long, value_name = "REGEX")]
+    pub regex: Vec<String>,
+    /// A cache key as `larder cache ls` shows it
+    #[arg(long, value_name = "KEY")]
+    pub key: Vec<String>,
+    /// A media type, e.g. text/html or image/*
+    #[arg(long, value_name = "TYPE")]
+    pub content_type: Vec<String>,
+    /// A status, e.g. 404 or 5xx
+    #[arg(long, value_name = "STATUS")]
+    pub status: Vec<String>,
+    /// Make it stale instead, so that it can still be served while it is fetched anew
+    #[arg(long)]
+    pub soft: bool,
+    /// Only say what would be purged
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Wait until every node has applied it
+    #[arg(long)]
+    pub wait: bool,
+    /// How to reach it.
+    #[command(flatten)]
+    pub reach: ReachArgs,
+}
+
+/// Options of `larder cache`.
+#[derive(Debug, Args)]
+pub struct CacheArgs {
+    /// What to show.
+    #[command(subcommand)]
+    pub command: CacheCommand,
+    /// How to reach it.
+    #[command(flatten)]
+    pub reach: ReachArgs,
+}
+
+/// What `larder cache` shows.
+#[derive(Debug, Subcommand)]
+pub enum CacheCommand {
+    /// List what is stored in memory
+    Ls(ListArgs),
+    /// Show all that is stored of a URL
+    Get {
+        /// As clients ask for it
+        url: String,
+    },
+    /// Show figures of every tier
+    Stats,
+    /// Show whether every tier is in use
+    Health,
+}
+
+/// Options of `larder cache ls`; all that are given must hold.
+#[derive(Debug, Default, Args)]
+pub struct ListArgs {
+    /// What begins so, see `larder purge`
+    #[arg(long)]
+    pub prefix: Option<String>,
+    /// What matches a glob
+    #[arg(long)]
+    pub glob: Option<String>,
+    /// What a regular expression is found in
+    #[arg(long)]
+    pub regex: Option<String>,
+    /// What has this tag
+    #[arg(long)]
+    pub tag: Option<String>,
+    /// A media type
+    #[arg(long, value_name = "TYPE")]
+    pub content_type: Option<String>,
+    /// A status
+    #[arg(long)]
+    pub status: Option<String>,
+    /// Keys behind this one
+    #[arg(long, value_name = "KEY")]
+    pub after: Option<String>,
+    /// Most keys [default: 100]
+    #[arg(long)]
+    pub limit: Option<usize>,
+}
+
+/// Options of `larder explain`.
+#[derive(Debug, Args)]
+pub struct ExplainArgs {
+    /// As clients ask for it
+    pub url: String,
     /// How to reach it.
     #[command(flatten)]
     pub reach: ReachArgs,

@@ -2,10 +2,13 @@
 
 pub mod app;
 pub mod args;
+pub mod cache;
+mod cache_operations;
 pub mod check;
 pub mod control_client;
 pub mod demo;
 pub mod demo_app;
+pub mod explain;
 mod operations;
 pub mod purge;
 pub mod run;

@@ -3,16 +3,16 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use http::Uri;
 use serde_json::{Map, Value};
 
 use super::app::App;
-use crate::cache::key::TargetUri;
-use crate::cache::purge::PurgeTarget;
+use super::cache_operations;
+use crate::cache::purge::Receipt;
 use crate::config;
 use crate::control::api::UpstreamStatus;
+use crate::control::inspect::{CacheStats, Entries, EntriesQuery, Health, UrlView};
+use crate::control::purge::{PurgeOrder, PurgeResponse};
 use crate::control::{Operations, Stats};
-use crate::proxy::admit::normalised_authority;
 use crate::telemetry::figures::{
     BalancingFigures, CacheFigures, ConnectionFigures, ReloadFigures, Snapshot, UpstreamFigures,
 };
@@ -22,22 +22,29 @@ use crate::upstream::Pool;
 pub(super) struct AppOperations(pub(super) Arc<App>);
 
 impl Operations for AppOperations {
-    fn purge_url(&self, url: &str) -> Result<u64, String> {
-        let uri: Uri = url.parse().map_err(|error| format!("{url}: {error}"))?;
-        let Some(scheme @ ("http" | "https")) = uri.scheme_str() else {
-            return Err(format!("{url}: an absolute http or https URL is needed, as clients ask for it"));
-        };
-        let authority = uri.authority().map_or("", |authority| authority.as_str());
-        let authority =
-            normalised_authority(authority, scheme).ok_or_else(|| format!("{url}: {authority:?} is no host"))?;
-        let target = TargetUri { scheme, authority: &authority, path: uri.path(), query: uri.query() };
-        let keys = self.0.proxy.site().keys_of(&target, &self.0.proxy.cache.searches);
-        let targets = keys.iter().map(|key| PurgeTarget::Url(key.url().to_owned())).collect();
-        Ok(self.0.proxy.cache.invalidate(targets, self.0.proxy.clock.now()).finish().total())
+    fn purge(&self, order: PurgeOrder) -> PurgeResponse {
+        cache_operations::purge(&self.0, order)
     }
 
-    fn purge_all(&self) -> u64 {
-        self.0.proxy.cache.invalidate(vec![PurgeTarget::All], self.0.proxy.clock.now()).finish().total()
+    fn receipt(&self, id: &str) -> Option<Receipt> {
+        self.0.proxy.cache.receipts.get(id)
+    }
+
+    fn entries(&self, query: &EntriesQuery) -> Result<Entries, String> {
+        cache_operations::entries(&self.0, query)
+    }
+
+    fn entry(&self, url: &str) -> Result<UrlView, String> {
+        cache_operations::entry(&self.0, url)
+    }
+
+    fn health(&self) -> Health {
+        cache_operations::health(&self.0)
+    }
+
+    fn cache_stats(&self) -> CacheStats {
+        let requests = self.0.telemetry.metrics.requests_by_outcome();
+        cache_operations::stats(&self.cache(), &self.0.proxy.cache.lower.figures(), &requests)
     }
 
     fn stats(&self) -> Stats {

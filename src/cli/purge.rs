@@ -1,109 +1,195 @@
-//! `larder purge`: removes stored responses from a running larder.
+//! `larder purge`: takes stored responses out of a running larder, or makes them stale.
 
 use std::io::Write;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::args::PurgeArgs;
 use super::control_client::{CommandError, ControlClient};
 
-/// What to purge.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum PurgeTargets {
-    /// These absolute URLs, all variants of each.
-    Urls(Vec<String>),
-    /// Everything.
-    All,
-}
+/// Between two looks at a receipt.
+const PAUSE: Duration = Duration::from_millis(100);
+/// Looks before waiting is given up: half a minute.
+const LOOKS: u32 = 300;
 
-/// Purges, and writes what went: a line a target, or with `json` the API's answer. That nothing matched is said and
+/// Purges, and writes what went: a line a target, or with `--json` the API's answer. That nothing matched is said and
 /// is no failure.
 ///
 /// # Errors
-/// No URL is given, the API cannot be reached, or it refuses; some targets may then be purged, which the error says.
-pub async fn run(
-    client: &ControlClient,
-    targets: &PurgeTargets,
-    json: bool,
-    out: &mut dyn Write,
-) -> Result<(), CommandError> {
-    let request = match targets {
-        PurgeTargets::All => json!({ "all": true }),
-        PurgeTargets::Urls(urls) if urls.is_empty() => {
-            return Err(CommandError::Usage("name a URL to purge, or --all".to_owned()));
-        }
-        PurgeTargets::Urls(urls) => json!({ "urls": urls }),
-    };
-    let answer = client.post("/v1/purge", &request).await?;
-    if json {
+/// Nothing is named, the API cannot be reached, it refuses, or a node has not applied the purge in time; some targets
+/// may then be purged, which the error says.
+pub async fn run(client: &ControlClient, args: &PurgeArgs, out: &mut dyn Write) -> Result<(), CommandError> {
+    let mut answer = client.post("/v1/purge", &request(args)?).await?;
+    if args.wait {
+        wait(client, &mut answer["receipt"]).await?;
+    }
+    if args.reach.json {
         writeln!(out, "{answer}")?;
         return Ok(());
     }
     for target in answer["targets"].as_array().into_iter().flatten() {
-        writeln!(out, "{}", told(target))?;
+        writeln!(out, "{}", told(target, args))?;
+    }
+    for url in answer["sample"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+        writeln!(out, "  e.g. {url}")?;
+    }
+    reservations(&answer["receipt"], out)
+}
+
+fn request(args: &PurgeArgs) -> Result<Value, CommandError> {
+    let lists = [
+        ("url", &args.urls),
+        ("key", &args.key),
+        ("prefix", &args.prefix),
+        ("glob", &args.glob),
+        ("regex", &args.regex),
+        ("tag", &args.tag),
+        ("content_type", &args.content_type),
+        ("status", &args.status),
+    ];
+    let mut request = json!({});
+    for (kind, list) in lists.iter().filter(|(_, list)| !list.is_empty()) {
+        request[*kind] = json!(list);
+    }
+    if args.all {
+        request["all"] = true.into();
+    }
+    if request.as_object().is_none_or(serde_json::Map::is_empty) {
+        return Err(CommandError::Usage("name what to purge: URLs, --tag, --prefix and the like, or --all".to_owned()));
+    }
+    for (name, given) in [("soft", args.soft), ("dry_run", args.dry_run)] {
+        if given {
+            request[name] = true.into();
+        }
+    }
+    Ok(request)
+}
+
+/// Until every node has applied it.
+async fn wait(client: &ControlClient, receipt: &mut Value) -> Result<(), CommandError> {
+    let Some(id) = receipt["id"].as_str().map(str::to_owned) else { return Ok(()) };
+    for _ in 0..LOOKS {
+        if receipt["state"] == "done" {
+            return Ok(());
+        }
+        tokio::time::sleep(PAUSE).await;
+        *receipt = client.get(&format!("/v1/purges/{id}")).await?;
+    }
+    Err(CommandError::Failed(format!("not every node has applied the purge {id} yet; it is in force on this one")))
+}
+
+fn told(target: &Value, args: &PurgeArgs) -> String {
+    let name = match target["target"].as_str() {
+        Some("*") | None => "everything",
+        Some(name) => name,
+    };
+    let done = match (args.dry_run, args.soft) {
+        (true, _) => "would be purged",
+        (false, true) => "made stale",
+        (false, false) => "purged",
+    };
+    match target["purged"].as_u64().unwrap_or_default() {
+        0 => format!("{name}: 0 stored responses matched"),
+        1 => format!("{name}: 1 stored response {done}"),
+        count => format!("{name}: {count} stored responses {done}"),
+    }
+}
+
+/// What is not as it should be, or not yet.
+fn reservations(receipt: &Value, out: &mut dyn Write) -> Result<(), CommandError> {
+    let pending = |what: &Value| what["state"] == "pending";
+    for node in receipt["nodes"].as_array().into_iter().flatten().filter(|node| pending(node)) {
+        writeln!(out, "not applied yet by the node {}", node["node"].as_str().unwrap_or("?"))?;
+    }
+    if receipt["durable"] == false {
+        writeln!(out, "in force, but not written to disk: what is stored there will be dropped by a restart")?;
     }
     Ok(())
 }
 
-fn told(target: &Value) -> String {
-    let name = match target["target"].as_str() {
-        Some("*") | None => "everything",
-        Some(url) => url,
-    };
-    match target["purged"].as_u64().unwrap_or_default() {
-        0 => format!("{name}: 0 stored responses matched"),
-        1 => format!("{name}: 1 stored response purged"),
-        count => format!("{name}: {count} stored responses purged"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+
+    use super::super::args::{Arguments, Command};
     use super::*;
     use crate::control::tests::{Running, TOKEN, start};
 
-    async fn purge(running: &Running, targets: PurgeTargets, json: bool) -> Result<String, CommandError> {
-        let client = ControlClient::new(&running.control, TOKEN).unwrap();
-        let mut out = Vec::new();
-        run(&client, &targets, json, &mut out).await?;
-        Ok(String::from_utf8(out).unwrap())
+    fn args(line: &[&str]) -> PurgeArgs {
+        let line = ["larder", "purge"].iter().chain(line);
+        match Arguments::try_parse_from(line).unwrap().command {
+            Command::Purge(args) => args,
+            other => panic!("{other:?}"),
+        }
     }
 
-    fn urls(urls: &[&str]) -> PurgeTargets {
-        PurgeTargets::Urls(urls.iter().map(|url| (*url).to_owned()).collect())
+    async fn purge(running: &Running, line: &[&str]) -> Result<String, CommandError> {
+        let client = ControlClient::new(&running.control, TOKEN).unwrap();
+        let mut out = Vec::new();
+        run(&client, &args(line), &mut out).await?;
+        Ok(String::from_utf8(out).unwrap())
     }
 
     #[tokio::test]
     async fn purge_tells_a_line_a_target() {
         let running = start().await;
-        let told = purge(&running, urls(&["http://a/x", "http://a/absent"]), false).await.unwrap();
+        let told = purge(&running, &["http://a/x", "http://a/absent"]).await.unwrap();
         assert_eq!(told, "http://a/x: 2 stored responses purged\nhttp://a/absent: 0 stored responses matched\n");
-        let told = purge(&running, PurgeTargets::All, false).await.unwrap();
+        let told = purge(&running, &["--all"]).await.unwrap();
         assert_eq!(told, "everything: 40 stored responses purged\n");
         assert_eq!(*running.operations.purged.lock(), ["http://a/x", "http://a/absent", "*"]);
     }
 
     #[tokio::test]
+    async fn purge_of_every_kind_hard_soft_and_dry() {
+        let running = start().await;
+        for (line, expected) in [
+            (&["--tag", "a", "--tag", "b"][..], "tag a: 2 stored responses purged\ntag b: 2 stored responses purged\n"),
+            (&["--prefix", "/x", "--soft", "--wait"], "prefix /x: 2 stored responses made stale\n"),
+            (&["--glob", "/x/*"], "glob /x/*: 2 stored responses purged\n"),
+            (&["--regex", "^a"], "regex ^a: 2 stored responses purged\n"),
+            (&["--key", "GET http://a/"], "key GET http://a/: 2 stored responses purged\n"),
+            (&["--content-type", "image/*"], "content type image/*: 2 stored responses purged\n"),
+            (&["--status", "5xx"], "status 5xx: 2 stored responses purged\n"),
+            (&["--tag", "a", "--dry-run"], "tag a: 2 stored responses would be purged\n  e.g. http://a/x\n"),
+        ] {
+            assert_eq!(purge(&running, line).await.unwrap(), expected, "{line:?}");
+        }
+    }
+
+    #[tokio::test]
     async fn purge_as_json_is_the_answer_on_one_line() {
         let running = start().await;
-        let told = purge(&running, urls(&["http://a/x"]), true).await.unwrap();
+        let told = purge(&running, &["http://a/x", "--json"]).await.unwrap();
         let value: Value = serde_json::from_str(&told).unwrap();
-        assert_eq!(value, json!({ "total": 2, "targets": [{ "target": "http://a/x", "purged": 2 }] }));
-        assert_eq!(told.lines().count(), 1);
+        assert_eq!(value["targets"], json!([{ "target": "http://a/x", "purged": 2 }]));
+        assert_eq!((&value["total"], told.lines().count()), (&json!(2), 1));
     }
 
     #[tokio::test]
     async fn purge_of_a_bad_url_fails_with_its_reason_and_what_was_done() {
         let running = start().await;
-        let error = purge(&running, urls(&["nonsense"]), false).await.unwrap_err();
+        let error = purge(&running, &["nonsense"]).await.unwrap_err();
         assert_eq!(error.to_string(), "larder refused: nonsense: not an absolute http or https URL");
         assert_eq!(error.exit_code(), 1);
-        let error = purge(&running, urls(&["http://a/x", "nonsense"]), false).await.unwrap_err();
+        let error = purge(&running, &["http://a/x", "nonsense"]).await.unwrap_err();
         assert!(error.to_string().ends_with("(1 of 2 targets failed; 2 stored responses purged for the others)"));
     }
 
     #[tokio::test]
     async fn purge_of_nothing_is_a_usage_error() {
         let running = start().await;
-        assert_eq!(purge(&running, urls(&[]), false).await.unwrap_err().exit_code(), 2);
+        assert_eq!(purge(&running, &[]).await.unwrap_err().exit_code(), 2);
+        assert!(Arguments::try_parse_from(["larder", "purge", "--all", "http://a/"]).is_err());
+    }
+
+    #[test]
+    fn what_is_not_done_is_said() {
+        let receipt = json!({ "nodes": [{ "node": "a", "state": "done" }, { "node": "b", "state": "pending" }], "durable": false });
+        let mut out = Vec::new();
+        reservations(&receipt, &mut out).unwrap();
+        let told = String::from_utf8(out).unwrap();
+        assert!(told.starts_with("not applied yet by the node b\nin force, but not written to disk"), "{told}");
     }
 }

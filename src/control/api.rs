@@ -5,7 +5,6 @@ mod upstreams;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::rejection::JsonRejection;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{Method, StatusCode};
 use axum::middleware::{self, Next};
@@ -17,55 +16,19 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::guard::{Ends, Guard, admit};
-use super::openapi::{self, Endpoint};
+use super::inspect::{self, CacheStats, Entries, Health, UrlView};
+use super::openapi::{self, Endpoint, Parameter};
 use super::problem::Problem;
+use super::purge::{self, PurgeRequest, PurgeResponse};
 use super::{Operations, Stats};
+use crate::cache::purge::Receipt;
 
 pub use upstreams::{DrainResponse, UpstreamStatus, UpstreamsResponse};
 
-/// Bytes of a request body.
-const MAX_BODY: usize = 256 * 1024;
-/// URLs of one purge.
-const MAX_URLS: usize = 1000;
+/// Bytes of a request body: 10,000 targets of a purge have room.
+const MAX_BODY: usize = 4 * 1024 * 1024;
 /// From a request's head to its response's.
 const DEADLINE: Duration = Duration::from_secs(30);
-
-/// What to purge: exactly one of the three.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-#[schemars(extend("minProperties" = 1, "maxProperties" = 1))]
-pub struct PurgeRequest {
-    /// One absolute URL, as clients ask for it; all its variants go.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub url: Option<String>,
-    /// Several of them, 1000 at most.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub urls: Option<Vec<String>>,
-    /// `true`: everything.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub all: Option<bool>,
-}
-
-/// What a purge did.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct PurgeResponse {
-    /// Stored responses purged, over all targets.
-    pub total: u64,
-    /// What became of each target, in the order asked.
-    pub targets: Vec<PurgedTarget>,
-}
-
-/// What became of one target of a purge.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct PurgedTarget {
-    /// The URL; `*` for everything.
-    pub target: String,
-    /// Stored responses purged.
-    pub purged: u64,
-    /// Why it could not be purged.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub error: Option<String>,
-}
 
 /// What a reload did.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -76,10 +39,23 @@ pub struct ReloadResponse {
 
 /// What handlers work with.
 pub(super) struct Api {
-    operations: Arc<dyn Operations>,
+    pub(super) operations: Arc<dyn Operations>,
     /// Names the token in audit lines.
-    token_id: String,
+    pub(super) token_id: String,
 }
+
+const BY_ID: &[Parameter] = &[Parameter::in_path("id")];
+const BY_URL: &[Parameter] = &[Parameter::required("url")];
+const FILTERS: &[Parameter] = &[
+    Parameter::optional("prefix"),
+    Parameter::optional("glob"),
+    Parameter::optional("regex"),
+    Parameter::optional("tag"),
+    Parameter::optional("content_type"),
+    Parameter::optional("status"),
+    Parameter::optional("after"),
+    Parameter::optional("limit"),
+];
 
 /// Every endpoint: the router and the OpenAPI document are both made from this.
 pub(super) fn endpoints() -> Vec<Endpoint> {
@@ -88,22 +64,74 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
     endpoints
 }
 
-fn own_endpoints() -> [Endpoint; 5] {
+fn own_endpoints() -> [Endpoint; 10] {
     [
         Endpoint {
             method: Method::POST,
             path: "/v1/purge",
             id: "purge",
-            summary: "Purges stored responses by URL, or all of them",
+            summary: "Purges stored responses, hard or soft, or tells which it would",
+            parameters: &[],
             request: Some(openapi::schema_of::<PurgeRequest>),
             response: openapi::schema_of::<PurgeResponse>,
-            handler: || post(purge),
+            handler: || post(purge::purge),
+        },
+        Endpoint {
+            method: Method::GET,
+            path: "/v1/purges/{id}",
+            id: "purge_receipt",
+            summary: "What became of a purge, in each tier and on each node",
+            parameters: BY_ID,
+            request: None,
+            response: openapi::schema_of::<Receipt>,
+            handler: || get(purge::receipt),
+        },
+        Endpoint {
+            method: Method::GET,
+            path: "/v1/cache/entries",
+            id: "cache_entries",
+            summary: "What is stored in memory, filtered and in pages",
+            parameters: FILTERS,
+            request: None,
+            response: openapi::schema_of::<Entries>,
+            handler: || get(inspect::entries),
+        },
+        Endpoint {
+            method: Method::GET,
+            path: "/v1/cache/entry",
+            id: "cache_entry",
+            summary: "What is stored of a URL, and what would become of a GET of it now, and why",
+            parameters: BY_URL,
+            request: None,
+            response: openapi::schema_of::<UrlView>,
+            handler: || get(inspect::entry),
+        },
+        Endpoint {
+            method: Method::GET,
+            path: "/v1/cache/health",
+            id: "cache_health",
+            summary: "Whether every tier is in use",
+            parameters: &[],
+            request: None,
+            response: openapi::schema_of::<Health>,
+            handler: || get(inspect::health),
+        },
+        Endpoint {
+            method: Method::GET,
+            path: "/v1/cache/stats",
+            id: "cache_stats",
+            summary: "Figures of every tier",
+            parameters: &[],
+            request: None,
+            response: openapi::schema_of::<CacheStats>,
+            handler: || get(inspect::stats),
         },
         Endpoint {
             method: Method::GET,
             path: "/v1/stats",
             id: "stats",
             summary: "Figures of the present moment",
+            parameters: &[],
             request: None,
             response: openapi::schema_of::<Stats>,
             handler: || get(stats),
@@ -113,6 +141,7 @@ fn own_endpoints() -> [Endpoint; 5] {
             path: "/v1/config",
             id: "config",
             summary: "The settings in force, secrets masked",
+            parameters: &[],
             request: None,
             response: openapi::schema_of::<Map<String, Value>>,
             handler: || get(config),
@@ -122,6 +151,7 @@ fn own_endpoints() -> [Endpoint; 5] {
             path: "/v1/reload",
             id: "reload",
             summary: "Loads the configuration file again",
+            parameters: &[],
             request: None,
             response: openapi::schema_of::<ReloadResponse>,
             handler: || post(reload),
@@ -131,6 +161,7 @@ fn own_endpoints() -> [Endpoint; 5] {
             path: "/v1/openapi.json",
             id: "openapi",
             summary: "This document",
+            parameters: &[],
             request: None,
             response: openapi::schema_of::<Map<String, Value>>,
             handler: || get(async || Json(openapi::document())),
@@ -164,53 +195,6 @@ async fn within_deadline(request: Request, next: Next) -> Response {
     }
 }
 
-async fn purge(
-    State(api): State<Arc<Api>>,
-    Extension(ends): Extension<Ends>,
-    body: Result<Json<PurgeRequest>, JsonRejection>,
-) -> Result<Json<PurgeResponse>, Problem> {
-    let Json(request) = body.map_err(|rejection| Problem::new(rejection.status(), rejection.body_text()))?;
-    let urls = wanted(request)?;
-    let targets = blocking(&api, move |operations| match urls {
-        Some(urls) => urls.into_iter().map(|url| purge_one(operations, url)).collect(),
-        None => vec![PurgedTarget { target: "*".to_owned(), purged: operations.purge_all(), error: None }],
-    })
-    .await?;
-    for PurgedTarget { target, purged, error } in &targets {
-        tracing::info!(
-            target: "audit", peer = %ends.peer, token = api.token_id, action = "purge", what = ?target, count = purged,
-            error = ?error, "control"
-        );
-    }
-    match targets.iter().find_map(|target| target.error.clone()) {
-        Some(error) => Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, error).with_targets(targets)),
-        None => Ok(Json(PurgeResponse { total: targets.iter().map(|target| target.purged).sum(), targets })),
-    }
-}
-
-/// The URLs asked for; `None`: everything.
-fn wanted(request: PurgeRequest) -> Result<Option<Vec<String>>, Problem> {
-    let invalid = |detail: &str| Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail));
-    match request {
-        PurgeRequest { url: Some(url), urls: None, all: None } => Ok(Some(vec![url])),
-        PurgeRequest { url: None, urls: Some(urls), all: None } => match urls.len() {
-            0 => invalid("`urls` is empty"),
-            1..=MAX_URLS => Ok(Some(urls)),
-            _ => invalid("`urls` has more than 1000 elements"),
-        },
-        PurgeRequest { url: None, urls: None, all: Some(true) } => Ok(None),
-        PurgeRequest { url: None, urls: None, all: Some(false) } => invalid("`all` can only be true"),
-        _ => invalid("exactly one of `url`, `urls` and `all` is needed"),
-    }
-}
-
-fn purge_one(operations: &dyn Operations, url: String) -> PurgedTarget {
-    match operations.purge_url(&url) {
-        Ok(purged) => PurgedTarget { target: url, purged, error: None },
-        Err(error) => PurgedTarget { target: url, purged: 0, error: Some(error) },
-    }
-}
-
 async fn stats(State(api): State<Arc<Api>>) -> Json<Stats> {
     Json(api.operations.stats())
 }
@@ -236,7 +220,7 @@ async fn reload(
 }
 
 /// Runs what may block where it holds no request up. It goes on when the client leaves.
-async fn blocking<T: Send + 'static>(
+pub(super) async fn blocking<T: Send + 'static>(
     api: &Arc<Api>,
     work: impl FnOnce(&dyn Operations) -> T + Send + 'static,
 ) -> Result<T, Problem> {

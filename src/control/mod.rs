@@ -3,9 +3,11 @@
 
 pub mod api;
 pub mod guard;
+pub mod inspect;
 pub mod metrics_listener;
 mod openapi;
 mod problem;
+pub mod purge;
 pub mod server;
 pub mod token;
 
@@ -14,16 +16,31 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use crate::cache::purge::Receipt;
 use crate::telemetry::figures::Snapshot;
+use inspect::{CacheStats, Entries, EntriesQuery, Health, UrlView};
+use purge::{PurgeOrder, PurgeResponse};
 
 /// What the running proxy can be asked to do. Calls may block on files, not on the network.
 pub trait Operations: Send + Sync + 'static {
-    /// Purges every variant stored for an absolute URL. Returns how many stored responses went; the error says, in
-    /// a line for the operator, what is wrong with the URL.
-    fn purge_url(&self, url: &str) -> Result<u64, String>;
+    /// Purges, or counts what a purge would take. Of targets that cannot be purged it says so, in a line for the
+    /// operator; the others are.
+    fn purge(&self, order: PurgeOrder) -> PurgeResponse;
 
-    /// Purges everything. Returns how many stored responses went.
-    fn purge_all(&self) -> u64;
+    /// What became of a purge; `None`: there was none, or it is not remembered any more.
+    fn receipt(&self, id: &str) -> Option<Receipt>;
+
+    /// What is stored in memory. The error says what is wrong with the filter.
+    fn entries(&self, query: &EntriesQuery) -> Result<Entries, String>;
+
+    /// What is stored of a URL, and what would become of a request for it. The error says what is wrong with the URL.
+    fn entry(&self, url: &str) -> Result<UrlView, String>;
+
+    /// How the cache is.
+    fn health(&self) -> Health;
+
+    /// Figures of every tier.
+    fn cache_stats(&self) -> CacheStats;
 
     /// Figures of the present moment.
     fn stats(&self) -> Stats;
@@ -73,7 +90,11 @@ pub(crate) mod tests {
     use tokio::net::TcpListener;
     use tokio_util::sync::{CancellationToken, DropGuard};
 
+    use super::inspect::{EntryView, TierHealth, TierStats, VariantView};
+    use super::purge::PurgedTarget;
     use super::*;
+    use crate::cache::purge::receipt::{ReceiptState, TierReceipt};
+    use crate::cache::purge::{Mode, PurgeTarget};
     use crate::telemetry::Telemetry;
     use crate::telemetry::figures::UpstreamFigures;
 
@@ -90,16 +111,58 @@ pub(crate) mod tests {
     }
 
     impl Operations for FakeOperations {
-        fn purge_url(&self, url: &str) -> Result<u64, String> {
+        fn purge(&self, order: PurgeOrder) -> PurgeResponse {
+            let of = |target: &PurgeTarget| {
+                let name = target.to_string();
+                let error = matches!(target, PurgeTarget::Url(url) if !url.starts_with("http"));
+                let error = error.then(|| format!("{name}: not an absolute http or https URL"));
+                if error.is_none() && !order.dry_run {
+                    self.purged.lock().push(format!("{name}{}", if order.mode == Mode::Soft { " softly" } else { "" }));
+                }
+                let purged = match target {
+                    _ if error.is_some() || name.contains("absent") => 0,
+                    PurgeTarget::All => 40,
+                    _ => 2,
+                };
+                PurgedTarget { target: name, purged, error }
+            };
+            let targets: Vec<_> = order.targets.iter().map(of).collect();
+            let total = targets.iter().map(|target| target.purged).sum();
+            let sample = if order.dry_run { vec!["http://a/x".to_owned()] } else { Vec::new() };
+            PurgeResponse { total, targets, sample, receipt: (!order.dry_run).then(receipt) }
+        }
+        fn receipt(&self, id: &str) -> Option<Receipt> {
+            (id == "known").then(receipt)
+        }
+        fn entries(&self, query: &EntriesQuery) -> Result<Entries, String> {
+            match query.glob.as_deref() {
+                Some("[") => Err("unclosed character class".to_owned()),
+                _ => Ok(Entries { entries: vec![entry()], total: 1, next: query.limit.map(|limit| limit.to_string()) }),
+            }
+        }
+        fn entry(&self, url: &str) -> Result<UrlView, String> {
             if !url.starts_with("http") {
                 return Err(format!("{url}: not an absolute http or https URL"));
             }
-            self.purged.lock().push(url.to_owned());
-            Ok(if url.contains("absent") { 0 } else { 2 })
+            Ok(UrlView {
+                url: url.to_owned(),
+                route: Some("default".to_owned()),
+                upstream: Some("app".to_owned()),
+                outcome: "miss",
+                reason: Some("stale"),
+                explanation: "What is stored is stale.".to_owned(),
+                key: Some(format!("GET {url}")),
+                entries: vec![entry()],
+                ..UrlView::default()
+            })
         }
-        fn purge_all(&self) -> u64 {
-            self.purged.lock().push("*".to_owned());
-            40
+        fn health(&self) -> Health {
+            Health { status: "ok", tiers: vec![TierHealth { tier: "memory", state: "on" }], outstanding_purges: 0 }
+        }
+        fn cache_stats(&self) -> CacheStats {
+            let memory =
+                TierStats { tier: "memory", state: "on", hits: 3, misses: 1, ratio: 0.75, ..TierStats::default() };
+            CacheStats { tiers: vec![memory] }
         }
         fn stats(&self) -> Stats {
             let mut stats = Stats { version: "1.2.3".to_owned(), uptime_seconds: 3660, ..Stats::default() };
@@ -137,6 +200,36 @@ pub(crate) mod tests {
         }
         fn ready(&self) -> Result<(), String> {
             if self.draining.load(Ordering::Relaxed) { Err("draining".to_owned()) } else { Ok(()) }
+        }
+    }
+
+    fn receipt() -> Receipt {
+        Receipt {
+            id: "known".to_owned(),
+            state: ReceiptState::Done,
+            at: 0,
+            soft: false,
+            targets: 1,
+            tiers: vec![TierReceipt { tier: "memory".to_owned(), matched: Some(2), state: ReceiptState::Done }],
+            nodes: Vec::new(),
+            durable: None,
+        }
+    }
+
+    fn entry() -> EntryView {
+        let variant = VariantView {
+            status: 200,
+            ttl: -5,
+            tags: vec!["news".to_owned()],
+            not_reused: Some("stale"),
+            ..VariantView::default()
+        };
+        EntryView {
+            key: "GET http://a/x".to_owned(),
+            url: "http://a/x".to_owned(),
+            tier: "memory",
+            bytes: 2048,
+            variants: vec![variant],
         }
     }
 

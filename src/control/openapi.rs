@@ -17,9 +17,36 @@ pub(super) struct Endpoint {
     /// `operationId`.
     pub(super) id: &'static str,
     pub(super) summary: &'static str,
+    pub(super) parameters: &'static [Parameter],
     pub(super) request: Option<SchemaOf>,
     pub(super) response: SchemaOf,
     pub(super) handler: fn() -> MethodRouter<Arc<Api>>,
+}
+
+/// What stands in a path or a query.
+pub(super) struct Parameter {
+    pub(super) name: &'static str,
+    place: &'static str,
+    required: bool,
+}
+
+impl Parameter {
+    pub(super) const fn in_path(name: &'static str) -> Self {
+        Parameter { name, place: "path", required: true }
+    }
+
+    pub(super) const fn required(name: &'static str) -> Self {
+        Parameter { name, place: "query", required: true }
+    }
+
+    pub(super) const fn optional(name: &'static str) -> Self {
+        Parameter { name, place: "query", required: false }
+    }
+
+    fn describe(&self) -> Value {
+        let schema = json!({ "type": "string" });
+        json!({ "name": self.name, "in": self.place, "required": self.required, "schema": schema })
+    }
 }
 
 /// Names a type's schema and notes its definition.
@@ -49,11 +76,8 @@ pub(super) fn document() -> Value {
                 },
             },
         });
-        let named: Vec<_> = endpoint.path.split('{').skip(1).filter_map(|rest| rest.split('}').next()).collect();
-        if !named.is_empty() {
-            let parameter =
-                |name: &&str| json!({ "name": name, "in": "path", "required": true, "schema": { "type": "string" } });
-            operation["parameters"] = named.iter().map(parameter).collect();
+        if !endpoint.parameters.is_empty() {
+            operation["parameters"] = endpoint.parameters.iter().map(Parameter::describe).collect();
         }
         if let Some(request) = endpoint.request {
             let schema = request(&mut requests);

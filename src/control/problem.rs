@@ -5,7 +5,7 @@ use axum::response::{IntoResponse, Response};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::api::PurgedTarget;
+use super::purge::PurgedTarget;
 
 /// A problem's details.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]

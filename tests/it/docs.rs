@@ -8,13 +8,14 @@ use larder::config::{self, Overrides, Source};
 
 use crate::support::repository;
 
-const PAGES: [&str; 8] = [
+const PAGES: [&str; 9] = [
     "README.md",
     "docs/ARCHITECTURE.md",
     "docs/CACHING.md",
     "docs/CONFIGURATION.md",
     "docs/CONTRIBUTING.md",
     "docs/OPERATIONS.md",
+    "docs/PURGING.md",
     "docs/SECURITY.md",
     "docs/UPSTREAMS.md",
 ];

@@ -164,8 +164,13 @@ impl MemoryTier {
         count
     }
 
-    /// Every entry, in slices.
-    pub(in crate::cache) fn each(&self, mut look: impl FnMut(&CacheKey, &Entry)) {
+    /// Keys under which something of a URL is stored, whatever routes added to it.
+    pub fn keys_of_url(&self, url: &str) -> Vec<Arc<CacheKey>> {
+        self.keys_of(&PurgeTarget::Url(url.to_owned()))
+    }
+
+    /// Every entry, in slices. Blocks; pauses between them.
+    pub fn each(&self, mut look: impl FnMut(&CacheKey, &Entry)) {
         for entries in self.entries.by_shard() {
             for slice in entries.chunks(SLICE) {
                 slice.iter().for_each(|(key, entry)| look(key, entry));

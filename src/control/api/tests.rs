@@ -52,25 +52,62 @@ async fn ask(address: &str, method: &str, path: &str, body: &str) -> Answer {
     send(address, method, path, &format!("authorization: Bearer {TOKEN}\r\n{media_type}"), body).await
 }
 
+/// The total and the targets of an answer.
+fn counted(answer: &Answer) -> (u64, Vec<(String, u64)>) {
+    let json = answer.json();
+    let target = |target: &Value| (target["target"].as_str().unwrap().to_owned(), target["purged"].as_u64().unwrap());
+    (json["total"].as_u64().unwrap(), json["targets"].as_array().unwrap().iter().map(target).collect())
+}
+
 #[tokio::test]
-async fn purge_counts_each_target_and_all() {
+async fn purge_takes_every_kind_of_target_one_or_many() {
     let running = start().await;
-    let table = [
-        (json!({ "url": "http://a/x" }), json!({ "total": 2, "targets": [{ "target": "http://a/x", "purged": 2 }] })),
+    for (request, expected) in [
+        (json!({ "url": "http://a/x" }), vec![("http://a/x", 2)]),
+        (json!({ "urls": ["http://a/1", "http://a/absent"] }), vec![("http://a/1", 2), ("http://a/absent", 0)]),
+        (json!({ "url": ["http://a/1"], "tag": "t", "soft": true }), vec![("http://a/1", 2), ("tag t", 2)]),
         (
-            json!({ "urls": ["http://a/1", "http://a/absent"] }),
-            json!({
-                "total": 2,
-                "targets": [{ "target": "http://a/1", "purged": 2 }, { "target": "http://a/absent", "purged": 0 }],
-            }),
+            json!({ "prefix": "/a", "globs": ["/b/*"], "regex": "^c" }),
+            vec![("prefix /a", 2), ("glob /b/*", 2), ("regex ^c", 2)],
         ),
-        (json!({ "all": true }), json!({ "total": 40, "targets": [{ "target": "*", "purged": 40 }] })),
-    ];
-    for (request, expected) in table {
+        (json!({ "key": "GET http://a/" }), vec![("key GET http://a/", 2)]),
+        (json!({ "status": 404 }), vec![("status 404", 2)]),
+        (json!({ "status": [404, "5xx"] }), vec![("status 404", 2), ("status 5xx", 2)]),
+        (json!({ "content_type": "image/*" }), vec![("content type image/*", 2)]),
+        (json!({ "group": { "origin": "http://a", "name": "g" } }), vec![("group g of http://a", 2)]),
+        (json!({ "all": true }), vec![("*", 40)]),
+    ] {
         let answer = ask(&running.control, "POST", "/v1/purge", &request.to_string()).await;
-        assert_eq!((answer.status, answer.json()), (200, expected), "{request}");
+        assert_eq!(answer.status, 200, "{request}: {}", answer.body);
+        let expected: Vec<_> = expected.into_iter().map(|(name, count)| (name.to_owned(), count)).collect();
+        assert_eq!(counted(&answer), (expected.iter().map(|(_, count)| count).sum(), expected), "{request}");
+        assert_eq!(answer.json()["receipt"]["id"], "known");
     }
-    assert_eq!(*running.operations.purged.lock(), ["http://a/x", "http://a/1", "http://a/absent", "*"]);
+    assert_eq!(running.operations.purged.lock()[3..5], ["http://a/1 softly", "tag t softly"]);
+}
+
+#[tokio::test]
+async fn purge_that_is_a_dry_run_purges_nothing() {
+    let running = start().await;
+    let answer = ask(&running.control, "POST", "/v1/purge", r#"{"tag": "t", "dry_run": true}"#).await;
+    assert_eq!((answer.status, &answer.json()["sample"]), (200, &json!(["http://a/x"])));
+    assert!(answer.json()["receipt"].is_null() && running.operations.purged.lock().is_empty());
+}
+
+#[tokio::test]
+async fn purge_takes_ten_thousand_targets() {
+    let running = start().await;
+    let urls: Vec<_> = (0..10_000).map(|at| format!("http://shop.example/catalogue/page-{at}?colour=blue")).collect();
+    let answer = ask(&running.control, "POST", "/v1/purge", &json!({ "urls": urls }).to_string()).await;
+    assert_eq!((answer.status, counted(&answer).0), (200, 20_000));
+}
+
+#[tokio::test]
+async fn receipt_of_a_purge_is_kept() {
+    let running = start().await;
+    let answer = ask(&running.control, "GET", "/v1/purges/known", "").await;
+    assert_eq!((answer.status, &answer.json()["tiers"][0]["matched"]), (200, &json!(2)));
+    assert_eq!(ask(&running.control, "GET", "/v1/purges/unknown", "").await.status, 404);
 }
 
 #[tokio::test]
@@ -87,18 +124,24 @@ async fn purge_of_some_bad_urls_says_what_became_of_each() {
 #[tokio::test]
 async fn purge_refuses_what_it_does_not_understand() {
     let running = start().await;
-    let too_many = json!({ "urls": vec!["http://a/"; MAX_URLS + 1] }).to_string();
+    let too_many = json!({ "urls": vec!["http://a/"; purge::MAX_TARGETS + 1] }).to_string();
     let too_large = json!({ "url": "x".repeat(MAX_BODY) }).to_string();
     let table = [
         ("{", 400),
         ("{}", 422),
         ("[]", 422),
         (r#"{"urls": []}"#, 422),
+        (r#"{"soft": true}"#, 422),
         (r#"{"all": false}"#, 422),
         (r#"{"all": "true"}"#, 422),
         (r#"{"url": "http://a/", "all": true}"#, 422),
-        (r#"{"url": "http://a/", "soft": true}"#, 422),
+        (r#"{"url": "http://a/", "softly": true}"#, 422),
         (r#"{"url": "http://a/", "url": "http://b/"}"#, 422),
+        (r#"{"url": "http://a/", "urls": ["http://b/"]}"#, 422),
+        (r#"{"url": 5}"#, 422),
+        (r#"{"status": "4x"}"#, 422),
+        (r#"{"status": 1000}"#, 422),
+        (r#"{"group": "g"}"#, 422),
         (&too_many, 422),
         (&too_large, 413),
     ];
@@ -111,6 +154,26 @@ async fn purge_refuses_what_it_does_not_understand() {
     let bare = send(&running.control, "POST", "/v1/purge", &format!("authorization: Bearer {TOKEN}\r\n"), "{}").await;
     assert_eq!(bare.status, 415, "no media type");
     assert!(running.operations.purged.lock().is_empty());
+}
+
+#[tokio::test]
+async fn cache_is_inspected_by_queries_that_are_checked() {
+    let running = start().await;
+    for (path, status) in [
+        ("/v1/cache/entries?tag=news&status=2xx&limit=5", 200),
+        ("/v1/cache/entries?limit=0", 422),
+        ("/v1/cache/entries?limit=1001", 422),
+        ("/v1/cache/entries?limit=many", 422),
+        ("/v1/cache/entries?what=else", 422),
+        ("/v1/cache/entries?glob=%5B", 422),
+        ("/v1/cache/entry?url=http://a/x", 200),
+        ("/v1/cache/entry?url=nonsense", 422),
+        ("/v1/cache/entry", 422),
+    ] {
+        let answer = ask(&running.control, "GET", path, "").await;
+        assert_eq!(answer.status, status, "{path}: {}", answer.body);
+    }
+    assert_eq!(ask(&running.control, "GET", "/v1/cache/entries?limit=7", "").await.json()["next"], "7");
 }
 
 #[tokio::test]
@@ -198,10 +261,14 @@ async fn openapi_document_tells_the_truth() {
     assert_eq!(routed, documented);
 
     for (path, methods) in paths {
+        let asked = match &**path {
+            "/v1/cache/entry" => "/v1/cache/entry?url=http://a/x".to_owned(),
+            other => other.replace("{id}", "known"),
+        };
         for method in ["GET", "POST", "PUT", "DELETE", "PATCH"] {
             let operation = &methods[method.to_ascii_lowercase()];
             let body = if operation["requestBody"].is_object() { r#"{"url": "http://a/"}"# } else { "" };
-            let answer = ask(&running.control, method, path, body).await;
+            let answer = ask(&running.control, method, &asked, body).await;
             if operation.is_null() {
                 assert_eq!(answer.status, 405, "{method} {path}");
                 let problem = &document["components"]["schemas"]["Problem"];

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::{Api, blocking};
 use crate::control::guard::Ends;
-use crate::control::openapi::{self, Endpoint};
+use crate::control::openapi::{self, Endpoint, Parameter};
 use crate::control::problem::Problem;
 use crate::telemetry::figures::UpstreamFigures;
 
@@ -44,6 +44,8 @@ pub struct DrainResponse {
     pub in_flight: u64,
 }
 
+const SERVER: &[Parameter] = &[Parameter::in_path("upstream"), Parameter::in_path("server")];
+
 pub(super) fn endpoints() -> [Endpoint; 3] {
     [
         Endpoint {
@@ -51,6 +53,7 @@ pub(super) fn endpoints() -> [Endpoint; 3] {
             path: "/v1/upstreams",
             id: "upstreams",
             summary: "Upstreams, with the state and figures of each server",
+            parameters: &[],
             request: None,
             response: openapi::schema_of::<UpstreamsResponse>,
             handler: || get(upstreams),
@@ -60,6 +63,7 @@ pub(super) fn endpoints() -> [Endpoint; 3] {
             path: "/v1/upstreams/{upstream}/servers/{server}/drain",
             id: "drain",
             summary: "Sends no further requests to a server; those under way go on",
+            parameters: SERVER,
             request: None,
             response: openapi::schema_of::<DrainResponse>,
             handler: || post(async |state, ends, path| set_drained(state, ends, path, true).await),
@@ -69,6 +73,7 @@ pub(super) fn endpoints() -> [Endpoint; 3] {
             path: "/v1/upstreams/{upstream}/servers/{server}/enable",
             id: "enable",
             summary: "Sends requests to a drained server again",
+            parameters: SERVER,
             request: None,
             response: openapi::schema_of::<DrainResponse>,
             handler: || post(async |state, ends, path| set_drained(state, ends, path, false).await),

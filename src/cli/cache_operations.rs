@@ -1,0 +1,340 @@
+//! Purging and looking into the cache of a running larder.
+
+use std::collections::BTreeMap;
+
+use http::{HeaderMap, Method, Request, Uri};
+
+use super::app::App;
+use crate::cache::entry::{Entry, StoredResponse};
+use crate::cache::key::{CacheKey, TargetUri};
+use crate::cache::purge::{BadTarget, Patterns, Purge, PurgeTarget};
+use crate::control::inspect::{
+    CacheStats, Entries, EntriesQuery, EntryView, Health, PAGE, TierHealth, TierStats, UrlView, VariantView,
+};
+use crate::control::purge::{PurgeOrder, PurgeResponse, PurgedTarget};
+use crate::policy::facts::RequestFacts;
+use crate::policy::reason::ForwardReason;
+use crate::policy::reuse::{self, Reuse};
+use crate::policy::time::Timestamp;
+use crate::proxy::admit::{Admitted, normalised_authority};
+use crate::proxy::route;
+use crate::telemetry::figures::{CacheFigures, TierFigures};
+
+/// A URL of an operator, taken apart.
+struct Asked {
+    scheme: &'static str,
+    authority: String,
+    uri: Uri,
+}
+
+impl Asked {
+    fn parse(url: &str) -> Result<Asked, String> {
+        let uri: Uri = url.parse().map_err(|error| format!("{url}: {error}"))?;
+        let scheme = match uri.scheme_str() {
+            Some("http") => "http",
+            Some("https") => "https",
+            _ => return Err(format!("{url}: an absolute http or https URL is needed, as clients ask for it")),
+        };
+        let authority = uri.authority().map_or("", |authority| authority.as_str());
+        let authority =
+            normalised_authority(authority, scheme).ok_or_else(|| format!("{url}: {authority:?} is no host"))?;
+        Ok(Asked { scheme, authority, uri })
+    }
+
+    fn target(&self) -> TargetUri<'_> {
+        TargetUri { scheme: self.scheme, authority: &self.authority, path: self.uri.path(), query: self.uri.query() }
+    }
+}
+
+/// Purges what an operator orders. Targets that are none are left out, and told.
+pub(super) fn purge(app: &App, order: PurgeOrder) -> PurgeResponse {
+    let mut told: Vec<PurgedTarget> = Vec::with_capacity(order.targets.len());
+    let (mut targets, mut asked_as) = (Vec::new(), Vec::new());
+    for (at, target) in order.targets.iter().enumerate() {
+        let resolved = resolve(app, target);
+        let error = resolved.as_ref().err().cloned();
+        for target in resolved.unwrap_or_default() {
+            targets.push(target);
+            asked_as.push(at);
+        }
+        told.push(PurgedTarget { target: target.to_string(), purged: 0, error });
+    }
+    // One by one they are patterns; all together they may be too large.
+    if let Err(BadTarget { message, .. }) = Patterns::new(&targets) {
+        told.iter_mut().filter(|target| target.error.is_none()).for_each(|it| it.error = Some(message.clone()));
+        return PurgeResponse { targets: told, ..PurgeResponse::default() };
+    }
+    let cache = &app.proxy.cache;
+    if order.dry_run || targets.is_empty() {
+        let found = cache.would_purge(&targets).unwrap_or_default();
+        count(&mut told, &asked_as, &found.by_target);
+        return PurgeResponse { total: found.total(), targets: told, sample: found.sample, receipt: None };
+    }
+    let Ok(purging) = cache.purge(Purge::new(targets, order.mode, app.proxy.clock.wall())) else {
+        return PurgeResponse { targets: told, ..PurgeResponse::default() };
+    };
+    let (id, seq) = (purging.logged().purge.id.clone(), purging.logged().seq);
+    let found = purging.finish();
+    if cache.log.is_kept() {
+        let written = tokio::runtime::Handle::current().block_on(cache.log.written(seq));
+        cache.receipts.durable(&id, written);
+    }
+    count(&mut told, &asked_as, &found.by_target);
+    PurgeResponse { total: found.total(), targets: told, sample: Vec::new(), receipt: cache.receipts.get(&id) }
+}
+
+fn count(told: &mut [PurgedTarget], asked_as: &[usize], by_target: &[u64]) {
+    for (at, matched) in asked_as.iter().zip(by_target) {
+        told[*at].purged += matched;
+    }
+}
+
+/// What a target means here: a URL has a key for each way in which routes make one.
+fn resolve(app: &App, target: &PurgeTarget) -> Result<Vec<PurgeTarget>, String> {
+    match target {
+        PurgeTarget::Url(url) => {
+            let asked = Asked::parse(url)?;
+            let keys = app.proxy.site().keys_of(&asked.target(), &app.proxy.cache.searches);
+            Ok(keys.iter().map(|key| PurgeTarget::Url(key.url().to_owned())).collect())
+        }
+        PurgeTarget::Group { origin, name } => {
+            let asked = Asked::parse(origin)?;
+            Ok(vec![PurgeTarget::Group {
+                origin: format!("{}://{}", asked.scheme, asked.authority),
+                name: name.clone(),
+            }])
+        }
+        other => {
+            Patterns::new(std::slice::from_ref(other)).map_err(|error| error.message)?;
+            Ok(vec![other.clone()])
+        }
+    }
+}
+
+/// A page of what is in memory, in the order of the keys.
+pub(super) fn entries(app: &App, query: &EntriesQuery) -> Result<Entries, String> {
+    let filters = filters(query)?;
+    let limit = query.limit.unwrap_or(PAGE);
+    let now = app.proxy.clock.now();
+    // The smallest keys behind `after`, one more than fit: then there is a next page.
+    let mut page: BTreeMap<String, EntryView> = BTreeMap::new();
+    let mut total = 0;
+    app.proxy.cache.memory.each(|key, entry| {
+        if !entry.variants().iter().any(|stored| matches(&filters, key, stored)) {
+            return;
+        }
+        total += 1;
+        let text = key.as_str();
+        let is_behind = query.after.as_deref().is_none_or(|after| text > after);
+        let is_before = page.len() <= limit || page.last_key_value().is_some_and(|(last, _)| text < last.as_str());
+        if is_behind && is_before {
+            page.insert(text.to_owned(), view(key, entry, now));
+            if page.len() > limit + 1 {
+                page.pop_last();
+            }
+        }
+    });
+    let more = page.len() > limit;
+    if more {
+        page.pop_last();
+    }
+    let next = page.last_key_value().map(|(key, _)| key.clone()).filter(|_| more);
+    Ok(Entries { entries: page.into_values().collect(), total, next })
+}
+
+/// A filter: names and tags by themselves, everything else as patterns.
+type Filter = (PurgeTarget, Patterns);
+
+fn filters(query: &EntriesQuery) -> Result<Vec<Filter>, String> {
+    let mut targets = Vec::new();
+    targets.extend(query.prefix.clone().map(PurgeTarget::Prefix));
+    targets.extend(query.glob.clone().map(PurgeTarget::Glob));
+    targets.extend(query.regex.clone().map(PurgeTarget::Regex));
+    targets.extend(query.tag.clone().map(PurgeTarget::Tag));
+    targets.extend(query.content_type.clone().map(PurgeTarget::ContentType));
+    targets.extend(query.status.as_deref().map(str::parse).transpose()?.map(PurgeTarget::Status));
+    let compile = |target: PurgeTarget| Ok((target.clone(), Patterns::new(&[target])?));
+    let compiled: Result<Vec<_>, BadTarget> = targets.into_iter().map(compile).collect();
+    compiled.map_err(|error| error.message)
+}
+
+fn matches(filters: &[Filter], key: &CacheKey, stored: &StoredResponse) -> bool {
+    let meta = stored.meta(key);
+    filters.iter().all(|(target, patterns)| target.names(&meta) || patterns.find(&meta).is_some())
+}
+
+fn view(key: &CacheKey, entry: &Entry, now: Timestamp) -> EntryView {
+    EntryView {
+        key: key.as_str().to_owned(),
+        url: key.url().to_owned(),
+        tier: "memory",
+        bytes: entry.cost(key) + key.as_str().len() as u64,
+        variants: entry.variants().iter().map(|stored| variant(stored, now)).collect(),
+    }
+}
+
+fn variant(stored: &StoredResponse, now: Timestamp) -> VariantView {
+    let facts = &stored.facts;
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    VariantView {
+        status: facts.status.as_u16(),
+        content_type: stored.fields.get_bytes(&http::header::CONTENT_TYPE).map(text),
+        selects: stored.selection.fields().map(|(name, value)| (name.to_string(), value.map(text))).collect(),
+        age: facts.age(now),
+        ttl: facts.ttl(now),
+        lifetime: facts.lifetime,
+        lifetime_source: facts.lifetime_source.word(),
+        stale_while_revalidate: facts.stale_while_revalidate,
+        stale_if_error: facts.stale_if_error,
+        soft_purged: facts.stale_since.is_some(),
+        length: stored.complete_length(),
+        hits: stored.hits.load(std::sync::atomic::Ordering::Relaxed),
+        tags: stored.tags.named().map(str::to_owned).collect(),
+        groups: stored.tags.groups().map(str::to_owned).collect(),
+        not_reused: match decide(stored, now) {
+            (_, Some(reason)) => Some(reason),
+            _ => None,
+        },
+    }
+}
+
+/// What a stored response is good for, for a plain request: the outcome, and why it is not reused.
+fn decide(stored: &StoredResponse, now: Timestamp) -> (&'static str, Option<&'static str>) {
+    if stored.parts.is_some() {
+        return ("miss", Some(ForwardReason::Partial.word()));
+    }
+    match reuse::decide(&RequestFacts::default(), &stored.facts, now) {
+        Reuse::Fresh => ("hit", None),
+        Reuse::Stale(_) => ("stale", None),
+        Reuse::Validate(why) | Reuse::Forward(why) => ("miss", Some(why.word())),
+        Reuse::OnlyIfCached => ("miss", None),
+    }
+}
+
+/// What would become of a plain GET of a URL, and all that is stored of it.
+pub(super) fn entry(app: &App, url: &str) -> Result<UrlView, String> {
+    let asked = Asked::parse(url)?;
+    let (cache, site, now) = (&app.proxy.cache, app.proxy.site(), app.proxy.clock.now());
+    let stored_under = |key: &CacheKey| Some(view(key, &cache.memory.get(key)?, now));
+    let mut keys = Vec::new();
+    for key in site.keys_of(&asked.target(), &cache.searches) {
+        keys.extend(cache.memory.keys_of_url(key.url()));
+    }
+    let mut told = UrlView {
+        url: url.to_owned(),
+        entries: keys.iter().filter_map(|key| stored_under(key)).collect(),
+        ..UrlView::default()
+    };
+    let request = Request::builder().method(Method::GET).uri(&asked.uri).body(()).map_err(|error| error.to_string())?;
+    let (parts, ()) = request.into_parts();
+    let admitted = Admitted {
+        scheme: asked.scheme,
+        authority: asked.authority.clone(),
+        target: asked.uri.path_and_query().cloned().unwrap_or_else(|| http::uri::PathAndQuery::from_static("/")),
+        client: std::net::Ipv4Addr::LOCALHOST.into(),
+        via_trusted_proxy: false,
+        trusted_client: false,
+    };
+    let Some(route) = route::find(&site, &admitted, &parts) else {
+        (told.outcome, told.reason) = ("refused", Some("no-route"));
+        told.explanation = "No route matches: 404.".to_owned();
+        return Ok(told);
+    };
+    told.route = Some(route.route.name.clone());
+    told.upstream = Some(route.upstream.to_string());
+    if !route.route.cache_enabled || !route.route.cache_methods.contains(&Method::GET) {
+        let why = if route.route.cache_enabled { ForwardReason::Method } else { ForwardReason::CacheOff };
+        (told.outcome, told.reason) = ("bypass", Some(why.word()));
+        told.explanation = "The route does not cache it.".to_owned();
+        return Ok(told);
+    }
+    let key = CacheKey::new(&asked.target(), &route.route.key, &HeaderMap::new());
+    told.may_be_below = cache.may_be_below(&key);
+    told.remembered_as_uncacheable = cache.flights.is_uncacheable(&key, now);
+    let entry = cache.memory.get(&key).unwrap_or_default();
+    let selected = entry.select(&HeaderMap::new());
+    (told.outcome, told.reason) = match selected {
+        Some(stored) => match decide(stored, now) {
+            ("stale", _) => ("stale", Some("stale-while-revalidate")),
+            decided => decided,
+        },
+        None if entry.variants().is_empty() => ("miss", Some(ForwardReason::UriMiss.word())),
+        None => ("miss", Some(ForwardReason::VaryMiss.word())),
+    };
+    told.explanation = explanation(&told, selected.map(|stored| stored.facts.ttl(now)));
+    told.key = Some(key.as_str().to_owned());
+    Ok(told)
+}
+
+fn explanation(told: &UrlView, ttl: Option<i64>) -> String {
+    let text = match (told.outcome, told.reason, ttl) {
+        ("hit", _, Some(ttl)) => format!("It is answered from memory, where it is fresh for {ttl} s more."),
+        ("stale", _, _) => "It is answered from memory although it is stale, and fetched anew meanwhile.".to_owned(),
+        (_, Some("uri-miss"), _) => "Nothing is stored in memory under its key.".to_owned(),
+        (_, Some("vary-miss"), _) => "What is stored is for other values of the fields that Vary names.".to_owned(),
+        (_, Some("partial"), _) => "Only a part of it is stored.".to_owned(),
+        (_, Some("response-no-cache"), _) => "It is stored, but to be validated before each use.".to_owned(),
+        (_, Some("stale"), Some(ttl)) => format!("What is stored has been stale for {} s: it is validated.", -ttl),
+        (_, Some(word), _) => format!("It is forwarded; docs/CACHING.md explains `{word}`."),
+        _ => "It is forwarded.".to_owned(),
+    };
+    match (told.outcome, told.may_be_below, told.remembered_as_uncacheable) {
+        ("miss", true, _) => format!("{text} A tier below may have it."),
+        ("miss", _, true) => {
+            format!("{text} Its last answer could not be shared, so requests for it are not collapsed.")
+        }
+        _ => text,
+    }
+}
+
+/// How the tiers are.
+pub(super) fn health(app: &App) -> Health {
+    let cache = &app.proxy.cache;
+    let below = cache.lower.figures();
+    let is_ok = below.iter().all(|tier| tier.state == TierFigures::ON);
+    let memory = TierHealth { tier: "memory", state: TierFigures::ON };
+    let below = below.iter().map(|tier| TierHealth { tier: tier.tier, state: tier.state });
+    Health {
+        status: if is_ok { "ok" } else { "degraded" },
+        tiers: std::iter::once(memory).chain(below).collect(),
+        outstanding_purges: cache.log.retained() as u64,
+    }
+}
+
+/// Figures of every tier.
+pub(super) fn stats(memory: &CacheFigures, below: &[TierFigures], requests: &BTreeMap<String, u64>) -> CacheStats {
+    let asked = |words: &[&str]| words.iter().filter_map(|word| requests.get(*word)).sum();
+    let (hits, misses): (u64, u64) = (asked(&["hit", "stale"]), asked(&["miss", "revalidated", "collapsed"]));
+    // What was found below was a hit there and not in memory.
+    let from_below: u64 = below.iter().map(|tier| tier.hits).sum();
+    let (hits, misses) = (hits.saturating_sub(from_below), misses + from_below.min(hits));
+    let memory = TierStats {
+        tier: "memory",
+        state: TierFigures::ON,
+        hits,
+        misses,
+        ratio: ratio(hits, misses),
+        bytes: memory.bytes,
+        budget_bytes: memory.budget_bytes,
+        entries: memory.entries,
+        evictions: memory.evictions,
+        latency_micros: 0.0,
+    };
+    let tier = |tier: &TierFigures| TierStats {
+        tier: tier.tier,
+        state: tier.state,
+        hits: tier.hits,
+        misses: tier.misses,
+        ratio: ratio(tier.hits, tier.misses),
+        bytes: tier.bytes,
+        budget_bytes: tier.budget_bytes,
+        entries: tier.entries,
+        evictions: tier.evictions,
+        latency_micros: tier.load_micros as f64 / (tier.hits + tier.misses).max(1) as f64,
+    };
+    CacheStats { tiers: std::iter::once(memory).chain(below.iter().map(tier)).collect() }
+}
+
+fn ratio(hits: u64, misses: u64) -> f64 {
+    hits as f64 / (hits + misses).max(1) as f64
+}
