@@ -21,4 +21,5 @@ mod proxying;
 mod records;
 mod reload;
 mod support;
+mod upstreams;
 mod websocket;
