@@ -3,8 +3,8 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry as Slot;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use http::StatusCode;
@@ -33,6 +33,8 @@ pub enum Progress {
 /// A stored response that a fetch brought or confirmed.
 #[derive(Clone, Debug)]
 pub struct Ready {
+    /// The key under which it is stored.
+    pub key: CacheKey,
     /// The response.
     pub response: Arc<StoredResponse>,
     /// The status of what the upstream sent: 304 for a confirmed one.
@@ -52,6 +54,8 @@ pub struct FetchFailure {
 #[derive(Debug)]
 pub struct Flight {
     key: CacheKey,
+    /// Under which key the response will be stored, where it said so itself.
+    stored_as: OnceLock<CacheKey>,
     progress: watch::Sender<Progress>,
     /// The key was purged or invalidated after the fetch began: its response must not be stored.
     purged: AtomicBool,
@@ -59,12 +63,26 @@ pub struct Flight {
 
 impl Flight {
     fn new(key: &CacheKey) -> Self {
-        Flight { key: key.clone(), progress: watch::Sender::new(Progress::Fetching), purged: AtomicBool::new(false) }
+        Flight {
+            key: key.clone(),
+            stored_as: OnceLock::new(),
+            progress: watch::Sender::new(Progress::Fetching),
+            purged: AtomicBool::new(false),
+        }
     }
 
     /// The key it fetches.
     pub fn key(&self) -> &CacheKey {
         &self.key
+    }
+
+    /// Lets purges of another key reach it as well: the one under which its response will be stored.
+    pub fn will_store_as(&self, key: &CacheKey) {
+        let _ = self.stored_as.set(key.clone());
+    }
+
+    fn is_of(&self, base: &str) -> bool {
+        self.key.base() == base || self.stored_as.get().is_some_and(|key| key.base() == base)
     }
 
     /// Whether what it brings may still be stored.
@@ -169,7 +187,7 @@ impl Flights {
 
     /// Keeps fetches of a URL, begun before now, from storing what they bring. How many there are.
     pub fn purge(&self, base: &str) -> u64 {
-        self.purge_where(|flight| flight.key.base() == base)
+        self.purge_where(|flight| flight.is_of(base))
     }
 
     /// The same for all.

@@ -10,12 +10,14 @@ use moka::sync::Cache;
 use super::entry::{Entry, StoredResponse};
 use super::index::UrlIndex;
 use super::key::{BuildPassHash, CacheKey};
+use super::searches::Searches;
 
 /// The memory tier.
 #[derive(Debug)]
 pub struct MemoryTier {
     entries: Cache<CacheKey, Entry, BuildPassHash>,
     index: Arc<UrlIndex>,
+    searches: Arc<Searches>,
     evictions: Arc<AtomicU64>,
     size: u64,
     filling: AtomicU64,
@@ -27,11 +29,11 @@ const STORED_PERCENT: u64 = 94;
 const FILLING_PERCENT: u64 = 25;
 
 impl MemoryTier {
-    /// A tier with a budget in bytes.
-    pub fn new(size: u64) -> Self {
+    /// A tier with a budget in bytes. `searches` is told what is stored.
+    pub fn new(size: u64, searches: Arc<Searches>) -> Self {
         let evictions = Arc::new(AtomicU64::new(0));
         let index = Arc::new(UrlIndex::default());
-        let (counter, listed) = (evictions.clone(), index.clone());
+        let (counter, listed, under_rules) = (evictions.clone(), index.clone(), searches.clone());
         let entries = Cache::builder()
             .max_capacity(size / 100 * STORED_PERCENT)
             .weigher(|key: &CacheKey, entry: &Entry| {
@@ -43,10 +45,11 @@ impl MemoryTier {
                 }
                 if cause != RemovalCause::Replaced {
                     listed.remove(&key);
+                    under_rules.gone(&key);
                 }
             })
             .build_with_hasher(BuildPassHash::default());
-        MemoryTier { entries, index, evictions, size, filling: AtomicU64::new(0) }
+        MemoryTier { entries, index, searches, evictions, size, filling: AtomicU64::new(0) }
     }
 
     /// What is stored under a key.
@@ -57,6 +60,7 @@ impl MemoryTier {
     /// Adds a variant; see [`Entry::with`]. What is stored is returned: a part may have been combined with others.
     pub fn insert(&self, key: &CacheKey, response: Arc<StoredResponse>, max_variants: usize) -> Arc<StoredResponse> {
         self.index.insert(key);
+        self.searches.stored(key);
         let entry = self.entries.entry_by_ref(key).and_upsert_with(|existing| {
             let existing = existing.map(|existing| existing.into_value()).unwrap_or_default();
             existing.with(response.clone(), max_variants)
@@ -67,6 +71,7 @@ impl MemoryTier {
     /// Adds a variant that comes from a lower tier, unless there is one for the same selection: that one is newer.
     pub fn promote(&self, key: &CacheKey, response: &Arc<StoredResponse>, max_variants: usize) {
         self.index.insert(key);
+        self.searches.stored(key);
         self.entries.entry_by_ref(key).and_compute_with(|existing| {
             let existing = existing.map(|existing| existing.into_value()).unwrap_or_default();
             let is_whole = |variant: &Arc<StoredResponse>| variant.parts.is_none();
@@ -124,7 +129,8 @@ impl MemoryTier {
         removed
     }
 
-    fn remove(&self, key: &CacheKey) -> u64 {
+    /// Removes all variants of a key. How many there were.
+    pub fn remove(&self, key: &CacheKey) -> u64 {
         self.entries.remove(key).map_or(0, |entry| entry.variants().len() as u64)
     }
 

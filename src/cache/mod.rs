@@ -15,6 +15,7 @@ pub mod memory;
 pub mod parts;
 pub mod purge;
 pub mod record;
+pub mod searches;
 pub mod tiers;
 
 use std::sync::Arc;
@@ -25,6 +26,7 @@ use entry::StoredResponse;
 use epoch::Epoch;
 use key::CacheKey;
 use memory::MemoryTier;
+use searches::Searches;
 use tiers::Tiers;
 
 /// The cache: its tiers and the fetches under way.
@@ -36,6 +38,8 @@ pub struct Cache {
     pub lower: Tiers,
     /// Fetches under way.
     pub flights: Arc<Flights>,
+    /// Which queries make no difference.
+    pub searches: Arc<Searches>,
     purged: AtomicU64,
 }
 
@@ -47,7 +51,9 @@ impl Cache {
 
     /// A cache with a memory budget in bytes above these tiers.
     pub fn above(memory: u64, lower: Tiers) -> Self {
-        Cache { memory: MemoryTier::new(memory), lower, flights: Arc::default(), purged: AtomicU64::new(0) }
+        let searches = Arc::new(Searches::default());
+        let memory = MemoryTier::new(memory, searches.clone());
+        Cache { memory, lower, flights: Arc::default(), searches, purged: AtomicU64::new(0) }
     }
 
     /// Which purges a fetch that begins now knows of.

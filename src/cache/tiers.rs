@@ -91,6 +91,9 @@ impl Tiers {
 
     /// Has a stored response stored in all of them.
     pub fn store(&self, key: &CacheKey, response: &Arc<StoredResponse>) {
+        if key.stays_here() {
+            return;
+        }
         for behind in &self.tiers {
             if !response.selection.is_empty() {
                 let names = response.selection.fields().map(|(name, _)| name.clone()).collect();

@@ -29,7 +29,7 @@ impl Operations for AppOperations {
         let authority =
             normalised_authority(authority, scheme).ok_or_else(|| format!("{url}: {authority:?} is no host"))?;
         let target = TargetUri { scheme, authority: &authority, path: uri.path(), query: uri.query() };
-        let keys = self.0.proxy.site().keys_of(&target);
+        let keys = self.0.proxy.site().keys_of(&target, &self.0.proxy.cache.searches);
         Ok(keys.iter().map(|key| self.0.proxy.cache.purge(key)).sum())
     }
 

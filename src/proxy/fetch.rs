@@ -14,19 +14,21 @@ use super::fill::Fill;
 use super::lookup::{self, Wanted};
 use super::part::{self, Ask, Brings};
 use super::site::{Site, SiteRoute};
-use super::{Asked, Proxy, outgoing};
+use super::{Asked, Proxy, outgoing, search};
 use crate::cache::body::{BodyReader, SharedBody};
 use crate::cache::collapse::{FetchFailure, Lead, Progress, Ready};
 use crate::cache::entry::{Entry, StoredResponse, Tags};
 use crate::cache::epoch::Epoch;
 use crate::cache::fields::StoredFields;
 use crate::cache::parts::StoredParts;
+use crate::cache::searches::{Moment, PurgedMeanwhile};
 use crate::content::{compressible, static_files};
 use crate::policy::directives::ResponseDirectives;
 use crate::policy::facts::{Facts, RequestFacts};
 use crate::policy::reason::NoStoreReason;
 use crate::policy::reuse::{self, Reuse};
 use crate::policy::rules::SetCookieRule;
+use crate::policy::search::NoVarySearch;
 use crate::policy::store::{self, Arrival, Storable};
 use crate::policy::time::{Times, Timestamp};
 use crate::policy::vary::Selection;
@@ -36,10 +38,10 @@ use crate::upstream::{Exchange, RequestBody, UpstreamBody, UpstreamError};
 /// A request to the upstream whose answer may be stored.
 #[derive(Debug)]
 pub(super) struct Fetch {
-    proxy: Arc<Proxy>,
+    pub(super) proxy: Arc<Proxy>,
     site: Arc<Site>,
-    route: Arc<SiteRoute>,
-    wanted: Wanted,
+    pub(super) route: Arc<SiteRoute>,
+    pub(super) wanted: Wanted,
     /// The client's request, as received: Vary speaks of that.
     received: Parts,
     /// As it goes to the upstream.
@@ -90,6 +92,8 @@ pub(super) struct Arrived {
     pub(super) first_byte: Duration,
     /// The purges that were known when it was asked for.
     pub(super) epoch: Epoch,
+    /// The same for purges of what the query does not tell apart.
+    pub(super) began: Moment,
 }
 
 impl Fetch {
@@ -222,12 +226,12 @@ impl Fetch {
         *request.method_mut() = Method::GET;
         *request.uri_mut() = self.outgoing.uri().clone();
         *request.headers_mut() = headers;
-        let epoch = self.proxy.cache.epoch();
+        let (epoch, began) = (self.proxy.cache.epoch(), self.proxy.cache.searches.moment());
         let (request_time, sent) = (self.proxy.clock.now(), Instant::now());
         let mut response = self.route.pool.send(request, self.exchange.clone()).await?;
         let times = self.proxy.clock.times_since(request_time);
         prepare(response.headers_mut(), times.wall);
-        Ok(Arrived { response, times, first_byte: sent.elapsed(), epoch })
+        Ok(Arrived { response, times, first_byte: sent.elapsed(), epoch, began })
     }
 
     /// A full response: judged, then filled or passed on.
@@ -366,6 +370,11 @@ impl Fetch {
         part: Option<(Brings, Option<StoredParts>)>,
         lead: Lead,
     ) -> Outcome {
+        // A part is stored under the URL's own key, whatever it says of the query.
+        let said = NoVarySearch::of(arrived.response.headers()).filter(|_| part.is_none());
+        let Ok(key) = self.key_of(said.as_ref(), arrived.began, lead.flight()) else {
+            return self.pass_on(arrived, NoStoreReason::Purged, lead);
+        };
         let (brings, onto) = part.unzip();
         let (mut head, upstream_body) = arrived.response.into_parts();
         let own = take_out(&mut head.headers, &storable);
@@ -394,11 +403,11 @@ impl Fetch {
             epoch: arrived.epoch,
             hits: AtomicU32::new(0),
         });
-        let ready = Ready { response: response.clone(), forward_status: head.status };
+        let ready = Ready { key: key.clone(), response: response.clone(), forward_status: head.status };
         self.announce(&ready, &lead);
         let fill = Fill {
             proxy: self.proxy.clone(),
-            key: self.wanted.key.clone(),
+            key,
             response,
             filler,
             range: brings.as_ref().map(|it| it.range.clone()),
@@ -427,14 +436,26 @@ impl Fetch {
             &self.route,
         );
         let response = Arc::new(StoredResponse { epoch: arrived.epoch, ..fresh.response });
-        let ready = Ready { response: response.clone(), forward_status: StatusCode::NOT_MODIFIED };
         let (cache, key) = (&self.proxy.cache, &self.wanted.key);
-        match fresh.no_store {
+        let stored_as = match fresh.no_store {
+            None => self.key_of(search::said(&response).as_ref(), arrived.began, lead.flight()),
+            Some(_) => Ok(key.clone()),
+        };
+        let no_store = fresh.no_store.or(stored_as.is_err().then_some(NoStoreReason::Purged));
+        let stored_as = stored_as.unwrap_or_else(|PurgedMeanwhile| key.clone());
+        let ready =
+            Ready { key: stored_as.clone(), response: response.clone(), forward_status: StatusCode::NOT_MODIFIED };
+        match no_store {
             None => {
-                if lead.flight().may_store() && is_selected {
+                let keeps_key = stored_as == *key;
+                if lead.flight().may_store() && is_selected && keeps_key {
                     cache.replace(key, confirmed, &response);
                 } else if lead.flight().may_store() {
-                    cache.insert(key, &response, self.route.route.cache.max_variants);
+                    cache.insert(&stored_as, &response, self.route.route.cache.max_variants);
+                }
+                if !keeps_key {
+                    // It says something else of the query now.
+                    cache.remove_variant(key, confirmed);
                 }
                 self.announce(&ready, &lead);
             }
@@ -446,7 +467,7 @@ impl Fetch {
                 }
             }
         }
-        Outcome::Ready(Box::new(Brought { ready, own: fresh.own, no_store: fresh.no_store, part: None, _anchor: None }))
+        Outcome::Ready(Box::new(Brought { ready, own: fresh.own, no_store, part: None, _anchor: None }))
     }
 }
 

@@ -13,7 +13,7 @@ use super::body::Body;
 use super::fetch::{self, Arrived, Outcome, apply_static_class, prepare};
 use super::lookup::Wanted;
 use super::post::Post;
-use super::{Asked, outgoing};
+use super::{Asked, outgoing, search};
 use crate::cache::entry::StoredResponse;
 use crate::cache::epoch::Epoch;
 use crate::cache::key::TargetUri;
@@ -72,7 +72,9 @@ pub(super) async fn pass(
         freshen_by_head(asked, wanted, &response, times, epoch);
     }
     if let Some(post) = serves_get {
-        let arrived = Arrived { response, times, first_byte, epoch: asked.proxy.cache.epoch() };
+        // What it invalidated itself is no reason against it.
+        let (epoch, began) = (asked.proxy.cache.epoch(), asked.proxy.cache.searches.moment());
+        let arrived = Arrived { response, times, first_byte, epoch, began };
         let (wanted, outcome) = post.store(asked, arrived);
         return Ok(Passed { outcome, stored_as: Some(Box::new(wanted)), first_byte, meter });
     }
@@ -90,7 +92,7 @@ fn invalidate_targets(asked: &Asked<'_>, response: &Response<UpstreamBody>) {
             Some((path, query)) => (path, Some(query)),
             None => (&*target, None),
         };
-        for key in asked.site.keys_of(&TargetUri { path, query, ..uri }) {
+        for key in asked.site.keys_of(&TargetUri { path, query, ..uri }, &asked.proxy.cache.searches) {
             asked.proxy.cache.purge(&key);
         }
     }
@@ -108,9 +110,11 @@ fn freshen_by_head(asked: &Asked<'_>, wanted: &Wanted, response: &Response<Upstr
         return cache.remove_variant(&wanted.key, stored);
     }
     let fresh = fetch::freshened(stored, true, headers, times, &wanted.facts, &asked.parts.headers, asked.route);
+    // It may say something else of the query than it did, and then belongs elsewhere.
+    let keeps_key = search::key_by(&fresh.response, wanted.exact(), &asked.route.route.key) == wanted.key;
     match fresh.no_store {
-        None => cache.replace(&wanted.key, stored, &Arc::new(StoredResponse { epoch, ..fresh.response })),
-        Some(_) => cache.remove_variant(&wanted.key, stored),
+        None if keeps_key => cache.replace(&wanted.key, stored, &Arc::new(StoredResponse { epoch, ..fresh.response })),
+        _ => cache.remove_variant(&wanted.key, stored),
     }
 }
 

@@ -47,7 +47,7 @@ impl Post {
         let lead = asked.proxy.cache.flights.alone(&key);
         let entry = asked.proxy.cache.memory.get(&key).unwrap_or_default();
         let (why, ask) = (ForwardReason::Method, Ask::Whole);
-        let wanted = Wanted { key, why, facts, entry, stored: None, ask, collapsible: false };
+        let wanted = Wanted { key, exact: None, why, facts, entry, stored: None, ask, collapsible: false };
         let outcome = Fetch::new(asked, wanted.clone()).take(arrived, lead);
         (wanted, outcome)
     }
