@@ -4,6 +4,7 @@ mod client_conditions;
 mod clock;
 mod collapsing;
 mod content_codings;
+mod crowds;
 mod differential;
 mod filling;
 mod freshness;
