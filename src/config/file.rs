@@ -6,6 +6,7 @@
 mod devices;
 mod rules;
 mod shapes;
+mod tags;
 mod upstreams;
 
 use std::net::SocketAddr;
@@ -20,6 +21,7 @@ pub(super) use rules::{
     CachedMethod, CookieRule, Cookies, Key, Query, QueryRule, RequestDirectives, Rules, SetCookie, UpstreamSays,
 };
 pub(super) use shapes::{OneOrMany, Ordered};
+pub(super) use tags::Tags;
 pub(super) use upstreams::{
     Balance, Breaker, Ejection, Health, Maintenance, Protocol, Retries, RetryOn, RouteRetry, Server as UpstreamServer,
     Upstream,
@@ -209,6 +211,8 @@ pub(super) struct Cache {
     /// How long it is remembered that a URL's answer can't be stored, so that requests do not queue for it.
     /// Default: 1m.
     pub(super) uncacheable_memory: Option<Written<Span>>,
+    /// Tags by which the app lets responses be purged together.
+    pub(super) tags: Tags,
     /// Cache rules for all routes; a route's own `cache` goes before.
     pub(super) rules: Rules,
 }

@@ -2,6 +2,7 @@
 
 mod devices;
 mod routes;
+mod tags;
 mod upstreams;
 
 use std::net::SocketAddr;
@@ -84,6 +85,7 @@ impl Resolver<'_> {
             devices,
             static_classes: self.static_classes(file.static_files),
             memory: self.memory(&file.cache),
+            tags: tags::tags(file.cache.tags),
             limits: self.limits(&file.limits),
             client_timeouts: client_timeouts(&file.timeouts),
             trusted_proxies: plain_list(file.server.trusted_proxies).unwrap_or_default(),

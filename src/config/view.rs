@@ -17,6 +17,7 @@ use super::settings::{
 use crate::policy::rules::{
     CacheRules, CookieRule, KeyRules, QueryRule, RequestDirectivesRule, SetCookieRule, TtlMode,
 };
+use crate::policy::tags::TagRules;
 
 /// The settings in force, in the words of the file: defaults filled in, the control token and the values of header
 /// fields that carry credentials as `***`.
@@ -113,6 +114,7 @@ impl View {
             devices,
             static_classes,
             memory: MemoryTier { size, collapse_wait, uncacheable_memory },
+            tags: TagRules { fields: tag_fields, most, longest },
             limits: Limits { head, field, fields, uri, connections, http2_streams, ranges },
             client_timeouts: ClientTimeouts { header, idle, keep_alive },
             trusted_proxies,
@@ -135,6 +137,11 @@ impl View {
                 "memory": size_text(*size),
                 "collapse_wait": duration_text(*collapse_wait),
                 "uncacheable_memory": duration_text(*uncacheable_memory),
+                "tags": {
+                    "fields": tag_fields.iter().map(HeaderName::as_str).collect::<Vec<_>>(),
+                    "most": most,
+                    "longest": size_text(*longest as u64),
+                },
             },
             "limits": {
                 "head": size_text(*head as u64),

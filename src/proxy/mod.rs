@@ -14,6 +14,7 @@ mod device;
 mod fetch;
 mod fill;
 pub mod finish;
+mod invalidation;
 mod lookup;
 mod maintenance;
 mod max_forwards;

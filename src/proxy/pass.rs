@@ -10,16 +10,16 @@ use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 
 use super::body::Body;
-use super::fetch::{self, Arrived, Outcome, apply_static_class, prepare};
+use super::fetch::{self, Outcome, apply_static_class, prepare, take_tags};
 use super::lookup::Wanted;
 use super::post::Post;
-use super::{Asked, outgoing, search};
+use super::{Asked, invalidation, outgoing, search};
 use crate::cache::entry::StoredResponse;
 use crate::cache::epoch::Epoch;
-use crate::cache::key::TargetUri;
 use crate::policy::reason::NoStoreReason;
+use crate::policy::tags::Tags;
 use crate::policy::time::Times;
-use crate::policy::{fields, invalidate, validate};
+use crate::policy::{fields, validate};
 use crate::upstream::{Meter, RequestBody, UpstreamBody, UpstreamError};
 
 /// A response that was passed on, and how long its head took.
@@ -48,7 +48,8 @@ pub(super) async fn pass(
     let request = request.map(|()| RequestBody::client(body, route.max_request_body, idle));
     let meter = request.body().meter();
     let post = Post::of(asked);
-    let epoch = asked.proxy.cache.epoch();
+    // Held until what it may freshen is stored: the log then forgets no purge that comes meanwhile.
+    let began = freshens.map(|_| asked.proxy.cache.log.begin());
     let (request_time, sent) = (asked.proxy.clock.now(), Instant::now());
     let mut response = asked.route.pool.send(request, asked.exchange()).await?;
     let times = asked.proxy.clock.times_since(request_time);
@@ -62,45 +63,35 @@ pub(super) async fn pass(
         return Ok(Passed { outcome, stored_as: None, first_byte, meter });
     }
     prepare(response.headers_mut(), times.wall);
-    let serves_get = post.filter(|post| post.serves_get(asked, &response));
+    let tags = take_tags(response.headers_mut(), &asked.site.settings.tags);
+    let serves_get = post.filter(|post| post.serves_get(asked, &response, &tags));
     apply_static_class(asked.site, asked.route, &asked.parts, &mut response);
-    if invalidate::applies(&asked.parts.method, response.status()) {
-        invalidate_targets(asked, &response);
-    }
+    invalidation::after(asked, &response);
     let answers_head = asked.parts.method == Method::HEAD && response.status() == StatusCode::OK;
-    if let Some(wanted) = freshens.filter(|wanted| answers_head && !wanted.facts.directives.no_store) {
-        freshen_by_head(asked, wanted, &response, times, epoch);
+    if let (Some(wanted), Some(began), Ok(tags)) = (freshens, began, &tags)
+        && answers_head
+        && !wanted.facts.directives.no_store
+    {
+        freshen_by_head(asked, wanted, &response, times, tags, began.epoch());
     }
     if let Some(post) = serves_get {
-        // What it invalidated itself is no reason against it.
-        let (epoch, began) = (asked.proxy.cache.epoch(), asked.proxy.cache.searches.moment());
-        let arrived = Arrived { response, times, first_byte, epoch, began };
-        let (wanted, outcome) = post.store(asked, arrived);
+        let (wanted, outcome) = post.store(asked, response, times, first_byte, tags);
         return Ok(Passed { outcome, stored_as: Some(Box::new(wanted)), first_byte, meter });
     }
     let no_store = if freshens.is_some() { NoStoreReason::Method } else { NoStoreReason::Bypass };
     Ok(Passed { outcome: Outcome::Passed(Box::new(response), no_store), stored_as: None, first_byte, meter })
 }
 
-/// RFC 9111 §4.4: the target itself, and what Location and Content-Location name of the same origin.
-fn invalidate_targets(asked: &Asked<'_>, response: &Response<UpstreamBody>) {
-    let uri = asked.admitted.uri();
-    let own = asked.admitted.target.as_str();
-    let named = invalidate::named_targets(uri.scheme, uri.authority, own, response.headers());
-    for target in std::iter::once(own.to_owned()).chain(named) {
-        let (path, query) = match target.split_once('?') {
-            Some((path, query)) => (path, Some(query)),
-            None => (&*target, None),
-        };
-        for key in asked.site.keys_of(&TargetUri { path, query, ..uri }, &asked.proxy.cache.searches) {
-            asked.proxy.cache.purge(&key);
-        }
-    }
-}
-
 /// RFC 9111 §4.3.5: the answer to a HEAD confirms the response stored for GET that could have been chosen for it, or
 /// shows that it is outdated.
-fn freshen_by_head(asked: &Asked<'_>, wanted: &Wanted, response: &Response<UpstreamBody>, times: Times, epoch: Epoch) {
+fn freshen_by_head(
+    asked: &Asked<'_>,
+    wanted: &Wanted,
+    response: &Response<UpstreamBody>,
+    times: Times,
+    tags: &Tags,
+    epoch: Epoch,
+) {
     let Some(stored) = wanted.stored.as_ref().filter(|stored| stored.facts.status == response.status()) else { return };
     let (cache, headers) = (&asked.proxy.cache, response.headers());
     let fields = stored.fields.unpack(0);
@@ -113,7 +104,10 @@ fn freshen_by_head(asked: &Asked<'_>, wanted: &Wanted, response: &Response<Upstr
     // It may say something else of the query than it did, and then belongs elsewhere.
     let keeps_key = search::key_by(&fresh.response, wanted.exact(), &asked.route.route.key) == wanted.key;
     match fresh.no_store {
-        None if keeps_key => cache.replace(&wanted.key, stored, &Arc::new(StoredResponse { epoch, ..fresh.response })),
+        None if keeps_key => {
+            let tags = stored.tags.updated(tags, headers);
+            cache.replace(&wanted.key, stored, Arc::new(StoredResponse { epoch, tags, ..fresh.response }));
+        }
         _ => cache.remove_variant(&wanted.key, stored),
     }
 }
