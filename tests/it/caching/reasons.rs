@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use larder::cache::purge::PurgeTarget;
+
 use super::ok;
 use crate::support::client::{Connection, request};
 use crate::support::proxy::Proxy;
@@ -149,7 +151,7 @@ async fn reasons_are_all_said() {
     let _leaders = (connect("/slow", &[]).await, connect("/slow-private", &[]).await);
     chunks.head().await;
     upstream.arrived(before + 3).await;
-    cache.purge_all();
+    proxy.purge(PurgeTarget::All);
     let _leader = connect("/slow", &[]).await;
     upstream.arrived(before + 4).await;
     let _others = (connect("/slow", &[("cache-control", "no-store")]).await, connect("/slow", &[]).await);
