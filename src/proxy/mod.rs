@@ -27,6 +27,7 @@ mod outgoing;
 mod pace;
 mod part;
 mod pass;
+mod post;
 mod rate;
 mod redirect;
 pub mod refusal;

@@ -95,6 +95,11 @@ async fn storing_by_response_directives() {
         ("max-age=60, unknown, other=\"no-store, private\"", true, "stored"),
         (",, max-age=60 , ,", true, "stored"),
         ("max-age=\"60\"", true, "stored"),
+        ("max-age=60, x=\"open, no-store", false, "detail=no-store"),
+        ("max-age=60, private=\"x-a, @\"", false, "detail=private"),
+        ("max-age=60, private=X-A", true, "stored"),
+        ("max-age=60, no-store=\"x\"", false, "detail=no-store"),
+        ("no-store, must-understand=1, max-age=60", false, "detail=no-store"),
         ("no-cache, max-age=60", false, "zero-ttl"),
         ("public", false, "detail=no-freshness"),
         ("", false, "detail=no-freshness"),
@@ -173,7 +178,8 @@ async fn storing_leaves_named_fields_to_the_client_that_asked() {
 
 #[tokio::test]
 async fn storing_only_what_get_brought() {
-    let upstream = Upstream::start(|_| ok("max-age=60", "x").header("content-location", "/page")).await;
+    // (What POST may bring for GET is told in `post`.)
+    let upstream = Upstream::start(|_| ok("max-age=60", "x").header("content-location", "/other")).await;
     let proxy = Proxy::before(&upstream);
     // HEAD brings no body, a body on GET has no meaning, other methods are not looked up.
     for (method, body, status) in [
