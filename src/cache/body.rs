@@ -7,7 +7,7 @@ use std::task::{Context, Poll, Waker};
 
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
-use parking_lot::{MappedMutexGuard, Mutex, MutexGuard};
+use parking_lot::Mutex;
 
 /// A body that ended before its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -33,8 +33,7 @@ pub struct SharedBody(Arc<Shared>);
 struct Shared {
     /// Set once, when all has arrived: readers then take no lock.
     complete: OnceLock<Complete>,
-    /// Until then; given back with it, since it takes more room than most fields do.
-    growing: Mutex<Option<Box<Growing>>>,
+    growing: Mutex<Growing>,
 }
 
 #[derive(Debug)]
@@ -136,7 +135,7 @@ impl SharedBody {
     /// Bytes held now.
     pub fn held(&self) -> u64 {
         self.len().unwrap_or_else(|| {
-            let growing = self.0.growing();
+            let growing = self.0.growing.lock();
             growing.len - growing.dropped_len
         })
     }
@@ -150,7 +149,7 @@ impl SharedBody {
     pub fn range_reader(&self, range: Range<u64>) -> Option<BodyReader> {
         let mut slot = None;
         if self.len().is_none() {
-            let mut growing = self.0.growing();
+            let mut growing = self.0.growing.lock();
             if growing.passing && growing.dropped > 0 {
                 return None;
             }
@@ -169,13 +168,6 @@ impl SharedBody {
             end: range.end,
             over: false,
         })
-    }
-}
-
-impl Shared {
-    /// What has arrived so far. Not to be asked for when all has: it would be made anew.
-    fn growing(&self) -> MappedMutexGuard<'_, Growing> {
-        MutexGuard::map(self.growing.lock(), |growing| &mut **growing.get_or_insert_default())
     }
 }
 
@@ -237,7 +229,7 @@ impl Filler {
         if piece.is_empty() {
             return;
         }
-        let mut growing = self.0.growing();
+        let mut growing = self.0.growing.lock();
         growing.len += piece.len() as u64;
         growing.pieces.push_back(piece);
         growing.drop_what_all_have();
@@ -246,7 +238,7 @@ impl Filler {
 
     /// From now on the body is only passed on: nobody joins, and what all readers have is dropped.
     pub fn stop_keeping(&mut self) {
-        let mut growing = self.0.growing();
+        let mut growing = self.0.growing.lock();
         growing.passing = true;
         growing.drop_what_all_have();
     }
@@ -254,7 +246,7 @@ impl Filler {
     /// Ready when there is room for more: at once while the body is kept, else when the slowest reader has come near.
     /// `Ready(false)`: it is not kept and nobody reads, so there is no point in going on.
     pub fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
-        let mut growing = self.0.growing();
+        let mut growing = self.0.growing.lock();
         if !growing.passing {
             return Poll::Ready(true);
         }
@@ -275,7 +267,7 @@ impl Filler {
 
     /// What has come so far, as a body by itself.
     pub fn received(&self) -> SharedBody {
-        let growing = self.0.growing();
+        let growing = self.0.growing.lock();
         let len = (growing.len - growing.dropped_len) as usize;
         let blocks = blocks(growing.pieces.iter().map(|piece| &piece[..]), len);
         let complete = Complete { blocks, len: len as u64, trailers: None };
@@ -284,28 +276,24 @@ impl Filler {
 
     /// All has arrived.
     pub fn finish(self, trailers: Option<HeaderMap>) {
-        let mut slot = self.0.growing.lock();
-        let growing = slot.get_or_insert_default();
+        let mut growing = self.0.growing.lock();
         let trailers = trailers.map(Box::new);
         if growing.passing {
             growing.end = Some(End::Clean(trailers));
-            growing.wake_readers();
         } else {
             let blocks = blocks(growing.pieces.iter().map(|piece| &piece[..]), growing.len as usize);
             let _ = self.0.complete.set(Complete { blocks, len: growing.len, trailers });
             growing.wake_readers();
             // Readers look no further than what is complete: what it took to get there is given back, all of it.
-            *slot = None;
+            *growing = Growing { end: Some(End::Clean(None)), ..Growing::default() };
         }
+        growing.wake_readers();
     }
 }
 
 impl Drop for Filler {
     fn drop(&mut self) {
-        if self.0.complete.get().is_some() {
-            return;
-        }
-        let mut growing = self.0.growing();
+        let mut growing = self.0.growing.lock();
         if growing.end.is_none() {
             growing.end = Some(End::Cut);
             growing.wake_readers();
@@ -347,7 +335,7 @@ impl BodyReader {
             return Poll::Ready(next_of_complete(complete, &mut self.at, self.end, &mut self.over).map(Ok));
         }
         let body = self.body.clone();
-        let mut growing = body.0.growing();
+        let mut growing = body.0.growing.lock();
         // It may have been completed between the look and the lock.
         if let Some(complete) = body.0.complete.get() {
             return Poll::Ready(next_of_complete(complete, &mut self.at, self.end, &mut self.over).map(Ok));
@@ -432,8 +420,9 @@ impl Drop for BodyReader {
     fn drop(&mut self) {
         let Some(slot) = self.slot else { return };
         let mut growing = self.body.0.growing.lock();
-        // Once all has arrived nobody keeps places any more.
-        let Some(growing) = growing.as_mut() else { return };
+        if self.body.len().is_some() {
+            return; // nobody keeps places any more
+        }
         growing.readers[slot] = None;
         if growing.passing {
             growing.drop_what_all_have();
