@@ -9,6 +9,9 @@ use serde_json::Value;
 use super::args::{CacheCommand, ListArgs};
 use super::control_client::{CommandError, ControlClient};
 
+/// Tells people what the API answered.
+type Tell = fn(&Value, &mut dyn Write) -> std::io::Result<()>;
+
 /// Writes what is asked for people, or with `json` the API's answer.
 ///
 /// # Errors
@@ -19,7 +22,7 @@ pub async fn run(
     json: bool,
     out: &mut dyn Write,
 ) -> Result<(), CommandError> {
-    let (path, tell): (String, fn(&Value, &mut dyn Write) -> std::io::Result<()>) = match command {
+    let (path, tell): (String, Tell) = match command {
         CacheCommand::Ls(list) => (list_path(list), list_entries),
         CacheCommand::Get { url } => (format!("/v1/cache/entry?url={}", encoded(url)), entries),
         CacheCommand::Stats => ("/v1/cache/stats".to_owned(), stats),
@@ -59,7 +62,7 @@ fn list_entries(page: &Value, out: &mut dyn Write) -> std::io::Result<()> {
     let shown = page["entries"].as_array().map_or(0, Vec::len);
     writeln!(out, "{shown} of {} keys", page["total"].as_u64().unwrap_or_default())?;
     match page["next"].as_str() {
-        Some(next) => writeln!(out, "more with --after {:?}", next),
+        Some(next) => writeln!(out, "more with --after {next:?}"),
         None => Ok(()),
     }
 }
