@@ -13,8 +13,11 @@ use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use parking_lot::Mutex;
 
+use super::disk::stored_body::StoredBody;
+
 pub use filling::Filler;
 use filling::Growing;
+use reader::FileReader;
 pub use reader::{BodyReader, Piece};
 
 /// A body that ended before its end.
@@ -39,9 +42,18 @@ struct Shared {
 
 #[derive(Debug)]
 struct Complete {
-    blocks: Box<[Bytes]>,
+    place: Place,
     len: u64,
     trailers: Option<Box<HeaderMap>>,
+}
+
+/// Where a complete body lies.
+#[derive(Debug)]
+enum Place {
+    /// In memory, in blocks.
+    Memory(Box<[Bytes]>),
+    /// On disk alone.
+    Disk(StoredBody),
 }
 
 impl SharedBody {
@@ -62,13 +74,42 @@ impl SharedBody {
         len: usize,
         trailers: Option<HeaderMap>,
     ) -> SharedBody {
-        let complete = Complete { blocks: blocks(pieces, len), len: len as u64, trailers: trailers.map(Box::new) };
+        SharedBody::of(Complete {
+            place: Place::Memory(blocks(pieces, len)),
+            len: len as u64,
+            trailers: trailers.map(Box::new),
+        })
+    }
+
+    /// A body that is all there, on disk.
+    pub fn on_disk(stored: StoredBody, trailers: Option<HeaderMap>) -> SharedBody {
+        let len = stored.len();
+        SharedBody::of(Complete { place: Place::Disk(stored), len, trailers: trailers.map(Box::new) })
+    }
+
+    fn of(complete: Complete) -> SharedBody {
         SharedBody(Arc::new(Shared { complete: OnceLock::from(complete), growing: Mutex::default() }))
     }
 
-    /// Its bytes, in pieces; `None` while it grows.
+    /// Its bytes, in pieces; `None` while it grows, and where they are not in memory.
     pub fn pieces(&self) -> Option<&[Bytes]> {
-        self.0.complete.get().map(|complete| &*complete.blocks)
+        match &self.0.complete.get()?.place {
+            Place::Memory(blocks) => Some(blocks),
+            Place::Disk(_) => None,
+        }
+    }
+
+    /// Where it lies on disk, if that is the only place.
+    pub fn stored(&self) -> Option<&StoredBody> {
+        match &self.0.complete.get()?.place {
+            Place::Memory(_) => None,
+            Place::Disk(stored) => Some(stored),
+        }
+    }
+
+    /// Whether it is not in memory as a whole, or is on the way to disk: what is made of it is not kept either.
+    pub fn is_beyond_memory(&self) -> bool {
+        self.stored().is_some() || (self.len().is_none() && self.0.growing.lock().spilled.is_some())
     }
 
     /// Its trailers, once all has arrived.
@@ -86,22 +127,27 @@ impl SharedBody {
         self.len() == Some(0)
     }
 
-    /// Bytes held now.
+    /// Bytes of memory held now.
     pub fn held(&self) -> u64 {
-        self.len().unwrap_or_else(|| {
-            let growing = self.0.growing.lock();
-            growing.len - growing.dropped_len
-        })
+        match self.0.complete.get() {
+            Some(Complete { place: Place::Memory(_), len, .. }) => *len,
+            Some(Complete { place: Place::Disk(_), .. }) => size_of::<StoredBody>() as u64,
+            None => {
+                let growing = self.0.growing.lock();
+                growing.len - growing.dropped_len
+            }
+        }
     }
 
-    /// A reader of the whole body; `None` when nobody can join any more.
+    /// A reader of the whole body; `None` when nobody can join any more, or it is on disk and not open there.
     pub fn reader(&self) -> Option<BodyReader> {
         self.range_reader(0..u64::MAX)
     }
 
-    /// A reader of some of its bytes, waiting only for those; `None` when nobody can join any more.
+    /// A reader of some of its bytes, waiting only for those; `None` as for [`SharedBody::reader`].
     pub fn range_reader(&self, range: Range<u64>) -> Option<BodyReader> {
         let mut slot = None;
+        let mut file = None;
         if self.len().is_none() {
             let mut growing = self.0.growing.lock();
             if growing.passing && growing.dropped > 0 {
@@ -113,6 +159,11 @@ impl SharedBody {
                 growing.readers.push(Some(0));
             }
         }
+        if slot.is_none()
+            && let Some(stored) = self.stored()
+        {
+            file = Some(FileReader::new(stored.opened()?));
+        }
         Some(BodyReader {
             body: self.clone(),
             slot,
@@ -121,6 +172,7 @@ impl SharedBody {
             at: range.start,
             end: range.end,
             over: false,
+            file,
         })
     }
 }

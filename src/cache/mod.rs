@@ -6,6 +6,7 @@
 
 pub mod body;
 pub mod collapse;
+pub mod disk;
 pub mod entry;
 pub mod epoch;
 pub mod fields;
@@ -69,7 +70,8 @@ impl Cache {
         if !self.memory.replace(key, old, new.clone()) {
             return;
         }
-        if old.selection != new.selection {
+        // A body that is on disk alone moves there.
+        if old.selection != new.selection && new.body.stored().is_none() {
             self.lower.remove(key, old);
         }
         self.lower.store(key, new);

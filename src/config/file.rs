@@ -3,6 +3,7 @@
 //! Nothing is required as far as these types go: what the file must have is in the schema (`required`), which the
 //! check reads, so that one missing key does not keep the rest from being looked at.
 
+mod disk;
 mod rules;
 mod shapes;
 
@@ -13,6 +14,7 @@ use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+pub(super) use disk::Disk;
 pub(super) use rules::{
     CachedMethod, CookieRule, Cookies, Key, Query, QueryRule, RequestDirectives, Rules, SetCookie, UpstreamSays,
 };
@@ -239,6 +241,8 @@ pub(super) struct Cache {
     /// How long it is remembered that a URL's answer can't be stored, so that requests do not queue for it.
     /// Default: 1m.
     pub(super) uncacheable_memory: Option<Written<Span>>,
+    /// The disk tier, below memory. Default: none.
+    pub(super) disk: Option<Disk>,
     /// Cache rules for all routes; a route's own `cache` goes before.
     pub(super) rules: Rules,
 }

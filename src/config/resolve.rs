@@ -1,5 +1,6 @@
 //! From the file as written to the settings as meant: defaults filled in, names looked up, contradictions found.
 
+mod disk;
 mod routes;
 
 use std::net::SocketAddr;
@@ -57,6 +58,7 @@ struct Resolver<'a> {
 
 impl Resolver<'_> {
     fn settings(&mut self, file: File) -> Settings {
+        let memory = self.memory(&file.cache);
         let mut addresses = self.listener_addresses(&file.listeners);
         let listeners = self.listeners(file.listeners);
         let metrics_assumed = file.metrics.address.is_none();
@@ -70,7 +72,12 @@ impl Resolver<'_> {
         let upstreams = self.upstreams(file.upstreams);
         let compression = compression(&file.compression);
         let compression = (compression, file.compression.enabled.unwrap_or(true));
-        let routes = self.routes(file.routes, &upstreams, &file.cache.rules, compression);
+        let disk = self.disk(file.cache.disk.as_ref());
+        let mut rules = file.cache.rules;
+        if let Some(disk) = &disk {
+            rules.max_object.get_or_insert(Written(Size(disk.max_object)));
+        }
+        let routes = self.routes(file.routes, &upstreams, &rules, compression);
         let access_log = AccessLog::default();
         Settings {
             listeners,
@@ -80,7 +87,8 @@ impl Resolver<'_> {
             upstreams,
             routes,
             static_classes: self.static_classes(file.static_files),
-            memory: self.memory(&file.cache),
+            memory,
+            disk,
             limits: self.limits(&file.limits),
             client_timeouts: client_timeouts(&file.timeouts),
             trusted_proxies: plain_list(file.server.trusted_proxies).unwrap_or_default(),

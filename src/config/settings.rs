@@ -32,6 +32,8 @@ pub struct Settings {
     pub static_classes: Vec<Arc<StaticClass>>,
     /// The memory tier.
     pub memory: MemoryTier,
+    /// The disk tier, if any.
+    pub disk: Option<DiskTier>,
     /// Bounds of what is accepted from clients.
     pub limits: Limits,
     /// Deadlines of the client side.
@@ -328,6 +330,19 @@ pub struct MemoryTier {
     pub collapse_wait: Duration,
     /// How long a key whose answer proved uncacheable is not collapsed again.
     pub uncacheable_memory: Duration,
+}
+
+/// The disk tier.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DiskTier {
+    /// Its directory, which no other larder uses.
+    pub path: PathBuf,
+    /// Budget in bytes for the files.
+    pub size: u64,
+    /// Largest body stored, in bytes.
+    pub max_object: u64,
+    /// Bodies larger than this, in bytes, are on disk alone; others are in memory as well.
+    pub memory_object: u64,
 }
 
 /// Bounds of what is accepted from clients.

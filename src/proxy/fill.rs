@@ -12,6 +12,7 @@ use http_body::{Body as _, Frame};
 use super::Proxy;
 use crate::cache::body::Filler;
 use crate::cache::collapse::Lead;
+use crate::cache::disk::spill::Spill;
 use crate::cache::entry::StoredResponse;
 use crate::cache::key::CacheKey;
 use crate::content::etag;
@@ -42,6 +43,11 @@ pub(super) struct Fill {
 
 /// Bytes of the budget taken at a time.
 const STEP: u64 = 64 * 1024;
+/// What a body takes of memory while it goes to disk.
+const SPILLED: u64 = 2 << 20;
+
+/// Largest body that is kept in memory, where the disk does not take it.
+const MEMORY_OBJECT: u64 = 64 << 20;
 
 /// A share of the memory budget, given back when the fill is over.
 struct Reservation<'a> {
@@ -59,6 +65,11 @@ impl Reservation<'_> {
             self.bytes += STEP;
         }
         true
+    }
+
+    fn shrink_to(&mut self, bytes: u64) {
+        self.proxy.cache.memory.release(self.bytes.saturating_sub(bytes));
+        self.bytes = self.bytes.min(bytes);
     }
 }
 
@@ -87,6 +98,7 @@ impl Fill {
         let (mut last, mut trailers) = (None, None);
         let mut length = 0;
         let mut keeping = true;
+        let mut spill: Option<Spill> = None;
         loop {
             if !poll_fn(|cx| self.filler.poll_room(cx)).await {
                 return; // nobody reads, nothing is kept
@@ -101,29 +113,82 @@ impl Fill {
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(data) => {
                         length += data.len() as u64;
-                        if keeping && length > self.max_object {
+                        if keeping && spill.is_none() {
+                            spill = self.spill_if_due(length, &mut reservation).await;
+                        }
+                        if keeping && let Err(reason) = self.fits(length, spill.is_some(), &mut reservation) {
                             keeping = false;
-                            self.give_up_storing(NoStoreReason::TooLarge, &lead);
-                        } else if keeping && !reservation.covers(length) {
-                            keeping = false;
-                            self.give_up_storing(NoStoreReason::NoRoom, &lead);
+                            self.give_up_storing(reason, &lead);
                         }
                         if keeping {
                             hasher.update(&data);
                         }
-                        if keeping && body.is_end_stream() {
+                        let ends = keeping && body.is_end_stream();
+                        if !ends {
+                            self.filler.push(data.clone());
+                        }
+                        if keeping && let Some(spilling) = &mut spill {
+                            match spilling.write(&data).await {
+                                Ok(there) => self.filler.spilled(there),
+                                Err(_) => {
+                                    keeping = false;
+                                    spill = None;
+                                    self.give_up_storing(NoStoreReason::NoRoom, &lead);
+                                }
+                            }
+                        }
+                        if ends {
                             last = Some(data);
                             break;
                         }
-                        self.filler.push(data);
                     }
                     Err(frame) => trailers = frame.into_trailers().ok(),
                 },
             }
         }
-        match keeping {
-            true => self.store(last, trailers, hasher.digest(), lead),
-            false => self.filler.finish(trailers),
+        match spill {
+            Some(spill) if keeping => self.store_on_disk(spill, last, trailers, hasher.digest(), lead).await,
+            _ if keeping => self.store(last, trailers, hasher.digest(), lead),
+            _ => {
+                // Where the disk failed at the very end.
+                last.into_iter().for_each(|last| self.filler.push(last));
+                self.filler.finish(trailers);
+            }
+        }
+    }
+
+    /// Has the body written to disk from now on, where it has grown too large for memory. What came so far goes first.
+    async fn spill_if_due(&mut self, length: u64, reservation: &mut Reservation<'_>) -> Option<Spill> {
+        let disk = self.proxy.cache.lower.disk()?.clone();
+        if length <= disk.memory_object() && reservation.covers(length) {
+            return None;
+        }
+        if length > self.max_object.min(disk.max_object()) {
+            return None;
+        }
+        let mut spill = disk.spill(&self.key, &self.response).await?;
+        let mut there = 0;
+        for piece in self.filler.pieces() {
+            there = spill.write(&piece).await.ok()?;
+        }
+        self.filler.spill(spill.file());
+        self.filler.spilled(there);
+        reservation.shrink_to(SPILLED);
+        Some(spill)
+    }
+
+    /// Whether a body of so many bytes can still be stored.
+    fn fits(&self, length: u64, spilled: bool, reservation: &mut Reservation<'_>) -> Result<(), NoStoreReason> {
+        let most = match self.proxy.cache.lower.disk() {
+            None => self.max_object,
+            Some(disk) if spilled => self.max_object.min(disk.max_object()),
+            // The bound is the disk's, which is off.
+            Some(_) => self.max_object.min(MEMORY_OBJECT),
+        };
+        match length {
+            _ if length > most => Err(NoStoreReason::TooLarge),
+            _ if !spilled && !reservation.covers(length) => Err(NoStoreReason::NoRoom),
+            _ => Ok(()),
         }
     }
 
@@ -134,6 +199,37 @@ impl Fill {
         lead.let_go();
         let until = self.proxy.clock.now() + self.uncacheable_memory;
         self.proxy.cache.flights.remember_uncacheable(&self.key, until);
+    }
+
+    /// As [`Fill::store`], where the body lies on disk.
+    async fn store_on_disk(
+        mut self,
+        spill: Spill,
+        last: Option<Bytes>,
+        trailers: Option<HeaderMap>,
+        digest: u128,
+        lead: Lead,
+    ) {
+        let response = with_validator(self.response.clone(), digest);
+        let Some(stored) = spill.finish(&self.key, &response, trailers.clone()).await else {
+            self.metrics.not_stored(NoStoreReason::NoRoom);
+            self.filler.stop_keeping();
+            last.into_iter().for_each(|last| self.filler.push(last));
+            return self.filler.finish(trailers);
+        };
+        let cache = &self.proxy.cache;
+        if lead.flight().may_store() {
+            cache.memory.insert(&self.key, response.clone(), self.max_variants);
+        }
+        self.filler.finish_on_disk(stored, trailers);
+        if lead.flight().may_store() {
+            cache.memory.reweigh(&self.key);
+            cache.lower.store(&self.key, &response);
+        } else {
+            cache.remove_variant(&self.key, &response);
+            self.metrics.not_stored(NoStoreReason::Purged);
+        }
+        drop(lead);
     }
 
     /// Stored first, then handed to the readers: whoever has the whole response and asks again gets a hit.

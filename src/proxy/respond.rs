@@ -52,7 +52,7 @@ pub(super) fn stored(asked: &Asked<'_>, key: &CacheKey, response: &Arc<StoredRes
         return Some(not_modified(headers));
     }
     let body = match coding {
-        Some(coding) => code::coded_body(asked.proxy, key, response, coding)?,
+        Some(coding) => code::coded_body(asked, key, response, coding)?,
         None => response.body.clone(),
     };
     let length = body.len().or_else(|| announced_length(&headers));

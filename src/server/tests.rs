@@ -31,6 +31,7 @@ fn settings(listeners: Vec<Listener>) -> Settings {
         routes: Vec::new(),
         static_classes: Vec::new(),
         memory: MemoryTier { size: 0, collapse_wait: second, uncacheable_memory: second },
+        disk: None,
         limits: Limits {
             head: 32 * 1024,
             field: 8 * 1024,

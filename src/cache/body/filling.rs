@@ -7,11 +7,15 @@ use std::task::{Context, Poll, Waker};
 use bytes::Bytes;
 use http::HeaderMap;
 
-use super::{Complete, Shared, blocks};
+use super::{Complete, Place, Shared, blocks};
+use crate::cache::disk::stored_body::{OpenBody, StoredBody};
 
 /// Once nobody can join any more (see [`Filler::stop_keeping`]), at most this much is read ahead of the slowest
 /// reader.
 const READ_AHEAD: u64 = 256 * 1024;
+
+/// Of a body that is on its way to disk, the end stays in memory: who follows closely needs no file.
+const WINDOW: u64 = 1024 * 1024;
 
 #[derive(Debug, Default)]
 pub(super) struct Growing {
@@ -28,6 +32,16 @@ pub(super) struct Growing {
     pub(super) readers: Vec<Option<usize>>,
     pub(super) waiting: Vec<Waker>,
     pub(super) filler: Option<Waker>,
+    /// Where what was dropped can be read, once the body has outgrown memory.
+    pub(super) spilled: Option<Spilled>,
+}
+
+/// The part of a growing body that is on disk.
+#[derive(Debug)]
+pub(super) struct Spilled {
+    pub(super) file: Arc<OpenBody>,
+    /// Bytes that are there, in whole blocks.
+    pub(super) len: u64,
 }
 
 #[derive(Debug)]
@@ -55,6 +69,13 @@ impl Growing {
         }
     }
 
+    /// Lets go of the file when nobody is left that began to read before it was complete.
+    pub(super) fn close_unread(&mut self) {
+        if self.readers.iter().all(Option::is_none) {
+            self.spilled = None;
+        }
+    }
+
     pub(super) fn wake_filler(&mut self) {
         if let Some(filler) = self.filler.take() {
             filler.wake();
@@ -77,6 +98,44 @@ impl Filler {
         growing.pieces.push_back(piece);
         growing.drop_what_all_have();
         growing.wake_readers();
+    }
+
+    /// All that came so far.
+    pub fn pieces(&self) -> Vec<Bytes> {
+        self.0.growing.lock().pieces.iter().cloned().collect()
+    }
+
+    /// From now on the body is on its way to disk: what is there already can be dropped from memory, so that readers
+    /// may be as slow as they are.
+    pub fn spill(&mut self, file: Arc<OpenBody>) {
+        self.0.growing.lock().spilled = Some(Spilled { file, len: 0 });
+    }
+
+    /// So many bytes have arrived on disk, in whole blocks.
+    pub fn spilled(&mut self, len: u64) {
+        let mut growing = self.0.growing.lock();
+        let Some(spilled) = &mut growing.spilled else { return };
+        spilled.len = len;
+        while let Some(piece) = growing.pieces.front()
+            && growing.dropped_len + piece.len() as u64 <= len
+            && growing.len - growing.dropped_len > WINDOW
+        {
+            growing.dropped_len += piece.len() as u64;
+            growing.dropped += 1;
+            growing.pieces.pop_front();
+        }
+    }
+
+    /// All has arrived, and lies on disk.
+    pub fn finish_on_disk(self, stored: StoredBody, trailers: Option<HeaderMap>) {
+        let mut growing = self.0.growing.lock();
+        let len = stored.len();
+        let _ = self.0.complete.set(Complete { place: Place::Disk(stored), len, trailers: trailers.map(Box::new) });
+        growing.wake_readers();
+        // The file stays open for as long as there are readers that found it so.
+        let (readers, spilled) = (std::mem::take(&mut growing.readers), growing.spilled.take());
+        *growing = Growing { end: Some(End::Clean(None)), readers, spilled, ..Growing::default() };
+        growing.close_unread();
     }
 
     /// From now on the body is only passed on: nobody joins, and what all readers have is dropped.
@@ -111,7 +170,8 @@ impl Filler {
             growing.end = Some(End::Clean(trailers));
         } else {
             let blocks = blocks(growing.pieces.iter().map(|piece| &piece[..]), growing.len as usize);
-            let _ = self.0.complete.set(Complete { blocks, len: growing.len, trailers });
+            let place = Place::Memory(blocks);
+            let _ = self.0.complete.set(Complete { place, len: growing.len, trailers });
             growing.wake_readers();
             // Readers look no further than what is complete: what it took to get there is given back, all of it.
             *growing = Growing { end: Some(End::Clean(None)), ..Growing::default() };
