@@ -91,6 +91,29 @@ impl SharedBody {
         SharedBody(Arc::new(Shared { complete: OnceLock::from(complete), growing: Mutex::default() }))
     }
 
+    /// No body: nobody can read it. For a stored response that has parts instead.
+    pub fn absent() -> SharedBody {
+        SharedBody::growing().0
+    }
+
+    /// One body of several, each with its place in it, in the order of their places: none lies within another, they may
+    /// overlap, and there is no gap. `None` while one of them grows.
+    pub fn joined<'a>(bodies: impl Iterator<Item = (u64, &'a SharedBody)>, len: u64) -> Option<SharedBody> {
+        let mut pieces = Vec::new();
+        let mut at = 0;
+        for (start, body) in bodies {
+            let mut skip = at - start;
+            for block in body.pieces()? {
+                let from = skip.min(block.len() as u64);
+                skip -= from;
+                pieces.push(&block[from as usize..]);
+                at += block.len() as u64 - from;
+            }
+        }
+        debug_assert_eq!(at, len);
+        Some(SharedBody::of_pieces(pieces.into_iter(), at as usize, None))
+    }
+
     /// Its bytes, in pieces; `None` while it grows, and where they are not in memory.
     pub fn pieces(&self) -> Option<&[Bytes]> {
         match &self.0.complete.get()?.place {

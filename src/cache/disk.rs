@@ -49,7 +49,7 @@ const MOST_TO_DELETE: u64 = 20_000;
 /// A record with all its codings is read whole up to so many times the size of what is kept in memory.
 const MOST_WHOLE: u64 = 4;
 /// What a look whether the disk works again writes.
-const PROBE: [u8; 256 * 1024] = [0; 256 * 1024];
+static PROBE: [u8; 256 * 1024] = [0; 256 * 1024];
 
 /// The disk tier.
 #[derive(Debug)]

@@ -3,6 +3,7 @@
 //! Nothing is required as far as these types go: what the file must have is in the schema (`required`), which the
 //! check reads, so that one missing key does not keep the rest from being looked at.
 
+mod devices;
 mod disk;
 mod rules;
 mod shapes;
@@ -14,6 +15,7 @@ use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+pub(super) use devices::{DeviceClass, Devices};
 pub(super) use disk::Disk;
 pub(super) use rules::{
     CachedMethod, CookieRule, Cookies, Key, Query, QueryRule, RequestDirectives, Rules, SetCookie, UpstreamSays,
@@ -45,6 +47,8 @@ pub(super) struct File {
     /// Classes of files that deserve long freshness, by name. Built in: fonts, images, styles, scripts, media,
     /// documents; a key given here replaces that of the built-in class.
     pub(super) static_files: Ordered<Name, StaticFiles>,
+    /// Classes of devices, for routes whose `cache.key` asks for them.
+    pub(super) devices: Devices,
     /// Content codings that larder applies.
     pub(super) compression: Compression,
     /// Bounds of what is accepted from clients.
@@ -242,7 +246,7 @@ pub(super) struct Cache {
     /// Default: 1m.
     pub(super) uncacheable_memory: Option<Written<Span>>,
     /// The disk tier, below memory. Default: none.
-    pub(super) disk: Option<Disk>,
+    pub(super) disk: Disk,
     /// Cache rules for all routes; a route's own `cache` goes before.
     pub(super) rules: Rules,
 }

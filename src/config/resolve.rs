@@ -1,5 +1,6 @@
 //! From the file as written to the settings as meant: defaults filled in, names looked up, contradictions found.
 
+mod devices;
 mod disk;
 mod routes;
 
@@ -72,12 +73,13 @@ impl Resolver<'_> {
         let upstreams = self.upstreams(file.upstreams);
         let compression = compression(&file.compression);
         let compression = (compression, file.compression.enabled.unwrap_or(true));
-        let disk = self.disk(file.cache.disk.as_ref());
+        let devices = Arc::new(self.devices(file.devices));
+        let disk = self.disk(&file.cache.disk);
         let mut rules = file.cache.rules;
         if let Some(disk) = &disk {
             rules.max_object.get_or_insert(Written(Size(disk.max_object)));
         }
-        let routes = self.routes(file.routes, &upstreams, &rules, compression);
+        let routes = self.routes(file.routes, &upstreams, &rules, compression, &devices);
         let access_log = AccessLog::default();
         Settings {
             listeners,
@@ -86,6 +88,7 @@ impl Resolver<'_> {
             control,
             upstreams,
             routes,
+            devices,
             static_classes: self.static_classes(file.static_files),
             memory,
             disk,

@@ -1,6 +1,8 @@
 //! The settings the program runs with: parsed, compiled and cross-checked once, so that nothing downstream
 //! validates again. One immutable value a reload swaps whole.
 
+mod devices;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,6 +12,8 @@ use globset::GlobMatcher;
 use http::{HeaderName, HeaderValue, Method};
 use ipnet::IpNet;
 use regex::Regex;
+
+pub use devices::{DeviceClass, Devices};
 
 use crate::policy::rules::{CacheRules, KeyRules};
 
@@ -30,6 +34,8 @@ pub struct Settings {
     pub routes: Vec<Arc<Route>>,
     /// Static-file classes in order; the first whose extension and Content-Type both match wins.
     pub static_classes: Vec<Arc<StaticClass>>,
+    /// Classes of devices.
+    pub devices: Arc<Devices>,
     /// The memory tier.
     pub memory: MemoryTier,
     /// The disk tier, if any.
@@ -183,6 +189,8 @@ pub struct Route {
     pub cache_methods: Vec<Method>,
     /// Cache key additions and removals.
     pub key: KeyRules,
+    /// Classes of devices, where one is part of the key.
+    pub devices: Option<Arc<Devices>>,
     /// Whether static-file classes apply.
     pub static_files: bool,
     /// Compression; `None`: off.

@@ -355,7 +355,8 @@ async fn full_and_read_only_disk_is_switched_off_and_comes_back() {
     };
     let (text, _directory) = configured(&upstream, "");
     let cache = text.lines().find(|line| line.starts_with("path = ")).unwrap().to_owned();
-    let proxy = Proxy::configured(&text.replace(&cache, &format!("path = \"{}\"", disk.0.path().join("cache").display())));
+    let proxy =
+        Proxy::configured(&text.replace(&cache, &format!("path = \"{}\"", disk.0.path().join("cache").display())));
     let state = || proxy.app.proxy.cache.lower.figures()[0].state;
     let until = async |wanted: &str| {
         within(wanted, async {
@@ -424,9 +425,7 @@ async fn start_with_many_records_serves_at_once() {
     let took = began.elapsed();
     assert!(took < Duration::from_secs(1), "{took:?}");
     larder
-        .until("all to be known", async || {
-            larder.metric("larder_tier_entries", "disk").await == (count + 1) as f64
-        })
+        .until("all to be known", async || larder.metric("larder_tier_entries", "disk").await == (count + 1) as f64)
         .await;
     assert!(larder.get("/other", &[]).await.text() == "cooked");
 }

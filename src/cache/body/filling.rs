@@ -7,7 +7,7 @@ use std::task::{Context, Poll, Waker};
 use bytes::Bytes;
 use http::HeaderMap;
 
-use super::{Complete, Place, Shared, blocks};
+use super::{Complete, Place, Shared, SharedBody, blocks};
 use crate::cache::disk::stored_body::{OpenBody, StoredBody};
 
 /// Once nobody can join any more (see [`Filler::stop_keeping`]), at most this much is read ahead of the slowest
@@ -98,6 +98,18 @@ impl Filler {
         growing.pieces.push_back(piece);
         growing.drop_what_all_have();
         growing.wake_readers();
+    }
+
+    /// The body that it fills.
+    pub fn body(&self) -> SharedBody {
+        SharedBody(self.0.clone())
+    }
+
+    /// What has come so far, as a body by itself.
+    pub fn received(&self) -> SharedBody {
+        let growing = self.0.growing.lock();
+        let len = (growing.len - growing.dropped_len) as usize;
+        SharedBody::of_pieces(growing.pieces.iter().map(|piece| &piece[..]), len, None)
     }
 
     /// All that came so far.

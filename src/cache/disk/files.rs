@@ -45,7 +45,12 @@ impl Files {
         let (records, all_new) = (path.join("records"), path.join("new"));
         let new = all_new.join(format!("{:016x}", new_id()));
         fs::create_dir_all(&records)?;
-        let lock = File::options().create(true).truncate(false).write(true).open(path.join("lock"))?;
+        let lock_file = path.join("lock");
+        if !lock_file.exists() {
+            File::create(&lock_file)?;
+        }
+        // Not open for writing: that would keep an operator from mounting the disk read-only.
+        let lock = File::open(lock_file)?;
         lock.try_lock().map_err(|error| match error {
             TryLockError::WouldBlock => OpenError::InUse,
             TryLockError::Error(error) => OpenError::Io(error),

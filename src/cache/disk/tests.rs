@@ -72,6 +72,7 @@ fn response(body: SharedBody) -> StoredResponse {
         selection: Default::default(),
         fields: crate::cache::fields::StoredFields::pack(&headers),
         body,
+        parts: None,
         coded: Arc::default(),
         compressible: false,
         own_tag: false,
@@ -220,7 +221,7 @@ async fn validated_head_is_written_without_the_body_and_moves_with_its_selection
     tier.store(slot("/moved"), Record::Response(key("/moved"), Arc::new(elsewhere))).await;
     assert!(load(&tier, "/large").await.is_none());
     let moved = load(&tier, "/moved").await.unwrap();
-    for body in [&moved.body, &found.body] {
+    for body in [&moved.body, &again.body] {
         let _open = body.stored().unwrap().open().await.unwrap();
         assert!(read(body.reader().unwrap()).await.unwrap() == large, "the same file");
     }

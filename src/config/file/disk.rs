@@ -8,10 +8,9 @@ use crate::config::scalar::{Size, Written};
 /// Stored responses on disk: they survive restarts, and may be larger than memory.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-#[schemars(extend("required" = ["path", "size"]))]
 pub(in crate::config) struct Disk {
     /// A directory for this larder alone; it is made where there is none. Relative paths count from the directory of
-    /// this file.
+    /// this file. Empty: no disk tier.
     pub(in crate::config) path: Option<String>,
     /// Most bytes of files in it.
     pub(in crate::config) size: Option<Written<Size>>,

@@ -9,11 +9,22 @@ use crate::config::settings::DiskTier;
 const LEAST: u64 = 16 << 20;
 
 impl Resolver<'_> {
-    pub(super) fn disk(&mut self, disk: Option<&file::Disk>) -> Option<DiskTier> {
-        let disk = disk?;
+    pub(super) fn disk(&mut self, disk: &file::Disk) -> Option<DiskTier> {
         let bytes = |written: &Option<Written<Size>>| written.as_ref().map(|Written(Size(bytes))| *bytes);
-        // Missing keys were reported by the check.
-        let (path, size) = (disk.path.as_ref()?, bytes(&disk.size)?);
+        let path = match &disk.path {
+            Some(path) if path.is_empty() => return None,
+            path => path.as_ref(),
+        };
+        let is_mentioned =
+            path.is_some() || disk.size.is_some() || disk.max_object.is_some() || disk.memory_object.is_some();
+        let (Some(path), Some(size)) = (path, bytes(&disk.size)) else {
+            let lacks = if path.is_none() { "path" } else { "size" };
+            // One that was written wrongly is reported already.
+            if is_mentioned && !self.surroundings.document.mentions(&format!("cache.disk.{lacks}")) {
+                self.problem("cache.disk", format!("the disk tier lacks `{lacks}`"), None);
+            }
+            return None;
+        };
         let max_object = bytes(&disk.max_object).unwrap_or(defaults::DISK_MAX_OBJECT.min(size / 4));
         let mut problem = |key: &str, message: String| {
             self.problems.push(Problem { path: format!("cache.disk.{key}"), message, help: None });
