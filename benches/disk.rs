@@ -220,6 +220,7 @@ fn response(body: SharedBody) -> StoredResponse {
         own_tag: false,
         tags: Default::default(),
         epoch: Default::default(),
+        listing: Default::default(),
         hits: 0.into(),
     }
 }

@@ -28,6 +28,7 @@ use tokio::runtime::Handle;
 
 use super::body::SharedBody;
 use super::entry::{CodedBodies, StoredResponse};
+use super::purge::PurgeLog;
 use super::record::blocks::sealed_len;
 use super::record::{Damaged, Head, MAX_HEAD, Record};
 use super::tiers::LowerTier;
@@ -35,6 +36,7 @@ use super::tiers::slot::Slot;
 use crate::clock::Clock;
 use crate::config::settings::DiskTier as Settings;
 use crate::policy::reason::Tier;
+use crate::policy::time::Timestamp;
 use crate::telemetry::figures::TierFigures;
 use files::{Files, OpenError};
 use index::Index;
@@ -114,6 +116,18 @@ impl DiskTier {
             shared.cannot_open(&error);
         }
         Arc::new(DiskTier(shared))
+    }
+
+    /// The log of purges that goes with it: kept beside the records, so that what was purged stays purged. Where it
+    /// can't be kept, nothing that is stored outlives the process. Blocks on the disk.
+    pub fn purge_log(&self, now: Timestamp) -> Arc<PurgeLog> {
+        if !self.is_on() {
+            return PurgeLog::unkept(now);
+        }
+        PurgeLog::open(&self.0.settings.path.join("purges"), now).unwrap_or_else(|error| {
+            tracing::warn!(%error, "disk tier: the log of purges can't be kept; what is stored now ends with the process");
+            PurgeLog::unkept(now)
+        })
     }
 
     /// Largest body that is stored, in bytes.

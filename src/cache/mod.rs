@@ -2,7 +2,8 @@
 //!
 //! [`key`] names a stored response, [`entry`] holds the variants of a key, [`body`] is filled by one and read by
 //! many, [`parts`] are what there is of a body in part, [`memory`] bounds it all in bytes, [`collapse`] makes one fetch
-//! of many requests, [`index`] finds what a purge means. Below memory are further [`tiers`], which keep [`record`]s.
+//! of many requests, [`purge`] takes out what is no longer to be used, which [`index`] finds. Below memory are further
+//! [`tiers`], which keep [`record`]s.
 
 pub mod body;
 pub mod collapse;
@@ -19,77 +20,104 @@ pub mod record;
 pub mod tiers;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use collapse::Flights;
 use entry::StoredResponse;
-use epoch::Epoch;
 use key::CacheKey;
 use memory::MemoryTier;
+use purge::{Outstanding, PurgeLog, Receipts};
 use tiers::Tiers;
 
 /// The cache: its tiers and the fetches under way.
 #[derive(Debug)]
 pub struct Cache {
     /// The memory tier.
-    pub memory: MemoryTier,
+    pub memory: Arc<MemoryTier>,
     /// The tiers below it.
     pub lower: Tiers,
     /// Fetches under way.
     pub flights: Arc<Flights>,
-    purged: AtomicU64,
+    /// What was purged.
+    pub log: Arc<PurgeLog>,
+    /// What became of purges.
+    pub receipts: Arc<Receipts>,
+    /// Purges that memory has still to apply.
+    outstanding: Arc<Outstanding>,
 }
 
 impl Cache {
     /// A cache with a memory budget in bytes and nothing below.
     pub fn new(memory: u64) -> Self {
-        Cache::above(memory, Tiers::default())
+        Cache::above(memory, Tiers::default(), PurgeLog::in_memory())
     }
 
-    /// A cache with a memory budget in bytes above these tiers.
-    pub fn above(memory: u64, lower: Tiers) -> Self {
-        Cache { memory: MemoryTier::new(memory), lower, flights: Arc::default(), purged: AtomicU64::new(0) }
+    /// A cache with a memory budget in bytes above these tiers. Where one of them survives the process, so must the
+    /// log.
+    pub fn above(memory: u64, lower: Tiers, log: Arc<PurgeLog>) -> Self {
+        log.register(purge::MEMORY, log.position());
+        for tier in lower.names() {
+            log.register(tier, log.first_outstanding());
+        }
+        Cache {
+            memory: Arc::new(MemoryTier::new(memory, log.clone())),
+            lower,
+            flights: Arc::new(Flights::new(log.clone())),
+            receipts: Arc::default(),
+            outstanding: Arc::default(),
+            log,
+        }
     }
 
-    /// Which purges a fetch that begins now knows of.
-    pub fn epoch(&self) -> Epoch {
-        Epoch::default()
+    /// Stores a variant in every tier, in those below memory by and by; not what was purged since its epoch. Whether
+    /// it is stored.
+    pub fn insert(&self, key: &CacheKey, response: Arc<StoredResponse>, max_variants: usize) -> bool {
+        self.hold(key, response, max_variants).is_some_and(|held| self.keep(key, held))
     }
 
-    /// Whether no purge that matches a stored response came after its epoch.
-    pub fn allows(&self, _key: &CacheKey, _response: &StoredResponse) -> bool {
+    /// The first half of [`Cache::insert`]: from now on memory answers with it, though its body may still grow. What is
+    /// stored is returned: a part may have been combined with others ([`Entry::with`](entry::Entry::with)).
+    pub fn hold(
+        &self,
+        key: &CacheKey,
+        response: Arc<StoredResponse>,
+        max_variants: usize,
+    ) -> Option<Arc<StoredResponse>> {
+        let response = self.usable(key, response)?;
+        Some(self.memory.insert(key, response, max_variants))
+    }
+
+    /// The second half, when its body is complete: parts that are a whole by that are joined, and the tiers below get
+    /// what is no part.
+    pub fn keep(&self, key: &CacheKey, held: Arc<StoredResponse>) -> bool {
+        // A purge between the question and the insertion found nothing in memory.
+        let Some(kept) = self.checked(key, &held) else { return false };
+        self.completed(key);
+        if kept.parts.is_none() {
+            self.lower.store(key, &kept);
+        }
         true
     }
 
-    /// Stores a variant in every tier; in those below memory by and by, and parts not at all. What is stored now is
-    /// returned: a part may have been combined with others ([`Entry::with`](entry::Entry::with)).
-    pub fn insert(&self, key: &CacheKey, response: &Arc<StoredResponse>, max_variants: usize) -> Arc<StoredResponse> {
-        let stored = self.memory.insert(key, response.clone(), max_variants);
-        if stored.parts.is_none() {
-            self.lower.store(key, &stored);
-        }
-        stored
-    }
-
-    /// Takes note that the body of what was inserted is complete: it is weighed again, and parts that are a whole by
-    /// that are joined.
+    /// Takes note that a body under a key is complete: it is weighed again, and parts that are a whole by that are joined.
     pub fn completed(&self, key: &CacheKey) {
         for joined in self.memory.reweigh(key) {
             self.lower.store(key, &joined);
         }
     }
 
-    /// Puts `new` in the place of `old` in every tier, unless `old` has gone meanwhile.
-    pub fn replace(&self, key: &CacheKey, old: &Arc<StoredResponse>, new: &Arc<StoredResponse>) {
+    /// Puts `new` in the place of `old` in every tier, unless `old` has gone meanwhile, or `new` was purged.
+    pub fn replace(&self, key: &CacheKey, old: &Arc<StoredResponse>, new: Arc<StoredResponse>) {
+        let Some(new) = self.usable(key, new) else { return self.remove_variant(key, old) };
         if !self.memory.replace(key, old, new.clone()) {
             return;
         }
+        let Some(new) = self.checked(key, &new) else { return };
         // A body that is on disk alone moves there.
         if old.selection != new.selection && new.body.stored().is_none() {
             self.lower.remove(key, old);
         }
         if new.parts.is_none() {
-            self.lower.store(key, new);
+            self.lower.store(key, &new);
         }
     }
 
@@ -97,28 +125,5 @@ impl Cache {
     pub fn remove_variant(&self, key: &CacheKey, gone: &Arc<StoredResponse>) {
         self.memory.remove_variant(key, gone);
         self.lower.remove(key, gone);
-    }
-
-    /// Removes all stored responses of the URL that a key names, and keeps fetches under way from storing theirs.
-    /// How many stored responses there were.
-    pub fn purge(&self, key: &CacheKey) -> u64 {
-        // Fetches first: one that ends in between must not put back what is about to go.
-        self.flights.purge(key.base());
-        let removed = self.memory.purge(key) + self.lower.remove_url(key.base());
-        self.purged.fetch_add(removed, Ordering::Relaxed);
-        removed
-    }
-
-    /// Removes everything. How many stored responses there were.
-    pub fn purge_all(&self) -> u64 {
-        self.flights.purge_all();
-        let removed = self.memory.purge_all() + self.lower.remove_all();
-        self.purged.fetch_add(removed, Ordering::Relaxed);
-        removed
-    }
-
-    /// Stored responses purged or invalidated so far.
-    pub fn purged(&self) -> u64 {
-        self.purged.load(Ordering::Relaxed)
     }
 }

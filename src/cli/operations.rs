@@ -8,10 +8,14 @@ use serde_json::{Map, Value};
 
 use super::app::App;
 use crate::cache::key::TargetUri;
+use crate::cache::purge::PurgeTarget;
 use crate::config;
 use crate::control::{Operations, Stats};
 use crate::proxy::admit::normalised_authority;
-use crate::telemetry::figures::{CacheFigures, ConnectionFigures, ReloadFigures, Snapshot, UpstreamFigures};
+use crate::telemetry::figures::{
+    BalancingFigures, CacheFigures, ConnectionFigures, ReloadFigures, Snapshot, UpstreamFigures,
+};
+use crate::upstream::Pool;
 
 /// A running larder as the control API sees it.
 pub(super) struct AppOperations(pub(super) Arc<App>);
@@ -27,11 +31,12 @@ impl Operations for AppOperations {
             normalised_authority(authority, scheme).ok_or_else(|| format!("{url}: {authority:?} is no host"))?;
         let target = TargetUri { scheme, authority: &authority, path: uri.path(), query: uri.query() };
         let keys = self.0.proxy.site().keys_of(&target);
-        Ok(keys.iter().map(|key| self.0.proxy.cache.purge(key)).sum())
+        let targets = keys.iter().map(|key| PurgeTarget::Url(key.url().to_owned())).collect();
+        Ok(self.0.proxy.cache.invalidate(targets, self.0.proxy.clock.now()).finish().total())
     }
 
     fn purge_all(&self) -> u64 {
-        self.0.proxy.cache.purge_all()
+        self.0.proxy.cache.invalidate(vec![PurgeTarget::All], self.0.proxy.clock.now()).finish().total()
     }
 
     fn stats(&self) -> Stats {
@@ -69,6 +74,7 @@ impl AppOperations {
             cache: self.cache(),
             tiers: self.0.proxy.cache.lower.figures(),
             upstreams: self.upstreams(),
+            balancing: self.balancing(),
             connections: self.connections(),
             reload: self.reloads(),
         }
@@ -97,11 +103,29 @@ impl AppOperations {
                 active: server.open.saturating_sub(server.idle) as u64,
                 idle: server.idle as u64,
                 connects: server.connects,
+                requests: server.connects + server.reuses,
+                waiting: server.waiting as u64,
+                state: server.state,
+                ejections: server.ejections,
+                retries: server.retries,
+                repeats: server.repeats,
+                good_checks: server.checks.0,
+                bad_checks: server.checks.1,
                 errors: server.errors.iter().map(|(kind, count)| (kind.word(), *count)).collect(),
                 server: server.server,
             })
         });
         figures.collect()
+    }
+
+    fn balancing(&self) -> Vec<BalancingFigures> {
+        let pools = self.0.proxy.site().pools();
+        let figures = |pool: &Arc<Pool>| {
+            let stats = pool.stats();
+            let (breaker, retries_denied) = (stats.breaker, stats.retries_denied);
+            BalancingFigures { upstream: pool.settings().name.clone(), breaker, retries_denied }
+        };
+        pools.iter().map(figures).collect()
     }
 
     fn connections(&self) -> ConnectionFigures {

@@ -1,5 +1,7 @@
 //! What holds where the file says nothing. `proxy.example.toml` shows each of these; a test keeps the two equal.
 
+mod upstream;
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
@@ -8,7 +10,6 @@ use ipnet::IpNet;
 use super::scalar::Memory;
 use super::settings::{
     AccessLog, ClientTimeouts, Coding, Compression, CompressionCoding, Limits, LogFormat, LogTarget, StaticClass,
-    UpstreamTimeouts,
 };
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -38,15 +39,6 @@ pub(super) const UNCACHEABLE_MEMORY: Duration = Duration::from_secs(60);
 /// Largest request body: room for the uploads that legacy apps take. It is streamed, so it costs no memory here;
 /// the bound protects the app's disk.
 pub(super) const MAX_REQUEST_BODY: u64 = 100 << 20;
-/// Most connections to one server: more than a legacy app serves at once, fewer than would exhaust it.
-pub(super) const MAX_CONNECTIONS: usize = 256;
-/// Most idle connections kept to one server.
-pub(super) const MAX_IDLE: usize = 64;
-/// Below the 5 s after which Node and Apache close an idle connection, so that they don't do so just as a request
-/// that can't be repeated is sent on it.
-pub(super) const IDLE_CONNECTION_TIMEOUT: Duration = Duration::from_secs(4);
-/// Longest wait for a connection.
-pub(super) const QUEUE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Query parameters by which advertisers, newsletters and analytics track visitors: no app makes its answer of them.
 pub(super) const TRACKING: [&str; 42] = [
     "utm_*",
@@ -120,16 +112,6 @@ impl Default for ClientTimeouts {
             header: Duration::from_secs(10),
             idle: Duration::from_secs(30),
             keep_alive: Duration::from_secs(60),
-        }
-    }
-}
-
-impl Default for UpstreamTimeouts {
-    fn default() -> Self {
-        UpstreamTimeouts {
-            connect: Duration::from_secs(3),
-            first_byte: Duration::from_secs(30),
-            idle: Duration::from_secs(30),
         }
     }
 }

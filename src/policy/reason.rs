@@ -197,6 +197,8 @@ pub enum NoStoreReason {
     NoRoom,
     /// Its key was purged or invalidated while it was being fetched.
     Purged,
+    /// It has more tags than are kept: a purge by the others would not find it.
+    TooManyTags,
     /// It is an upgraded connection.
     Upgrade,
 }
@@ -225,6 +227,7 @@ impl NoStoreReason {
             Incomplete => "incomplete",
             NoRoom => "no-room",
             Purged => "purged",
+            TooManyTags => "too-many-tags",
             Upgrade => "upgrade",
         }
     }

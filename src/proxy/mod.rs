@@ -6,6 +6,7 @@
 
 pub mod admit;
 mod answer;
+mod balance_key;
 pub mod body;
 pub mod client;
 mod code;
@@ -13,7 +14,9 @@ mod device;
 mod fetch;
 mod fill;
 pub mod finish;
+mod invalidation;
 mod lookup;
+mod maintenance;
 mod max_forwards;
 mod outgoing;
 mod part;
@@ -40,6 +43,7 @@ use crate::cache::disk::DiskTier;
 use crate::cache::disk::stored_body::OpenBody;
 use crate::cache::entry::StoredResponse;
 use crate::cache::key::CacheKey;
+use crate::cache::purge::PurgeLog;
 use crate::cache::tiers::Tiers;
 use crate::clock::Clock;
 use crate::config::settings::{Settings, UpstreamProtocol};
@@ -106,8 +110,9 @@ impl Proxy {
     /// An upstream cannot be set up.
     pub fn new(settings: Arc<Settings>, clock: Clock, telemetry: Arc<Telemetry>) -> Result<Arc<Proxy>, PoolError> {
         let disk = settings.disk.as_ref().map(|disk| DiskTier::open(disk, clock.clone()));
+        let log = disk.as_ref().map_or_else(PurgeLog::in_memory, |disk| disk.purge_log(clock.now()));
         let lower = if disk.is_some() { Tiers::start(disk, Vec::new()) } else { Tiers::default() };
-        let cache = Cache::above(settings.memory.size, lower);
+        let cache = Cache::above(settings.memory.size, lower, log);
         let site = ArcSwap::from_pointee(Site::new(settings, None, &telemetry)?);
         let own_name = outgoing::own_name();
         Ok(Arc::new(Proxy { clock, telemetry, cache, site, boundaries: AtomicU64::new(0), own_name }))
@@ -320,7 +325,7 @@ impl Asked<'_> {
     fn exchange(&self) -> Exchange {
         let timeouts = self.route.route.timeouts.unwrap_or(self.route.pool.settings().timeouts);
         let on_interim = (self.parts.version == Version::HTTP_11).then(|| interim_to(self.client.clone()));
-        Exchange { timeouts, on_interim }
+        Exchange { timeouts, on_interim, hash: balance_key::of(self), retry: self.route.route.retry }
     }
 }
 

@@ -31,6 +31,7 @@ fn settings(listeners: Vec<Listener>) -> Settings {
         routes: Vec::new(),
         devices: Arc::default(),
         static_classes: Vec::new(),
+        tags: Default::default(),
         memory: MemoryTier { size: 0, collapse_wait: second, uncacheable_memory: second },
         disk: None,
         limits: Limits {

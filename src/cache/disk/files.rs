@@ -3,6 +3,7 @@
 //! ```text
 //! <path>/lock                  held by the larder that uses the directory
 //! <path>/records/<ab>/<slot>   one record a file, in 256 directories by the slot's first byte
+//! <path>/purges               the log of purges
 //! <path>/new/<number>/<n>      records being written, renamed when they are complete
 //! ```
 //!

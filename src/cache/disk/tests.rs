@@ -78,6 +78,7 @@ fn response(body: SharedBody) -> StoredResponse {
         own_tag: false,
         tags: Default::default(),
         epoch: Default::default(),
+        listing: Default::default(),
         hits: 0.into(),
     }
 }
