@@ -17,6 +17,7 @@ pub mod memory;
 pub mod parts;
 pub mod purge;
 pub mod record;
+pub mod searches;
 pub mod tiers;
 
 use std::sync::Arc;
@@ -26,6 +27,7 @@ use entry::StoredResponse;
 use key::CacheKey;
 use memory::MemoryTier;
 use purge::{Outstanding, PurgeLog, Receipts};
+use searches::Searches;
 use tiers::Tiers;
 
 /// The cache: its tiers and the fetches under way.
@@ -41,6 +43,8 @@ pub struct Cache {
     pub log: Arc<PurgeLog>,
     /// What became of purges.
     pub receipts: Arc<Receipts>,
+    /// Which queries make no difference.
+    pub searches: Arc<Searches>,
     /// Purges that memory has still to apply.
     outstanding: Arc<Outstanding>,
 }
@@ -58,11 +62,13 @@ impl Cache {
         for tier in lower.names() {
             log.register(tier, log.first_outstanding());
         }
+        let searches = Arc::new(Searches::default());
         Cache {
-            memory: Arc::new(MemoryTier::new(memory, log.clone())),
+            memory: Arc::new(MemoryTier::new(memory, log.clone(), searches.clone())),
             lower,
             flights: Arc::new(Flights::new(log.clone())),
             receipts: Arc::default(),
+            searches,
             outstanding: Arc::default(),
             log,
         }
