@@ -12,9 +12,9 @@ use serde_json::{Map, Value, json};
 
 use super::scalar::{duration_text, size_text};
 use super::settings::{
-    AccessLog, ClientTimeouts, Compression, Control, Debug, DeviceClass, Devices, HeaderEdit, HostPattern, Limits,
-    LogFormat, LogTarget, MemoryTier, PathPattern, PrivateCache, Route, RouteMatch, Settings, StaticClass, Upstream,
-    ValueMatch, ValuePattern,
+    AccessLog, ClientTimeouts, Compression, Control, Debug, DeviceClass, Devices, DiskTier, HeaderEdit, HostPattern,
+    Limits, LogFormat, LogTarget, MemoryTier, PathPattern, PrivateCache, Route, RouteMatch, Settings, StaticClass,
+    Upstream, ValueMatch, ValuePattern,
 };
 use crate::policy::rules::{
     CacheRules, CookieRule, KeyRules, QueryRule, RequestDirectivesRule, SetCookieRule, TtlMode,
@@ -25,6 +25,15 @@ use crate::policy::tags::TagRules;
 /// fields that carry credentials as `***`.
 pub fn masked(settings: &Settings) -> Value {
     View { secrets: false }.settings(settings)
+}
+
+fn disk_tier(DiskTier { path, size, max_object, memory_object }: &DiskTier) -> Value {
+    json!({
+        "path": path.display().to_string(),
+        "size": size_text(*size),
+        "max_object": size_text(*max_object),
+        "memory_object": size_text(*memory_object),
+    })
 }
 
 /// What is different in `new`, a line each, e.g. ``routes: `api` changed``. Empty: nothing.
@@ -116,6 +125,7 @@ impl View {
             devices,
             static_classes,
             memory: MemoryTier { size, collapse_wait, uncacheable_memory },
+            disk,
             tags: TagRules { fields: tag_fields, most, longest },
             limits: Limits { head, field, fields, uri, connections, http2_streams, ranges },
             client_timeouts: ClientTimeouts { header, idle, keep_alive },
@@ -139,6 +149,7 @@ impl View {
                 "memory": size_text(*size),
                 "collapse_wait": duration_text(*collapse_wait),
                 "uncacheable_memory": duration_text(*uncacheable_memory),
+                "disk": disk.as_ref().map(disk_tier),
                 "tags": {
                     "fields": tag_fields.iter().map(HeaderName::as_str).collect::<Vec<_>>(),
                     "most": most,
