@@ -11,6 +11,7 @@ pub mod fields;
 pub mod index;
 pub mod key;
 pub mod memory;
+pub mod redis;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,6 +1,8 @@
 //! The settings the program runs with: parsed, compiled and cross-checked once, so that nothing downstream
 //! validates again. One immutable value a reload swaps whole.
 
+pub mod redis;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -19,6 +19,7 @@ mod kill;
 mod prometheus;
 mod proxying;
 mod records;
+mod redis;
 mod reload;
 mod support;
 mod websocket;

@@ -1,0 +1,3 @@
+//! larder and real redis-servers.
+
+mod client;
