@@ -78,6 +78,8 @@ fn steps(criterion: &mut Criterion) {
                 coded: Arc::default(),
                 compressible: false,
                 own_tag: false,
+                tags: Default::default(),
+                epoch: Default::default(),
                 hits: Default::default(),
             };
             cache.memory.insert(&key(number), Arc::new(stored), 8);

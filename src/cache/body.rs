@@ -75,9 +75,27 @@ impl SharedBody {
 
     /// A body that is all there.
     pub fn complete(bytes: &[u8]) -> SharedBody {
-        let complete =
-            Complete { blocks: blocks([bytes].into_iter(), bytes.len()), len: bytes.len() as u64, trailers: None };
+        SharedBody::of_pieces([bytes].into_iter(), bytes.len(), None)
+    }
+
+    /// A body that is all there, in pieces of `len` bytes in all, and its trailers.
+    pub fn of_pieces<'a>(
+        pieces: impl Iterator<Item = &'a [u8]>,
+        len: usize,
+        trailers: Option<HeaderMap>,
+    ) -> SharedBody {
+        let complete = Complete { blocks: blocks(pieces, len), len: len as u64, trailers: trailers.map(Box::new) };
         SharedBody(Arc::new(Shared { complete: OnceLock::from(complete), growing: Mutex::default() }))
+    }
+
+    /// Its bytes, in pieces; `None` while it grows.
+    pub fn pieces(&self) -> Option<&[Bytes]> {
+        self.0.complete.get().map(|complete| &*complete.blocks)
+    }
+
+    /// Its trailers, once all has arrived.
+    pub fn trailers(&self) -> Option<&HeaderMap> {
+        self.0.complete.get()?.trailers.as_deref()
     }
 
     /// Its length in bytes, once all has arrived.

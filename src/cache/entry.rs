@@ -7,6 +7,7 @@ use http::{HeaderMap, header};
 use parking_lot::Mutex;
 
 use super::body::SharedBody;
+use super::epoch::Epoch;
 use super::fields::StoredFields;
 use crate::config::settings::Coding;
 use crate::policy::facts::Facts;
@@ -29,9 +30,16 @@ pub struct StoredResponse {
     pub compressible: bool,
     /// Whether its entity tag is one that larder made: of no use in a request to the upstream.
     pub own_tag: bool,
+    /// Purge tags that the upstream gave it.
+    pub tags: Tags,
+    /// The purges that were known when its fetch began: of no use against any later one.
+    pub epoch: Epoch,
     /// How often it answered.
     pub hits: AtomicU32,
 }
+
+/// Purge tags. Cheap to clone; none cost nothing.
+pub type Tags = Arc<[Box<str>]>;
 
 /// The codings of a stored response's body; shared with the response that replaces it after a validation.
 #[derive(Debug, Default)]
@@ -60,15 +68,26 @@ impl CodedBodies {
         self.0.lock().retain(|(of, _)| *of != coding);
     }
 
+    /// Those that are complete, each in one of these codings, with their bodies.
+    pub fn complete(&self) -> Vec<(Coding, SharedBody)> {
+        self.0.lock().iter().filter(|(_, body)| body.len().is_some()).cloned().collect()
+    }
+
     fn held(&self) -> u64 {
         self.0.lock().iter().map(|(_, body)| body.held()).sum()
+    }
+}
+
+impl FromIterator<(Coding, SharedBody)> for CodedBodies {
+    fn from_iter<T: IntoIterator<Item = (Coding, SharedBody)>>(bodies: T) -> Self {
+        CodedBodies(Mutex::new(bodies.into_iter().collect()))
     }
 }
 
 /// What a stored response costs beside its key, fields and bodies: its own structs, its body's, its share of the
 /// tier's tables, and what the allocator rounds up. Measured: with it `hit memory 100000` (see `benches/hit.rs`)
 /// accounts for what becomes resident.
-const OVERHEAD: u64 = 990;
+const OVERHEAD: u64 = 1030;
 
 impl StoredResponse {
     /// Whether a request with these fields selects it (RFC 9111 §4.1).
@@ -91,6 +110,8 @@ impl StoredResponse {
             coded: self.coded.clone(),
             compressible: self.compressible,
             own_tag,
+            tags: self.tags.clone(),
+            epoch: self.epoch,
             hits: AtomicU32::new(self.hits.load(Ordering::Relaxed)),
         }
     }

@@ -56,6 +56,11 @@ impl StoredFields {
         self.position(name).map(|at| &self.block[self.range(at)])
     }
 
+    /// Names and values, in order.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&HeaderName, &[u8])> {
+        self.names.iter().enumerate().map(|(at, name)| (name, &self.block[self.range(at)]))
+    }
+
     /// Bytes it occupies beside its own size; a shared list of names counts as nothing.
     pub fn cost(&self) -> usize {
         self.block.len() + size_of_val(&*self.ends)

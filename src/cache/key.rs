@@ -53,6 +53,13 @@ impl CacheKey {
         CacheKey { hash: xxh3_64(text.as_bytes()), base_len: text.len() as u32, text: text.into_boxed_str() }
     }
 
+    /// As [`CacheKey::as_str`] and the length of [`CacheKey::base`] told it, elsewhere. `None`: that is no key.
+    pub fn from_text(text: String, base_len: usize) -> Option<Self> {
+        let is_key = text.starts_with(METHOD_CLASS) && base_len > METHOD_CLASS.len() && text.is_char_boundary(base_len);
+        let (hash, base_len) = (xxh3_64(text.as_bytes()), u32::try_from(base_len).ok()?);
+        is_key.then(|| CacheKey { hash, base_len, text: text.into_boxed_str() })
+    }
+
     /// The part that the URI alone decides.
     pub fn base(&self) -> &str {
         &self.text[..self.base_len as usize]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use moka::notification::RemovalCause;
-use moka::ops::compute::Op;
+use moka::ops::compute::{CompResult, Op};
 use moka::sync::Cache;
 
 use super::entry::{Entry, StoredResponse};
@@ -62,14 +62,25 @@ impl MemoryTier {
         });
     }
 
-    /// Puts `new` in the place of `old`, unless `old` has gone meanwhile.
-    pub fn replace(&self, key: &CacheKey, old: &Arc<StoredResponse>, new: Arc<StoredResponse>) {
+    /// Adds a variant that comes from a lower tier, unless there is one for the same selection: that one is newer.
+    pub fn promote(&self, key: &CacheKey, response: &Arc<StoredResponse>, max_variants: usize) {
+        self.index.insert(key);
         self.entries.entry_by_ref(key).and_compute_with(|existing| {
+            let existing = existing.map(|existing| existing.into_value()).unwrap_or_default();
+            let is_there = existing.variants().iter().any(|variant| variant.selection == response.selection);
+            if is_there { Op::Nop } else { Op::Put(existing.with(response.clone(), max_variants)) }
+        });
+    }
+
+    /// Puts `new` in the place of `old`; false when `old` has gone meanwhile.
+    pub fn replace(&self, key: &CacheKey, old: &Arc<StoredResponse>, new: Arc<StoredResponse>) -> bool {
+        let done = self.entries.entry_by_ref(key).and_compute_with(|existing| {
             match existing.and_then(|existing| existing.into_value().replacing(old, new)) {
                 Some(entry) => Op::Put(entry),
                 None => Op::Nop,
             }
         });
+        matches!(done, CompResult::ReplacedWith(_))
     }
 
     /// Removes one variant, if it is still there.

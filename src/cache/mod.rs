@@ -2,38 +2,84 @@
 //!
 //! [`key`] names a stored response, [`entry`] holds the variants of a key, [`body`] is filled by one and read by
 //! many, [`memory`] bounds it all in bytes, [`collapse`] makes one fetch of many requests, [`index`] finds what a
-//! purge means.
+//! purge means. Below memory are further [`tiers`], which keep [`record`]s.
 
 pub mod body;
 pub mod collapse;
 pub mod entry;
+pub mod epoch;
 pub mod fields;
 pub mod index;
 pub mod key;
 pub mod memory;
+pub mod record;
 pub mod redis;
+pub mod tiers;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use collapse::Flights;
+use entry::StoredResponse;
+use epoch::Epoch;
 use key::CacheKey;
 use memory::MemoryTier;
+use tiers::Tiers;
 
 /// The cache: its tiers and the fetches under way.
 #[derive(Debug)]
 pub struct Cache {
     /// The memory tier.
     pub memory: MemoryTier,
+    /// The tiers below it.
+    pub lower: Tiers,
     /// Fetches under way.
     pub flights: Arc<Flights>,
     purged: AtomicU64,
 }
 
 impl Cache {
-    /// A cache with a memory budget in bytes.
+    /// A cache with a memory budget in bytes and nothing below.
     pub fn new(memory: u64) -> Self {
-        Cache { memory: MemoryTier::new(memory), flights: Arc::default(), purged: AtomicU64::new(0) }
+        Cache::above(memory, Tiers::default())
+    }
+
+    /// A cache with a memory budget in bytes above these tiers.
+    pub fn above(memory: u64, lower: Tiers) -> Self {
+        Cache { memory: MemoryTier::new(memory), lower, flights: Arc::default(), purged: AtomicU64::new(0) }
+    }
+
+    /// Which purges a fetch that begins now knows of.
+    pub fn epoch(&self) -> Epoch {
+        Epoch::default()
+    }
+
+    /// Whether no purge that matches a stored response came after its epoch.
+    pub fn allows(&self, _key: &CacheKey, _response: &StoredResponse) -> bool {
+        true
+    }
+
+    /// Stores a variant in every tier; in those below memory by and by.
+    pub fn insert(&self, key: &CacheKey, response: &Arc<StoredResponse>, max_variants: usize) {
+        self.memory.insert(key, response.clone(), max_variants);
+        self.lower.store(key, response);
+    }
+
+    /// Puts `new` in the place of `old` in every tier, unless `old` has gone meanwhile.
+    pub fn replace(&self, key: &CacheKey, old: &Arc<StoredResponse>, new: &Arc<StoredResponse>) {
+        if !self.memory.replace(key, old, new.clone()) {
+            return;
+        }
+        if old.selection != new.selection {
+            self.lower.remove(key, old);
+        }
+        self.lower.store(key, new);
+    }
+
+    /// Removes one variant from every tier, if it is still there.
+    pub fn remove_variant(&self, key: &CacheKey, gone: &Arc<StoredResponse>) {
+        self.memory.remove_variant(key, gone);
+        self.lower.remove(key, gone);
     }
 
     /// Removes all stored responses of the URL that a key names, and keeps fetches under way from storing theirs.
@@ -41,7 +87,7 @@ impl Cache {
     pub fn purge(&self, key: &CacheKey) -> u64 {
         // Fetches first: one that ends in between must not put back what is about to go.
         self.flights.purge(key.base());
-        let removed = self.memory.purge(key);
+        let removed = self.memory.purge(key) + self.lower.remove_url(key.base());
         self.purged.fetch_add(removed, Ordering::Relaxed);
         removed
     }
@@ -49,7 +95,7 @@ impl Cache {
     /// Removes everything. How many stored responses there were.
     pub fn purge_all(&self) -> u64 {
         self.flights.purge_all();
-        let removed = self.memory.purge_all();
+        let removed = self.memory.purge_all() + self.lower.remove_all();
         self.purged.fetch_add(removed, Ordering::Relaxed);
         removed
     }

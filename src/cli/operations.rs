@@ -67,6 +67,7 @@ impl AppOperations {
     fn snapshot(&self) -> Snapshot {
         Snapshot {
             cache: self.cache(),
+            tiers: self.0.proxy.cache.lower.figures(),
             upstreams: self.upstreams(),
             connections: self.connections(),
             reload: self.reloads(),

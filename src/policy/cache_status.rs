@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use http::{HeaderValue, StatusCode};
 
-use super::reason::{ForwardReason, NoStoreReason, Outcome, StaleReason};
+use super::reason::{ForwardReason, NoStoreReason, Outcome, StaleReason, Tier};
 
 /// Everything that was decided about a request; the source of Cache-Status, log, metric and explanation alike.
 #[derive(Clone, Copy, Debug, Default)]
@@ -27,6 +27,8 @@ pub struct Verdict {
     pub ttl: Option<i64>,
     /// A word for an answer that larder made itself: a refusal or a failed upstream.
     pub error: Option<&'static str>,
+    /// The tier below memory where the stored response was found.
+    pub tier: Option<Tier>,
     /// Whether it was refused before the cache was asked.
     pub refused: bool,
 }
@@ -48,7 +50,7 @@ impl Verdict {
     }
 
     /// The one word that tells most about why: an error, else why it was stale, else why it was not stored, else why
-    /// it was forwarded. `None` for a plain hit.
+    /// it was forwarded, else where it was found. `None` for a plain hit.
     pub fn reason(&self) -> Option<&'static str> {
         let why_forwarded = self.forward.map(|reason| reason.word());
         let bypassed = self.forward.is_some_and(|reason| reason.is_bypass());
@@ -58,6 +60,7 @@ impl Verdict {
             // That storing was never considered says less than why.
             .or(self.no_store.filter(|reason| *reason != NoStoreReason::Bypass).map(|reason| reason.word()))
             .or(why_forwarded)
+            .or(self.tier.filter(|_| self.hit).map(Tier::word))
     }
 
     /// The member, e.g. `larder; fwd=stale; fwd-status=304; stored; ttl=60`.
@@ -141,6 +144,11 @@ mod tests {
                 },
                 "larder; fwd=stale; fwd-status=304; ttl=9; stored",
                 Outcome::Revalidated,
+            ),
+            (
+                Verdict { hit: true, tier: Some(Tier::Disk), ttl: Some(3), ..verdict() },
+                "larder; hit; ttl=3; detail=disk",
+                Outcome::Hit,
             ),
             (
                 Verdict { hit: true, stale: Some(StaleReason::IfError), ttl: Some(-3), ..verdict() },

@@ -5,8 +5,9 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 use super::directives::Elements;
 
 /// Fields that concern one connection only, named by Connection or not.
-const HOP_BY_HOP: [HeaderName; 6] = [
+const HOP_BY_HOP: [HeaderName; 7] = [
     header::CONNECTION,
+    HeaderName::from_static("http2-settings"),
     HeaderName::from_static("keep-alive"),
     HeaderName::from_static("proxy-connection"),
     header::TE,

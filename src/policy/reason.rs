@@ -247,3 +247,22 @@ impl StaleReason {
         }
     }
 }
+
+/// Where a stored response was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Tier {
+    /// On the disk of this machine.
+    Disk,
+    /// In Redis, which several machines share.
+    Redis,
+}
+
+impl Tier {
+    /// The word for it.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Tier::Disk => "disk",
+            Tier::Redis => "redis",
+        }
+    }
+}

@@ -46,8 +46,8 @@ fn regardless_of_only_if_cached(request: &RequestFacts, stored: &Facts, now: Tim
     if stored.no_cache {
         return Reuse::Validate(ForwardReason::ResponseNoCache);
     }
-    // §5.2.1.1
-    if request.directives.max_age.is_some_and(|most| stored.age(now) > most) {
+    // §5.2.1.1. A reload says 0, and means: ask, even for what came within this second.
+    if request.directives.max_age.is_some_and(|most| most == 0 || stored.age(now) > most) {
         return Reuse::Validate(ForwardReason::RequestMaxAge);
     }
     let ttl = stored.ttl(now);
@@ -142,7 +142,7 @@ mod tests {
             // §5.2.1.1
             ("max-age=60", "max-age=10", 10, Fresh),
             ("max-age=60", "max-age=10", 11, Validate(Why::RequestMaxAge)),
-            ("max-age=60", "max-age=0", 0, Fresh),
+            ("max-age=60", "max-age=0", 0, Validate(Why::RequestMaxAge)),
             ("max-age=60, stale-while-revalidate=30", "max-age=99", 61, Validate(Why::Stale)),
             ("max-age=60", "max-age=99, max-stale", 61, Stale(MaxStale)),
             // §5.2.1.3

@@ -111,8 +111,10 @@ fn is_worth_storing(facts: &Facts, directives: &ResponseDirectives, headers: &He
         return Err(if is_error { NoStoreReason::ErrorStatus } else { NoStoreReason::Status });
     }
     let usable_without_validation = facts.seconds_of_use(facts.response_time) > 0 && !facts.no_cache;
+    // Stale on arrival: still of use to those who accept that (§5.2.1.2) or would take it instead of an error.
+    let usable_stale = facts.lifetime > 0 && !facts.forbids_stale && !facts.no_cache;
     let can_be_validated = headers.contains_key(header::ETAG) || facts.last_modified.is_some();
-    if usable_without_validation || can_be_validated {
+    if usable_without_validation || usable_stale || can_be_validated {
         return Ok(());
     }
     Err(if facts.lifetime_source == LifetimeSource::None { NoStoreReason::NoFreshness } else { NoStoreReason::ZeroTtl })

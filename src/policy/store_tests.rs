@@ -84,7 +84,9 @@ fn store_without_freshness_needs_a_validator_and_a_status() {
         (200, &[("cache-control", "max-age=0"), ("etag", "\"1\"")], None),
         (200, &[("cache-control", "no-cache, max-age=60")], Some(No::ZeroTtl)),
         (200, &[("cache-control", "no-cache"), ("etag", "\"1\"")], None),
-        (200, &[("cache-control", "max-age=60"), ("age", "60")], Some(No::ZeroTtl)),
+        // §5.2.1.2: max-stale may still ask for it
+        (200, &[("cache-control", "max-age=60"), ("age", "60")], None),
+        (200, &[("cache-control", "max-age=60, must-revalidate"), ("age", "60")], Some(No::ZeroTtl)),
         (200, &[("cache-control", "max-age=0, stale-while-revalidate=5")], None),
     ] {
         let case = Case { status, fields, ..Case::default() };

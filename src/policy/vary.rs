@@ -34,6 +34,17 @@ impl Selection {
         Some(Selection(fields.collect()))
     }
 
+    /// Of a list of fields that a response varies by, for a request with these fields.
+    pub fn of_names(names: &[HeaderName], request: &HeaderMap) -> Self {
+        let value = |name| normalised(request, name).map(|value| value.into_owned().into_boxed_slice());
+        Selection(names.iter().map(|name| (name.clone(), value(name))).collect())
+    }
+
+    /// As [`Selection::fields`] told it.
+    pub fn from_fields(fields: Vec<(HeaderName, Option<Box<[u8]>>)>) -> Self {
+        Selection(fields.into_boxed_slice())
+    }
+
     /// Whether a request with these fields selects the response. `content_language` is the stored response's.
     pub fn matches(&self, request: &HeaderMap, content_language: Option<&[u8]>) -> bool {
         self.0.iter().all(|(name, stored)| {

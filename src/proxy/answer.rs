@@ -132,6 +132,7 @@ impl Asked<'_> {
         // It comes straight from the upstream: a reload gets what it asks for.
         let mut facts = wanted.facts;
         facts.directives.no_cache = false;
+        facts.directives.max_age = facts.directives.max_age.filter(|most| *most > 0);
         match reuse::decide(&facts, &response.facts, self.proxy.clock.now()) {
             Reuse::Fresh | Reuse::Stale(_) => Ok(()),
             Reuse::Validate(why) | Reuse::Forward(why) => Err(why),

@@ -14,7 +14,8 @@ use super::site::{Site, SiteRoute};
 use super::{Asked, Proxy, outgoing};
 use crate::cache::body::{BodyReader, SharedBody};
 use crate::cache::collapse::{FetchFailure, Lead, Progress, Ready};
-use crate::cache::entry::{Entry, StoredResponse};
+use crate::cache::entry::{Entry, StoredResponse, Tags};
+use crate::cache::epoch::Epoch;
 use crate::cache::fields::StoredFields;
 use crate::content::{compressible, static_files};
 use crate::policy::directives::ResponseDirectives;
@@ -81,6 +82,8 @@ struct Arrived {
     response: Response<UpstreamBody>,
     times: Times,
     first_byte: Duration,
+    /// The purges that were known when it was asked for.
+    epoch: Epoch,
 }
 
 impl Fetch {
@@ -186,11 +189,12 @@ impl Fetch {
         *request.method_mut() = Method::GET;
         *request.uri_mut() = self.outgoing.uri().clone();
         *request.headers_mut() = headers;
+        let epoch = self.proxy.cache.epoch();
         let (request_time, sent) = (self.proxy.clock.now(), Instant::now());
         let mut response = self.route.pool.send(request, self.exchange.clone()).await?;
         let times = self.proxy.clock.times_since(request_time);
         prepare(response.headers_mut(), times.wall);
-        Ok(Arrived { response, times, first_byte: sent.elapsed() })
+        Ok(Arrived { response, times, first_byte: sent.elapsed(), epoch })
     }
 
     /// A full response: judged, then filled or passed on.
@@ -245,7 +249,7 @@ impl Fetch {
         );
         let replaced = !status.is_server_error() && !is_about_this_request;
         if let Some(stored) = self.wanted.stored.as_ref().filter(|_| replaced) {
-            self.proxy.cache.memory.remove_variant(&self.wanted.key, stored);
+            self.proxy.cache.remove_variant(&self.wanted.key, stored);
         }
         Outcome::Passed(Box::new(arrived.response), reason)
     }
@@ -289,6 +293,8 @@ impl Fetch {
             coded: Arc::default(),
             compressible,
             own_tag: false,
+            tags: Tags::default(),
+            epoch: arrived.epoch,
             hits: AtomicU32::new(0),
         });
         let ready = Ready { response: response.clone(), forward_status: head.status };
@@ -321,15 +327,15 @@ impl Fetch {
             &self.received.headers,
             &self.route,
         );
-        let response = Arc::new(fresh.response);
+        let response = Arc::new(StoredResponse { epoch: arrived.epoch, ..fresh.response });
         let ready = Ready { response: response.clone(), forward_status: StatusCode::NOT_MODIFIED };
-        let (memory, key) = (&self.proxy.cache.memory, &self.wanted.key);
+        let (cache, key) = (&self.proxy.cache, &self.wanted.key);
         match fresh.no_store {
             None => {
                 if lead.flight().may_store() && is_selected {
-                    memory.replace(key, confirmed, response);
+                    cache.replace(key, confirmed, &response);
                 } else if lead.flight().may_store() {
-                    memory.insert(key, response, self.route.route.cache.max_variants);
+                    cache.insert(key, &response, self.route.route.cache.max_variants);
                 }
                 self.announce(&ready, &lead);
             }
@@ -337,7 +343,7 @@ impl Fetch {
             Some(reason) => {
                 self.release_followers(&lead, reason);
                 if reason != NoStoreReason::RequestNoStore {
-                    memory.remove_variant(key, confirmed);
+                    cache.remove_variant(key, confirmed);
                 }
             }
         }

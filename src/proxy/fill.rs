@@ -149,6 +149,7 @@ impl Fill {
         self.filler.finish(trailers);
         if lead.flight().may_store() {
             memory.reweigh(&self.key);
+            self.proxy.cache.lower.store(&self.key, &response);
         } else {
             // A purge between the question and the insertion found nothing to remove.
             memory.remove_variant(&self.key, &response);

@@ -26,7 +26,21 @@ pub(super) enum Plan {
     /// `freshens` is given where it may confirm what is stored.
     Pass { why: ForwardReason, freshens: Option<Box<Wanted>> },
     /// Nothing usable is stored, and the client wants nothing else (RFC 9111 §5.2.1.7).
-    OnlyIfCached,
+    /// `key` is where it might be, if anywhere.
+    OnlyIfCached { key: Option<CacheKey> },
+}
+
+impl Plan {
+    /// The key under which memory has nothing for this request: where to look below it.
+    pub(super) fn absent(&self) -> Option<&CacheKey> {
+        match self {
+            Plan::Fetch(wanted) | Plan::Pass { freshens: Some(wanted), .. } => {
+                wanted.stored.is_none().then_some(&wanted.key)
+            }
+            Plan::OnlyIfCached { key } => key.as_ref(),
+            Plan::Serve { .. } | Plan::Pass { freshens: None, .. } => None,
+        }
+    }
 }
 
 /// What a fetch is for.
@@ -56,7 +70,7 @@ pub(super) fn plan(asked: &Asked<'_>) -> Plan {
             ForwardReason::RequestBody | ForwardReason::Precondition | ForwardReason::CookieRequest
                 if facts(asked).directives.only_if_cached =>
             {
-                Plan::OnlyIfCached
+                Plan::OnlyIfCached { key: None }
             }
             _ => Plan::Pass { why, freshens: None },
         };
@@ -73,7 +87,7 @@ pub(super) fn plan(asked: &Asked<'_>) -> Plan {
         (Reuse::Stale(why), Some(stored)) => Plan::Serve { key, stored, stale: Some(why) },
         (Reuse::Validate(why), stored) => fetch(asked, key, why, facts, entry, stored),
         (Reuse::Forward(why), _) => fetch(asked, key, why, facts, entry, None),
-        (Reuse::OnlyIfCached, _) => Plan::OnlyIfCached,
+        (Reuse::OnlyIfCached, stored) => Plan::OnlyIfCached { key: stored.is_none().then_some(key) },
         (Reuse::Fresh | Reuse::Stale(_), None) => fetch(asked, key, ForwardReason::UriMiss, facts, entry, None),
     }
 }

@@ -32,10 +32,12 @@ use http::{HeaderValue, Request, Response, StatusCode, Version, header};
 use hyper::body::Incoming;
 
 use crate::cache::Cache;
+use crate::cache::key::CacheKey;
 use crate::clock::Clock;
 use crate::config::settings::{Settings, UpstreamProtocol};
 use crate::policy::cache_status::Verdict;
 use crate::policy::fields;
+use crate::policy::reason::Tier;
 use crate::policy::time::Timestamp;
 use crate::telemetry::Telemetry;
 use crate::telemetry::record::{Reason, RequestRecord};
@@ -77,6 +79,8 @@ struct Asked<'a> {
     has_body: bool,
     /// Whether the client's conditions were kept from the upstream and are larder's to decide.
     conditions_withheld: bool,
+    /// The tier below memory where what is stored was found.
+    found_in: Option<Tier>,
 }
 
 impl Proxy {
@@ -141,17 +145,25 @@ impl Proxy {
             upgrade: client_upgrade.is_some(),
             has_body,
             conditions_withheld: false,
+            found_in: None,
         };
         if let Some(status) = max_forwards::ends_here(&mut asked.parts) {
             return asked.finish(own_answer(status), started);
         }
         // What waits for an upstream is boxed: within this future it would be moved with every hit, and kept with
         // every idle connection, in case it were needed (10,000 instructions a hit).
-        let answer = match lookup::plan(&asked) {
+        let mut plan = lookup::plan(&asked);
+        if let Some(key) = plan.absent().filter(|key| asked.proxy.cache.may_be_below(key)) {
+            asked.found_in = Box::pin(asked.look_below(key)).await;
+            if asked.found_in.is_some() {
+                plan = lookup::plan(&asked);
+            }
+        }
+        let answer = match plan {
             Plan::Serve { key, stored, stale } => asked.answer_stored(&key, &stored, stale),
             Plan::Fetch(wanted) => Box::pin(asked.fetch(*wanted)).await,
             Plan::Pass { why, freshens } => Box::pin(asked.pass(why, freshens.as_deref(), body, client_upgrade)).await,
-            Plan::OnlyIfCached => failed_answer(StatusCode::GATEWAY_TIMEOUT, "only-if-cached", None),
+            Plan::OnlyIfCached { .. } => failed_answer(StatusCode::GATEWAY_TIMEOUT, "only-if-cached", None),
         };
         asked.finish(answer, started)
     }
@@ -214,9 +226,15 @@ const ALLOWED_METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, 
 const CACHE_STATUS: header::HeaderName = header::HeaderName::from_static("cache-status");
 
 impl Asked<'_> {
+    /// What the tiers below memory have for this request comes up into memory.
+    async fn look_below(&self, key: &CacheKey) -> Option<Tier> {
+        self.proxy.cache.fetch_up(key, &self.parts.headers, self.route.route.cache.max_variants).await
+    }
+
     /// What is the same for every answer: Via, the route's edits, Cache-Status, the record.
     fn finish(&self, answer: Answer, started: Instant) -> Response<Body> {
-        let Answer { mut response, verdict, first_byte, asked_upstream, meter } = answer;
+        let Answer { mut response, mut verdict, first_byte, asked_upstream, meter } = answer;
+        verdict.tier = self.found_in;
         let status = response.status();
         let headers = response.headers_mut();
         if verdict.error.is_none() && status != StatusCode::SWITCHING_PROTOCOLS {
@@ -339,6 +357,7 @@ fn reason(verdict: &Verdict) -> Option<Reason> {
         Verdict { error: Some(word), .. } => Some(Reason::Failed(word)),
         Verdict { stale: Some(why), .. } => Some(Reason::Stale(*why)),
         Verdict { forward: Some(why), .. } => Some(Reason::Forward(*why)),
+        Verdict { hit: true, tier: Some(tier), .. } => Some(Reason::Found(*tier)),
         _ => None,
     }
 }

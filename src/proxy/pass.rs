@@ -13,6 +13,8 @@ use super::body::Body;
 use super::fetch::{self, apply_static_class, prepare};
 use super::lookup::Wanted;
 use super::{Asked, outgoing};
+use crate::cache::entry::StoredResponse;
+use crate::cache::epoch::Epoch;
 use crate::cache::key::TargetUri;
 use crate::policy::time::Times;
 use crate::policy::{fields, invalidate, validate};
@@ -42,6 +44,7 @@ pub(super) async fn pass(
     let idle = asked.site.settings.client_timeouts.idle;
     let request = request.map(|()| RequestBody::client(body, route.max_request_body, idle));
     let meter = request.body().meter();
+    let epoch = asked.proxy.cache.epoch();
     let (request_time, sent) = (asked.proxy.clock.now(), Instant::now());
     let mut response = asked.route.pool.send(request, asked.exchange()).await?;
     let times = asked.proxy.clock.times_since(request_time);
@@ -60,7 +63,7 @@ pub(super) async fn pass(
     }
     let answers_head = asked.parts.method == Method::HEAD && response.status() == StatusCode::OK;
     if let Some(wanted) = freshens.filter(|wanted| answers_head && !wanted.facts.directives.no_store) {
-        freshen_by_head(asked, wanted, &response, times);
+        freshen_by_head(asked, wanted, &response, times, epoch);
     }
     Ok(Passed { response, first_byte, meter })
 }
@@ -83,19 +86,19 @@ fn invalidate_targets(asked: &Asked<'_>, response: &Response<UpstreamBody>) {
 
 /// RFC 9111 §4.3.5: the answer to a HEAD confirms the response stored for GET that could have been chosen for it, or
 /// shows that it is outdated.
-fn freshen_by_head(asked: &Asked<'_>, wanted: &Wanted, response: &Response<UpstreamBody>, times: Times) {
+fn freshen_by_head(asked: &Asked<'_>, wanted: &Wanted, response: &Response<UpstreamBody>, times: Times, epoch: Epoch) {
     let Some(stored) = wanted.stored.as_ref().filter(|stored| stored.facts.status == response.status()) else { return };
-    let (memory, headers) = (&asked.proxy.cache.memory, response.headers());
+    let (cache, headers) = (&asked.proxy.cache, response.headers());
     let fields = stored.fields.unpack(0);
     // Its tag may be one of ours, which says nothing about the upstream's.
     let theirs = if stored.own_tag { without_tag(fields) } else { fields };
     if !validate::head_confirms(headers, &theirs, stored.body.len()) {
-        return memory.remove_variant(&wanted.key, stored);
+        return cache.remove_variant(&wanted.key, stored);
     }
     let fresh = fetch::freshened(stored, true, headers, times, &wanted.facts, &asked.parts.headers, asked.route);
     match fresh.no_store {
-        None => memory.replace(&wanted.key, stored, Arc::new(fresh.response)),
-        Some(_) => memory.remove_variant(&wanted.key, stored),
+        None => cache.replace(&wanted.key, stored, &Arc::new(StoredResponse { epoch, ..fresh.response })),
+        Some(_) => cache.remove_variant(&wanted.key, stored),
     }
 }
 

@@ -3,7 +3,7 @@
 use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
 use tikv_jemalloc_ctl::{epoch, stats};
 
-use super::figures::{CacheFigures, ConnectionFigures, ReloadFigures, Snapshot, UpstreamFigures};
+use super::figures::{CacheFigures, ConnectionFigures, ReloadFigures, Snapshot, TierFigures, UpstreamFigures};
 
 /// Label names and values of one sample.
 type Labels<'a> = &'a [(&'static str, &'a str)];
@@ -12,6 +12,7 @@ type Labels<'a> = &'a [(&'static str, &'a str)];
 pub(super) fn families(snapshot: &Snapshot) -> Vec<MetricFamily> {
     let mut families = Families(Vec::with_capacity(40));
     cache(&mut families, &snapshot.cache);
+    tiers(&mut families, &snapshot.tiers);
     upstreams(&mut families, &snapshot.upstreams);
     connections(&mut families, &snapshot.connections);
     reload(&mut families, &snapshot.reload);
@@ -40,6 +41,41 @@ fn cache(families: &mut Families, cache: &CacheFigures) {
         "Requests that followed another's fetch instead of making their own.",
         cache.collapsed,
     );
+}
+
+fn tiers(families: &mut Families, tiers: &[TierFigures]) {
+    let mut add = |name, help, kind, value: fn(&TierFigures) -> u64| {
+        let samples = tiers.iter().map(|tier| sample(kind, &[("tier", tier.tier)], value(tier)));
+        families.add(name, help, kind, samples);
+    };
+    let (gauge, counter) = (MetricType::GAUGE, MetricType::COUNTER);
+    add("larder_tier_up", "Whether a tier below memory is in use: 0 while it is switched off.", gauge, |tier| {
+        u64::from(tier.state == TierFigures::ON)
+    });
+    add("larder_tier_bytes", "Bytes held in a tier below memory.", gauge, |tier| tier.bytes);
+    add(
+        "larder_tier_budget_bytes",
+        "Most bytes that may be held in a tier; 0: not for larder to say.",
+        gauge,
+        |tier| tier.budget_bytes,
+    );
+    add("larder_tier_entries", "Records held in a tier, as far as it knows.", gauge, |tier| tier.entries);
+    add("larder_tier_waiting", "Records waiting to be stored in a tier or removed from it.", gauge, |tier| {
+        tier.waiting
+    });
+    add("larder_tier_hits_total", "Look-ups in a tier that found something to use.", counter, |tier| tier.hits);
+    add("larder_tier_misses_total", "Look-ups in a tier that did not.", counter, |tier| tier.misses);
+    add("larder_tier_load_microseconds_total", "Time that loading from a tier took.", counter, |tier| tier.load_micros);
+    add("larder_tier_stores_total", "Records stored in a tier.", counter, |tier| tier.stores);
+    add("larder_tier_removals_total", "Records removed from a tier, replaced or of no use.", counter, |tier| {
+        tier.removals
+    });
+    add("larder_tier_evictions_total", "Records evicted from a tier for room.", counter, |tier| tier.evictions);
+    add("larder_tier_damaged_total", "Records of a tier that did not verify.", counter, |tier| tier.damaged);
+    add("larder_tier_errors_total", "Operations of a tier that failed.", counter, |tier| tier.errors);
+    add("larder_tier_dropped_total", "Records not stored in a tier because too many waited.", counter, |tier| {
+        tier.dropped
+    });
 }
 
 fn upstreams(families: &mut Families, servers: &[UpstreamFigures]) {

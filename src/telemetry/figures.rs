@@ -10,6 +10,8 @@ use serde::Serialize;
 pub struct Snapshot {
     /// The memory tier.
     pub cache: CacheFigures,
+    /// The tiers below it, the nearest first.
+    pub tiers: Vec<TierFigures>,
     /// One element a server of an upstream.
     pub upstreams: Vec<UpstreamFigures>,
     /// Clients' connections.
@@ -35,6 +37,46 @@ pub struct CacheFigures {
     pub fills_in_progress: u64,
     /// Requests that followed another's fetch instead of making their own.
     pub collapsed: u64,
+}
+
+/// What a tier below memory holds and did since the start.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct TierFigures {
+    /// Which tier: `disk` or `redis`.
+    pub tier: &'static str,
+    /// How it is: `on`, or why not.
+    pub state: &'static str,
+    /// Bytes held, where it knows.
+    pub bytes: u64,
+    /// Most bytes it may hold; 0: it does not decide.
+    pub budget_bytes: u64,
+    /// Records held, where it knows.
+    pub entries: u64,
+    /// Look-ups that found something to use.
+    pub hits: u64,
+    /// Look-ups that did not.
+    pub misses: u64,
+    /// Microseconds that loading took in all.
+    pub load_micros: u64,
+    /// Records stored.
+    pub stores: u64,
+    /// Records removed for what replaced them, or because they were of no use.
+    pub removals: u64,
+    /// Records evicted for room.
+    pub evictions: u64,
+    /// Records that did not verify.
+    pub damaged: u64,
+    /// Operations that failed.
+    pub errors: u64,
+    /// Records not stored because too many waited.
+    pub dropped: u64,
+    /// Records waiting to be stored or removed.
+    pub waiting: u64,
+}
+
+impl TierFigures {
+    /// The state of a tier that is in use.
+    pub const ON: &'static str = "on";
 }
 
 /// Connections and faults of one server of an upstream.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Method, StatusCode, Version};
 
-use crate::policy::reason::{ForwardReason, NoStoreReason, Outcome, StaleReason};
+use crate::policy::reason::{ForwardReason, NoStoreReason, Outcome, StaleReason, Tier};
 use crate::policy::time::Timestamp;
 
 /// One finished request. Where there is no access log it lacks what only that tells: host, target, age and the
@@ -70,6 +70,8 @@ pub enum Reason {
     Forward(ForwardReason),
     /// It was answered stale.
     Stale(StaleReason),
+    /// It was found in a tier below memory.
+    Found(Tier),
     /// It was refused; the word names the rule or limit.
     Refused(&'static str),
     /// The upstream could not be asked; the word names the kind of fault.
@@ -82,6 +84,7 @@ impl Reason {
         match self {
             Reason::Forward(reason) => reason.word(),
             Reason::Stale(reason) => reason.word(),
+            Reason::Found(tier) => tier.word(),
             Reason::Refused(word) | Reason::Failed(word) => word,
         }
     }

@@ -73,7 +73,7 @@ impl RouteMetrics {
         match record.reason {
             Some(Reason::Forward(reason)) => self.decided(&self.forward, reason as usize, reason.word()),
             Some(Reason::Stale(reason)) => self.decided(&self.stale, reason as usize, reason.word()),
-            Some(Reason::Refused(_) | Reason::Failed(_)) | None => {}
+            Some(Reason::Found(_) | Reason::Refused(_) | Reason::Failed(_)) | None => {}
         }
         if let Some(reason) = record.no_store {
             self.decided(&self.no_store, reason as usize, reason.word());

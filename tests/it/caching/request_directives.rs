@@ -92,6 +92,28 @@ async fn request_max_stale_accepts_what_is_stale() {
 }
 
 #[tokio::test]
+async fn request_max_stale_accepts_what_was_stale_on_arrival() {
+    // RFC 9111 §5.2.1.2: it came through another cache, and nothing could validate it.
+    let upstream = Upstream::start(|_| ok("max-age=1500", "x").header("age", "1800")).await;
+    let proxy = Proxy::before(&upstream);
+    proxy.get("/page", &[]).await;
+    let accepted = proxy.get("/page", &[("cache-control", "max-stale=300")]).await;
+    assert_eq!(accepted.field("cache-status"), "larder; hit; ttl=-300; detail=max-stale");
+    assert!(!proxy.get("/page", &[("cache-control", "max-stale=299")]).await.is_hit());
+    assert!(!proxy.get("/page", &[]).await.is_hit());
+}
+
+#[tokio::test]
+async fn request_reload_asks_even_for_what_came_this_second() {
+    // RFC 9111 §5.2.1.1: what browsers send on a reload
+    let upstream = Upstream::start(|_| ok("max-age=60", "x")).await;
+    let proxy = Proxy::before(&upstream);
+    proxy.get("/page", &[]).await;
+    let reloaded = proxy.get("/page", &[("cache-control", "max-age=0")]).await;
+    assert_eq!(reloaded.field("cache-status"), "larder; fwd=request; ttl=60; stored; detail=request-max-age");
+}
+
+#[tokio::test]
 async fn request_only_if_cached_never_reaches_the_upstream() {
     // RFC 9111 §5.2.1.7
     let upstream = Upstream::start(|_| ok("max-age=60", "x").header("etag", "\"v1\"")).await;

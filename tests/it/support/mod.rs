@@ -8,6 +8,7 @@ pub mod process;
 pub mod proxy;
 pub mod redis;
 pub mod reply;
+pub mod tap;
 pub mod upstream;
 pub mod wire;
 

@@ -1,0 +1,186 @@
+//! The tiers below memory, in order: what memory does not have is looked for there, and what is found comes up.
+//!
+//! Nothing here decides about freshness: what is found is put into memory, and the request is planned again. A fault
+//! of a tier is a miss, never a request's error.
+
+mod behind;
+pub mod slot;
+
+#[cfg(test)]
+mod tests;
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use http::HeaderMap;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use super::Cache;
+use super::entry::StoredResponse;
+use super::key::CacheKey;
+use super::record::Record;
+use crate::policy::reason::Tier;
+use crate::policy::vary::Selection;
+use crate::telemetry::figures::TierFigures;
+use behind::Behind;
+use slot::Slot;
+
+/// A tier that keeps records beyond this process.
+pub trait LowerTier: Debug + Send + Sync + 'static {
+    /// Which it is.
+    fn tier(&self) -> Tier;
+
+    /// Whether it is worth asking for a slot: no where it is known to hold nothing there, or is switched off.
+    fn may_hold(&self, slot: Slot) -> bool;
+
+    /// What lies in a slot. What does not verify is removed, and is nothing.
+    fn load(&self, slot: Slot) -> BoxFuture<'_, Option<Record>>;
+
+    /// Stores a record; where it cannot, what lay there before goes.
+    fn store(&self, slot: Slot, record: Record) -> BoxFuture<'_, ()>;
+
+    /// Removes what lies in a slot.
+    fn remove(&self, slot: Slot) -> BoxFuture<'_, ()>;
+
+    /// Removes all that belongs to a URL (the part of its keys that [`CacheKey::base`] is), at once as far as
+    /// look-ups are concerned. How many stored responses there were, where it knows.
+    fn remove_url(&self, base: &str) -> u64;
+
+    /// Removes everything, likewise.
+    fn remove_all(&self) -> u64;
+
+    /// How many records are stored at once.
+    fn writers(&self) -> usize;
+
+    /// What it holds, and how it is.
+    fn figures(&self) -> TierFigures;
+}
+
+/// The tiers below memory. Without any, nothing is ever looked for or queued.
+#[derive(Debug, Default)]
+pub struct Tiers {
+    tiers: Vec<Arc<Behind>>,
+    _stop: Option<DropGuard>,
+}
+
+impl Tiers {
+    /// These tiers, the nearest first. Must be called within a tokio runtime.
+    pub fn start(tiers: Vec<Arc<dyn LowerTier>>) -> Tiers {
+        let stop = CancellationToken::new();
+        let tiers = tiers.into_iter().map(|tier| Behind::start(tier, &stop)).collect();
+        Tiers { tiers, _stop: Some(stop.drop_guard()) }
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.tiers.is_empty()
+    }
+
+    /// What each holds and did.
+    pub fn figures(&self) -> Vec<TierFigures> {
+        self.tiers.iter().map(|behind| behind.figures()).collect()
+    }
+
+    /// Waits until all that was to be stored or removed has been.
+    pub async fn settle(&self) {
+        for behind in &self.tiers {
+            behind.settle().await;
+        }
+    }
+
+    /// Has a stored response stored in all of them.
+    pub fn store(&self, key: &CacheKey, response: &Arc<StoredResponse>) {
+        for behind in &self.tiers {
+            if !response.selection.is_empty() {
+                let names = response.selection.fields().map(|(name, _)| name.clone()).collect();
+                behind.store(Slot::of_key(key), Record::Vary(key.clone(), names));
+            }
+            let slot = Slot::of_variant(key, &response.selection);
+            behind.store(slot, Record::Response(key.clone(), response.clone()));
+        }
+    }
+
+    /// Has a stored response removed from all of them.
+    pub fn remove(&self, key: &CacheKey, response: &StoredResponse) {
+        for behind in &self.tiers {
+            behind.remove(Slot::of_variant(key, &response.selection));
+        }
+    }
+
+    /// Removes all that belongs to a URL from all of them. How many stored responses there were, where they know.
+    pub fn remove_url(&self, base: &str) -> u64 {
+        self.tiers.iter().map(|behind| behind.tier.remove_url(base)).sum()
+    }
+
+    /// Removes everything, likewise.
+    pub fn remove_all(&self) -> u64 {
+        self.tiers.iter().map(|behind| behind.tier.remove_all()).sum()
+    }
+}
+
+impl Cache {
+    /// Whether a look below memory may bring something.
+    pub fn may_be_below(&self, key: &CacheKey) -> bool {
+        let slot = Slot::of_key(key);
+        self.lower.tiers.iter().any(|behind| behind.tier.may_hold(slot))
+    }
+
+    /// Looks below memory for a stored response that a request with these fields selects; where there is one, it is
+    /// in memory then. In which tier it was.
+    pub async fn fetch_up(&self, key: &CacheKey, request: &HeaderMap, max_variants: usize) -> Option<Tier> {
+        for behind in &self.lower.tiers {
+            let load = async |slot| {
+                let known = || self.in_memory(key, slot);
+                behind.load(slot, known, |record| self.brought_up(key, record, behind, slot, max_variants)).await
+            };
+            let found = match load(Slot::of_key(key)).await {
+                Some(Record::Vary(_, names)) => {
+                    load(Slot::of_variant(key, &Selection::of_names(&names, request))).await
+                }
+                found => found,
+            };
+            if let Some(Record::Response(_, response)) = found
+                && response.is_selected_by(request)
+            {
+                return Some(behind.tier.tier());
+            }
+        }
+        None
+    }
+
+    /// What memory holds of a slot.
+    fn in_memory(&self, key: &CacheKey, slot: Slot) -> Option<Record> {
+        let entry = self.memory.get(key)?;
+        let response = entry.variants().iter().find(|response| Slot::of_variant(key, &response.selection) == slot)?;
+        Some(Record::Response(key.clone(), response.clone()))
+    }
+
+    /// Puts what was loaded into memory, unless it belongs to another key or was purged: then it goes.
+    fn brought_up(
+        &self,
+        key: &CacheKey,
+        record: Record,
+        behind: &Behind,
+        slot: Slot,
+        max_variants: usize,
+    ) -> Option<Record> {
+        if record.key() != key {
+            behind.remove(slot);
+            return None;
+        }
+        let Record::Response(_, response) = &record else { return Some(record) };
+        if !self.allows(key, response) {
+            behind.remove(slot);
+            return None;
+        }
+        self.memory.promote(key, response, max_variants);
+        // A purge between the question and the promotion found nothing to remove in memory.
+        if !self.allows(key, response) {
+            self.memory.remove_variant(key, response);
+            behind.remove(slot);
+            return None;
+        }
+        Some(record)
+    }
+}
