@@ -12,6 +12,7 @@ pub mod fields;
 pub mod index;
 pub mod key;
 pub mod memory;
+pub mod purge;
 pub mod record;
 pub mod redis;
 pub mod tiers;

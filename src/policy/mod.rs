@@ -10,6 +10,7 @@
 //! | how is it validated | [`validate`] |
 //! | what do the client's conditions say | [`preconditions`] |
 //! | what does an unsafe request invalidate | [`invalidate`] |
+//! | what is purged together | [`tags`] |
 //! | how is all this told | [`reason`], [`cache_status`] |
 
 pub mod cache_status;
@@ -27,6 +28,7 @@ pub mod rules;
 #[cfg(test)]
 mod sample;
 pub mod store;
+pub mod tags;
 pub mod time;
 pub mod validate;
 pub mod vary;

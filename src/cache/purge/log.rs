@@ -1,0 +1,485 @@
+//! The log of purges: what was purged after a fetch began must not be used any more, wherever it is kept.
+//!
+//! A fetch notes the log's position when it begins, and what it stores carries that [`Epoch`] for good. Whoever takes
+//! something out of a tier, or is about to put something in, asks the log whether it was purged since. So a purge is in
+//! force everywhere at once, and tiers remove what it matches in their own time; a purge that all of them have applied
+//! is forgotten.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use parking_lot::{Mutex, RwLock};
+use smallvec::SmallVec;
+use tokio::sync::watch;
+
+use super::journal::{Journal, JournalError, Line, Record};
+use super::matcher::{BadTarget, Patterns};
+use super::target::{Meta, Mode, Purge, PurgeTarget, group_name};
+use crate::cache::epoch::Epoch;
+use crate::policy::time::Timestamp;
+
+/// A position in the sequence that the nodes share.
+pub type Shared = (u64, u64);
+
+/// Targets that are remembered; beyond, what is outstanding is taken together to mean everything.
+const MOST_TARGETS: usize = 200_000;
+/// Marks of one name, before soft ones are thinned out.
+const MOST_MARKS: usize = 32;
+
+/// Whether something may still be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Nothing that matches it was purged since.
+    Allowed,
+    /// It was purged.
+    Purged,
+    /// It was purged softly: stale since then.
+    SoftPurged {
+        /// Since when.
+        since: Timestamp,
+    },
+}
+
+/// A purge with its place in the log.
+#[derive(Debug)]
+pub struct Logged {
+    /// Its place in this node's sequence.
+    pub seq: u64,
+    /// What was purged.
+    pub purge: Purge,
+    /// Those of its targets that are patterns.
+    pub patterns: Patterns,
+    shared: OnceLock<Shared>,
+}
+
+impl Logged {
+    /// Its place in the sequence that the nodes share, once it has one.
+    pub fn shared(&self) -> Option<Shared> {
+        self.shared.get().copied()
+    }
+
+    /// As far as is known: what has no place yet will have one after all others.
+    fn shared_or_last(&self) -> Shared {
+        self.shared().unwrap_or((u64::MAX, u64::MAX))
+    }
+}
+
+/// The log of purges of this node.
+#[derive(Debug)]
+pub struct PurgeLog {
+    /// The sequence number of the last purge.
+    head: AtomicU64,
+    state: RwLock<State>,
+    shared: Mutex<Shared>,
+    under_way: Mutex<BTreeMap<u64, usize>>,
+    appended: watch::Sender<u64>,
+    journal: Option<Journal>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// What began before this is taken to be purged: more is not known of that time.
+    floor: u64,
+    shared_floor: Shared,
+    /// In order; the last ones are the newest.
+    retained: VecDeque<Arc<Logged>>,
+    by_id: HashMap<String, Arc<Logged>>,
+    targets: usize,
+    urls: Marks,
+    keys: Marks,
+    tags: Marks,
+    /// Those that have patterns.
+    patterns: Vec<Arc<Logged>>,
+    /// How far each tier has applied the log.
+    tiers: HashMap<&'static str, u64>,
+}
+
+type Marks = HashMap<Box<str>, SmallVec<[Arc<Logged>; 1]>>;
+
+/// Keeps the log from forgetting purges that a fetch, or a look-up in a slow tier, must still be told of.
+#[derive(Debug)]
+pub struct UnderWay {
+    log: Arc<PurgeLog>,
+    epoch: Epoch,
+}
+
+impl UnderWay {
+    /// Where the log was when it began.
+    pub fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        let mut under_way = self.log.under_way.lock();
+        if let Some(count) = under_way.get_mut(&self.epoch.local) {
+            *count -= 1;
+            if *count == 0 {
+                under_way.remove(&self.epoch.local);
+            }
+        }
+    }
+}
+
+impl PurgeLog {
+    /// A log that ends with the process; `now` is what its sequence begins at, so that no other's epochs fit it.
+    pub fn in_memory(now: Timestamp) -> Arc<Self> {
+        Arc::new(PurgeLog::beginning_at(first_position(now), None))
+    }
+
+    /// The log kept in a file, for tiers that survive the process. Where there is none, or it is damaged, what was
+    /// stored before `now` is taken to be purged. Blocks on the file.
+    ///
+    /// # Errors
+    /// The file can neither be read nor made: then a tier that survives the process must not be used.
+    pub fn open(path: &Path, now: Timestamp) -> Result<Arc<Self>, JournalError> {
+        let (journal, found) = Journal::open(path)?;
+        let first = first_position(now).max(found.as_ref().map_or(0, |found| found.head + 1));
+        let Some(found) = found.filter(|found| found.intact) else {
+            journal.begin(first)?;
+            return Ok(Arc::new(PurgeLog::beginning_at(first, Some(journal))));
+        };
+        let log = PurgeLog::beginning_at(found.floor, Some(journal));
+        {
+            let mut state = log.state.write();
+            state.shared_floor = found.shared_floor;
+            for Line { seq, shared, purge } in found.purges {
+                let logged = logged(seq, purge, shared);
+                state.retain(logged);
+            }
+        }
+        log.head.store(found.head, Ordering::Release);
+        log.appended.send_replace(found.head);
+        *log.shared.lock() = found.shared;
+        Ok(Arc::new(log))
+    }
+
+    fn beginning_at(first: u64, journal: Option<Journal>) -> Self {
+        PurgeLog {
+            head: AtomicU64::new(first),
+            state: RwLock::new(State { floor: first, ..State::default() }),
+            shared: Mutex::default(),
+            under_way: Mutex::default(),
+            appended: watch::Sender::new(first),
+            journal,
+        }
+    }
+
+    /// Whether it is kept in a file.
+    pub fn is_kept(&self) -> bool {
+        self.journal.is_some()
+    }
+
+    /// The sequence number of the last purge.
+    pub fn position(&self) -> u64 {
+        self.head.load(Ordering::Acquire)
+    }
+
+    /// Told of each purge, by its sequence number.
+    pub fn subscribe(&self) -> watch::Receiver<u64> {
+        self.appended.subscribe()
+    }
+
+    /// Where the log is now, and that somebody works from there: as long as that is held, the log forgets nothing that
+    /// came after.
+    pub fn begin(self: &Arc<Self>) -> UnderWay {
+        let mut under_way = self.under_way.lock();
+        let epoch = Epoch { local: self.position(), shared: *self.shared.lock() };
+        *under_way.entry(epoch.local).or_default() += 1;
+        UnderWay { log: self.clone(), epoch }
+    }
+
+    /// Adds a purge of this node, which is in force when this returns. Its sequence number. What is kept in a file is
+    /// there once [`PurgeLog::written`] says so.
+    ///
+    /// # Errors
+    /// A target is no pattern; nothing is purged.
+    pub fn append(&self, purge: Purge) -> Result<Arc<Logged>, BadTarget> {
+        let patterns = Patterns::new(&purge.targets)?;
+        Ok(self.add(purge, patterns, None))
+    }
+
+    /// Adds a purge that the nodes share, at its place among theirs; one of this node's own gets its place by this. A
+    /// pattern that this node cannot compile counts as everything. The place in this node's sequence.
+    pub fn append_shared(&self, purge: Purge, shared: Shared) -> Arc<Logged> {
+        let known = self.state.read().by_id.get(&purge.id).cloned();
+        if let Some(known) = known {
+            let _ = known.shared.set(shared);
+            self.reached(shared);
+            return known;
+        }
+        let (purge, patterns) = compiled(purge);
+        let logged = self.add(purge, patterns, Some(shared));
+        self.reached(shared);
+        logged
+    }
+
+    /// This node has seen all that the nodes share up to this position.
+    pub fn reached(&self, shared: Shared) {
+        let mut position = self.shared.lock();
+        *position = shared.max(*position);
+    }
+
+    /// How far this node has seen what the nodes share.
+    pub fn shared_position(&self) -> Shared {
+        *self.shared.lock()
+    }
+
+    fn add(&self, purge: Purge, patterns: Patterns, shared: Option<Shared>) -> Arc<Logged> {
+        let mut state = self.state.write();
+        let seq = self.position() + 1;
+        let cell = OnceLock::new();
+        if let Some(shared) = shared {
+            let _ = cell.set(shared);
+        }
+        let logged = Arc::new(Logged { seq, purge, patterns, shared: cell });
+        state.retain(logged.clone());
+        state.bound();
+        if let Some(journal) = &self.journal {
+            // In the order of the sequence, because the state is held.
+            if journal.is_broken() {
+                self.write_anew(journal, seq, &state, true);
+            } else {
+                journal.append(&logged);
+            }
+        }
+        self.head.store(seq, Ordering::Release);
+        drop(state);
+        self.appended.send_replace(seq);
+        logged
+    }
+
+    /// Waits until a purge is in the log's file. False: it cannot be written, so that a restart would forget it.
+    pub async fn written(&self, seq: u64) -> bool {
+        match &self.journal {
+            Some(journal) => journal.written(seq).await,
+            None => true,
+        }
+    }
+
+    /// Whether what began at `epoch` of this node may be used. Where nothing was purged since, one comparison.
+    pub fn allows(&self, meta: &Meta<'_>, epoch: Epoch) -> Verdict {
+        let head = self.position();
+        if epoch.local == head {
+            return Verdict::Allowed;
+        }
+        let state = self.state.read();
+        // What is ahead of the log cannot be this log's.
+        if epoch.local > self.position() || epoch.local < state.floor {
+            return Verdict::Purged;
+        }
+        state.verdict(meta, |logged| logged.seq > epoch.local)
+    }
+
+    /// The same for what another node may have stored: by the sequence that the nodes share.
+    pub fn allows_shared(&self, meta: &Meta<'_>, epoch: Epoch) -> Verdict {
+        let state = self.state.read();
+        if epoch.shared < state.shared_floor {
+            return Verdict::Purged;
+        }
+        state.verdict(meta, |logged| logged.shared_or_last() > epoch.shared)
+    }
+
+    /// Purges that a tier which has applied the log up to `seq` has still to apply.
+    pub fn since(&self, seq: u64) -> Vec<Arc<Logged>> {
+        let state = self.state.read();
+        let from = state.retained.partition_point(|logged| logged.seq <= seq);
+        state.retained.range(from..).cloned().collect()
+    }
+
+    /// Purges of this node that have no place yet in the sequence that the nodes share.
+    pub fn unshared(&self) -> Vec<Arc<Logged>> {
+        self.state.read().retained.iter().filter(|logged| logged.shared().is_none()).cloned().collect()
+    }
+
+    /// A tier holds something: purges are kept until it has applied them.
+    pub fn register(&self, tier: &'static str, applied: u64) {
+        self.state.write().tiers.insert(tier, applied);
+    }
+
+    /// A tier has gone: nothing is kept for it any more.
+    pub fn unregister(&self, tier: &'static str) {
+        self.state.write().tiers.remove(tier);
+    }
+
+    /// A tier has removed all that purges up to `seq` match. What nobody needs any more is forgotten.
+    pub fn applied(&self, tier: &'static str, seq: u64) {
+        {
+            let mut state = self.state.write();
+            let Some(applied) = state.tiers.get_mut(tier) else { return };
+            *applied = seq.max(*applied);
+        }
+        self.compact();
+    }
+
+    /// How far a tier has applied the log.
+    pub fn applied_by(&self, tier: &'static str) -> Option<u64> {
+        self.state.read().tiers.get(tier).copied()
+    }
+
+    /// What others stored before this position counts as purged from now on: of the time before, too little is known.
+    pub fn raise_shared_floor(&self, floor: Shared) {
+        let mut state = self.state.write();
+        state.shared_floor = state.shared_floor.max(floor);
+    }
+
+    /// Forgets purges that every tier has applied and no fetch under way began before.
+    fn compact(&self) {
+        let under_way = self.under_way.lock();
+        let oldest = under_way.keys().next().copied().unwrap_or(u64::MAX);
+        let mut state = self.state.write();
+        let least = state.tiers.values().copied().min().unwrap_or(u64::MAX).min(oldest);
+        let before = state.retained.len();
+        state.forget(least);
+        drop(under_way);
+        if let Some(journal) = &self.journal
+            && state.retained.len() < before
+        {
+            self.write_anew(journal, self.position(), &state, false);
+        }
+    }
+
+    fn write_anew(&self, journal: &Journal, head: u64, state: &State, anyway: bool) {
+        let said =
+            Record::Begin { head, floor: state.floor, shared_floor: state.shared_floor, shared: *self.shared.lock() };
+        journal.write_anew(said, head, &state.retained, anyway);
+    }
+
+    /// Purges remembered.
+    pub fn retained(&self) -> usize {
+        self.state.read().retained.len()
+    }
+}
+
+/// Later than any sequence that counted purges up to now: nobody purges a million times a second.
+fn first_position(now: Timestamp) -> u64 {
+    u64::try_from(now.as_millis()).unwrap_or_default().saturating_mul(1000)
+}
+
+fn logged(seq: u64, purge: Purge, shared: Option<Shared>) -> Arc<Logged> {
+    let (purge, patterns) = compiled(purge);
+    let cell = OnceLock::new();
+    if let Some(shared) = shared {
+        let _ = cell.set(shared);
+    }
+    Arc::new(Logged { seq, purge, patterns, shared: cell })
+}
+
+/// With its patterns; where they cannot be compiled here, everything, which is the safe side.
+fn compiled(purge: Purge) -> (Purge, Patterns) {
+    match Patterns::new(&purge.targets) {
+        Ok(patterns) => (purge, patterns),
+        Err(error) => {
+            tracing::error!(purge = purge.id, %error, "a purge of another version is taken to mean everything");
+            let purge = Purge { targets: vec![PurgeTarget::All], ..purge };
+            let patterns = Patterns::new(&purge.targets).unwrap_or_default();
+            (purge, patterns)
+        }
+    }
+}
+
+impl State {
+    /// Lists a purge, the newest.
+    fn retain(&mut self, logged: Arc<Logged>) {
+        for target in &logged.purge.targets {
+            if let Some((marks, name)) = self.marks_of(target) {
+                let marks = marks.entry(name.into()).or_default();
+                // Those before it say nothing that it does not.
+                if logged.purge.mode == Mode::Hard {
+                    marks.retain(|earlier| earlier.shared_or_last() > logged.shared_or_last());
+                }
+                if marks.len() >= MOST_MARKS {
+                    // Who began before it counts as stale a little later.
+                    marks.remove(marks.len() - 1);
+                }
+                marks.push(logged.clone());
+            }
+        }
+        if !logged.patterns.is_empty() {
+            self.patterns.push(logged.clone());
+        }
+        self.targets += logged.purge.targets.len();
+        self.by_id.insert(logged.purge.id.clone(), logged.clone());
+        self.retained.push_back(logged);
+    }
+
+    /// Where more is remembered than there is room for, the newest purge comes to mean everything.
+    fn bound(&mut self) {
+        if self.targets <= MOST_TARGETS {
+            return;
+        }
+        let Some(newest) = self.retained.back().cloned() else { return };
+        tracing::warn!(most = MOST_TARGETS, "too many purges are outstanding: taken together to mean everything");
+        let at = Timestamp::from_millis(newest.purge.at);
+        let all = logged(newest.seq, Purge::new(vec![PurgeTarget::All], Mode::Hard, at), newest.shared());
+        self.forget(newest.seq);
+        self.retain(all);
+    }
+
+    /// Drops purges up to a sequence number.
+    fn forget(&mut self, seq: u64) {
+        while let Some(logged) = self.retained.front().filter(|logged| logged.seq <= seq).cloned() {
+            self.retained.pop_front();
+            self.by_id.remove(&logged.purge.id);
+            self.targets -= logged.purge.targets.len();
+            for target in &logged.purge.targets {
+                let Some((marks, name)) = self.marks_of(target) else { continue };
+                if let Some(listed) = marks.get_mut(&*name) {
+                    listed.retain(|other| other.seq > seq);
+                    if listed.is_empty() {
+                        marks.remove(&*name);
+                    }
+                }
+            }
+        }
+        self.patterns.retain(|logged| logged.seq > seq);
+    }
+
+    /// Where a target that is no pattern is listed, and under which name.
+    fn marks_of<'a>(&mut self, target: &'a PurgeTarget) -> Option<(&mut Marks, std::borrow::Cow<'a, str>)> {
+        match target {
+            PurgeTarget::Url(url) => Some((&mut self.urls, url.into())),
+            PurgeTarget::Key(key) => Some((&mut self.keys, key.into())),
+            PurgeTarget::Tag(tag) => Some((&mut self.tags, tag.into())),
+            PurgeTarget::Group { origin, name } => Some((&mut self.tags, group_name(origin, name).into())),
+            _ => None,
+        }
+    }
+
+    /// What the purges that `is_since` picks say of a stored response: a hard one goes before any soft one, and of soft
+    /// ones the first counts.
+    fn verdict(&self, meta: &Meta<'_>, is_since: impl Fn(&Logged) -> bool) -> Verdict {
+        let (mut purged, mut soft) = (false, None);
+        let mut consider = |logged: &Logged| match logged.purge.mode {
+            Mode::Hard => purged = true,
+            Mode::Soft => soft = Some(soft.map_or(logged.purge.at, |at: i64| at.min(logged.purge.at))),
+        };
+        let mut consider_marks = |marks: &Marks, name: &str| {
+            for logged in marks.get(name).into_iter().flatten().filter(|logged| is_since(logged)) {
+                consider(logged);
+            }
+        };
+        consider_marks(&self.urls, meta.url());
+        consider_marks(&self.keys, meta.key);
+        if !self.tags.is_empty() {
+            meta.tag_names().for_each(|name| consider_marks(&self.tags, &name));
+        }
+        for logged in self.patterns.iter().filter(|logged| is_since(logged)) {
+            if logged.patterns.find(meta).is_some() {
+                consider(logged);
+            }
+        }
+        match (purged, soft) {
+            (true, _) => Verdict::Purged,
+            (false, Some(at)) => Verdict::SoftPurged { since: Timestamp::from_millis(at) },
+            (false, None) => Verdict::Allowed,
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "log_tests.rs"]
+mod tests;
