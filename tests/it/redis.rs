@@ -1,3 +1,4 @@
 //! larder and real redis-servers.
 
 mod client;
+mod link;

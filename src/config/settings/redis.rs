@@ -9,20 +9,18 @@ use std::time::Duration;
 pub struct Redis {
     /// Where stored responses are kept; `None`: nowhere, Redis carries purges alone.
     pub bodies: Option<RedisServer>,
-    /// Where purges travel.
-    pub purging: RedisServer,
+    /// Where purges travel; `None`: nowhere, this node is alone.
+    pub purging: Option<RedisServer>,
     /// What this node is called in receipts of purges; `None`: host name and a random part.
     pub node: Option<String>,
     /// What every key in Redis begins with.
     pub prefix: String,
     /// Longest time that one operation may take.
     pub timeout: Duration,
-    /// Connections for each purpose.
+    /// Connections for stored responses.
     pub connections: usize,
     /// Larger records, in bytes, are not kept in Redis.
     pub max_object: u64,
-    /// Records that wait to be written; further ones are dropped.
-    pub queue: usize,
     /// Whether the nodes fetch a URL once for all of them.
     pub collapse: bool,
     /// Whether a node that cannot know what was purged forwards rather than serving what it holds.

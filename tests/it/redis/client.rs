@@ -27,7 +27,7 @@ fn at(address: RedisAddress) -> RedisServer {
     }
 }
 
-fn server(port: u16) -> RedisServer {
+pub(super) fn server(port: u16) -> RedisServer {
     at(RedisAddress::Server("127.0.0.1".to_owned(), port))
 }
 

@@ -4,7 +4,6 @@
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::process::Command;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use tempfile::TempDir;
@@ -116,13 +115,6 @@ impl Redis {
     }
 }
 
-impl Drop for Redis {
-    fn drop(&mut self) {
-        // One that is stopped would outlive a polite end; `Process` kills it.
-        let _ = self.process.id();
-    }
-}
-
 /// A primary, a replica, and a sentinel that watches them.
 pub struct Watched {
     /// The one that takes writes at first.
@@ -229,7 +221,6 @@ pub struct Between {
     /// Where it listens.
     pub address: SocketAddr,
     mood: watch::Sender<Mood>,
-    connections: Arc<AtomicU64>,
     _tasks: Arc<Mutex<JoinSet<()>>>,
 }
 
@@ -238,27 +229,20 @@ impl Between {
     pub async fn before(server: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("it is bound");
-        let (mood, tasks, connections) =
-            (watch::Sender::default(), Arc::new(Mutex::new(JoinSet::new())), Arc::<AtomicU64>::default());
-        let (watched, weak, counted) = (mood.subscribe(), Arc::downgrade(&tasks), connections.clone());
+        let (mood, tasks) = (watch::Sender::default(), Arc::new(Mutex::new(JoinSet::new())));
+        let (watched, weak) = (mood.subscribe(), Arc::downgrade(&tasks));
         tasks.lock().spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                counted.fetch_add(1, Ordering::Relaxed);
                 let Some(tasks) = weak.upgrade() else { return };
                 tasks.lock().spawn(relay(client, server, watched.clone()));
             }
         });
-        Between { address, mood, connections, _tasks: tasks }
+        Between { address, mood, _tasks: tasks }
     }
 
     /// Changes how it treats what passes from now on.
     pub fn set(&self, mood: Mood) {
         self.mood.send_replace(mood);
-    }
-
-    /// Connections accepted so far.
-    pub fn connections(&self) -> u64 {
-        self.connections.load(Ordering::Relaxed)
     }
 
     /// `redis://127.0.0.1:port`
