@@ -1,13 +1,16 @@
-//! Instructions that a hit takes, beside those that hyper alone needs for the same bytes.
+//! Instructions that requests take: hits of several kinds, misses and pass-through, beside what hyper alone needs.
 //!
 //! `cargo bench --bench hit` runs this program under `valgrind --tool=callgrind` and prints the table. Counts depend
 //! on the code, not on the machine's load. `hit <case> <requests>` serves so many requests, e.g. for a profile:
-//! `valgrind --tool=callgrind --callgrind-out-file=hit.out <binary> larder 2000; callgrind_annotate hit.out`.
-//! `hit memory <pages>` fills the cache with so many pages and prints what they cost. `hit listen <address>` serves the same bytes by hyper alone until it is killed, for `benches/compare`.
+//! `valgrind --tool=callgrind --callgrind-out-file=hit.out <binary> hit 2000; callgrind_annotate hit.out`.
+//! `hit memory <pages>` fills the cache with so many pages and prints what they cost. `hit listen <address>` serves
+//! the same bytes by hyper alone until it is killed, for `benches/compare`.
 
 #![expect(unreachable_pub, reason = "one binary: `pub` says what a module offers the others")]
 #![expect(clippy::print_stdout, reason = "printing is what it is for")]
 
+#[path = "support/http2.rs"]
+mod http2;
 mod support;
 
 use std::convert::Infallible;
@@ -19,7 +22,9 @@ use http::{HeaderName, HeaderValue, Response};
 use http_body_util::Full;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use support::{BODY, Client, FIELDS, PAGE};
+
+use http2::{Http2Client, STREAMS};
+use support::{BODY, Client, FIELDS, LARGE, PAGE, PASS, TEXT};
 use tokio::net::TcpListener;
 
 #[global_allocator]
@@ -38,15 +43,29 @@ fn main() {
     }
 }
 
+/// What is counted: its name, what it is, and the case whose share in it is not the server's.
+const CASES: [(&str, &str, Option<&str>); 9] = [
+    ("hyper", "1 KiB by hyper alone", None),
+    ("hit", "hit, 1 KiB", None),
+    ("hit-64k", "hit, 64 KiB", None),
+    ("hit-gzip", "hit, 64 KiB of text, coded", None),
+    ("hyper-h2", "1 KiB by hyper alone, HTTP/2", None),
+    ("hit-h2", "hit, 1 KiB, HTTP/2", None),
+    ("origin", "1 KiB by the origin", None),
+    ("pass", "passed through, 1 KiB, without the origin", Some("origin")),
+    ("miss", "miss and fill, 1 KiB, without the origin", Some("origin")),
+];
+
 /// Prints what a request costs in each case.
 fn count() {
-    println!("instructions for a hit of {BODY} bytes over HTTP/1.1, the client's own included");
-    let [bare, larder] = ["hyper", "larder"].map(|case| {
+    println!("instructions a request, the client's own (some 1,000 over HTTP/1.1) included");
+    let mut counted: Vec<(&str, u64)> = Vec::new();
+    for (case, title, foreign) in CASES {
         let each = (instructions(case, 2 * REQUESTS) - instructions(case, REQUESTS)) / REQUESTS;
-        println!("{case:>8} {each:>8}");
-        each
-    });
-    println!("larder/hyper {:.2}", larder as f64 / bare as f64);
+        let foreign = counted.iter().find(|(case, _)| Some(*case) == foreign).map_or(0, |(_, each)| *each);
+        println!("{:>8}  {case:<9} {title}", each - foreign);
+        counted.push((case, each));
+    }
 }
 
 fn instructions(case: &str, requests: u64) -> u64 {
@@ -65,23 +84,40 @@ fn instructions(case: &str, requests: u64) -> u64 {
 fn serve(case: &str, requests: u64) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     let runtime = runtime.expect("a worker thread starts");
-    let (_app, address) = match case {
-        "larder" => {
-            let (app, address) = runtime.block_on(support::larder());
-            (Some(app), address)
-        }
-        "hyper" => {
+    let mut started = None;
+    let address = match case {
+        "hyper" | "hyper-h2" | "origin" => {
             let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).expect("loopback has a free port");
             let address = listener.local_addr().expect("it is bound");
-            runtime.spawn(serve_bare(listener));
-            (None, address)
+            match case {
+                "origin" => drop(runtime.spawn(support::serve_origin(listener))),
+                _ => drop(runtime.spawn(serve_bare(listener))),
+            }
+            address
         }
-        _ => panic!("the cases are larder and hyper"),
+        _ => {
+            let (app, address) = runtime.block_on(support::larder());
+            started = Some(app);
+            address
+        }
     };
-    let mut client = Client::open(address);
-    for _ in 0..requests {
-        client.ask(PAGE);
+    if case.ends_with("h2") {
+        let mut client = Http2Client::open(address);
+        (0..requests / u64::from(STREAMS)).for_each(|_| client.ask());
+        return;
     }
+    let mut client = Client::open(address);
+    for request in 0..requests {
+        match case {
+            "hyper" | "hit" | "origin" => client.ask(PAGE),
+            "hit-64k" => client.ask(LARGE),
+            "hit-gzip" => client.ask_with(TEXT, "accept-encoding: gzip\r\n"),
+            "pass" => client.ask(PASS),
+            "miss" => client.ask(&format!("/shop/page?id={request:08}")),
+            _ => panic!("the cases are {CASES:?}"),
+        };
+    }
+    drop(started);
 }
 
 /// Prints what stored responses of 1 KiB cost, resident and as accounted for, beside the limit.

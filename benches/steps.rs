@@ -75,6 +75,7 @@ fn steps(criterion: &mut Criterion) {
                 selection: Default::default(),
                 fields: StoredFields::pack(&response),
                 body: SharedBody::complete(&[b'x'; 1024]),
+                parts: None,
                 coded: Arc::default(),
                 compressible: false,
                 own_tag: false,

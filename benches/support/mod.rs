@@ -19,9 +19,15 @@ pub const FIELDS: &str = "content-type: text/html; charset=utf-8\r\ncache-contro
 
 /// The page that hits are asked for.
 pub const PAGE: &str = "/shop/page?id=7";
+/// A page that nobody may store.
+pub const PASS: &str = "/pass";
+/// 64 KiB that nobody compresses.
+pub const LARGE: &str = "/large";
+/// 64 KiB of text.
+pub const TEXT: &str = "/text";
 
 /// The rest of a request, nearly as a browser sends it.
-const REST: &str = " HTTP/1.1\r\nhost: app.test\r\nuser-agent: measure/1.0\r\naccept: */*\r\n\r\n";
+const REST: &str = " HTTP/1.1\r\nhost: app.test\r\nuser-agent: measure/1.0\r\naccept: */*\r\n";
 
 /// Starts larder, with everything off that is not on the way of a hit, before an origin of its own.
 pub async fn larder() -> (Arc<App>, SocketAddr) {
@@ -45,12 +51,30 @@ pub async fn larder() -> (Arc<App>, SocketAddr) {
     (app, address)
 }
 
-async fn serve_origin(listener: TcpListener) {
-    let response = format!("HTTP/1.1 200 OK\r\n{FIELDS}content-length: {BODY}\r\n\r\n{}", "x".repeat(BODY));
+/// Serves [`PASS`] as what nobody may store, [`LARGE`] and [`TEXT`] as 64 KiB, and all else as a page of [`BODY`]
+/// bytes, one connection after another.
+pub async fn serve_origin(listener: TcpListener) {
+    let response = |fields: &str, body: &str| {
+        format!("HTTP/1.1 200 OK\r\n{fields}content-length: {}\r\n\r\n{body}", body.len()).into_bytes()
+    };
+    let page = response(FIELDS, &"x".repeat(BODY));
+    let pass = response(&FIELDS.replace("max-age=86400", "no-store"), &"x".repeat(BODY));
+    let large = response(&FIELDS.replace("text/html; charset=utf-8", "image/png"), &"x".repeat(64 * 1024));
+    let words: String =
+        (0..).map(|word: u64| format!("{:x} ", word.wrapping_mul(0x9e37_79b9_7f4a_7c15))).take(8192).collect();
+    let text = response(FIELDS, &words[..64 * 1024]);
     let mut request = [0; 4096];
     while let Ok((mut stream, _)) = listener.accept().await {
-        while matches!(stream.read(&mut request).await, Ok(read) if read > 0) {
-            if stream.write_all(response.as_bytes()).await.is_err() {
+        let _ = stream.set_nodelay(true);
+        while let Ok(read @ 1..) = stream.read(&mut request).await {
+            let asked = |page: &str| request[..read].get(4..).is_some_and(|rest| rest.starts_with(page.as_bytes()));
+            let response = match () {
+                () if asked(PASS) => &pass,
+                () if asked(LARGE) => &large,
+                () if asked(TEXT) => &text,
+                () => &page,
+            };
+            if stream.write_all(response).await.is_err() {
                 break;
             }
         }
@@ -70,23 +94,38 @@ impl Client {
     pub fn open(address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address).expect("somebody listens");
         stream.set_nodelay(true).expect("a connected socket");
-        Client { stream, request: Vec::with_capacity(1024), buffer: vec![0; 4 * BODY] }
+        Client { stream, request: Vec::with_capacity(1024), buffer: vec![0; 128 * 1024] }
     }
 
-    /// Asks for a page and reads the response, which has a body of [`BODY`] bytes; returns its head.
+    /// Asks for a page and reads the whole response; returns its head.
     pub fn ask(&mut self, page: &str) -> &str {
+        self.ask_with(page, "")
+    }
+
+    /// The same with further field lines.
+    pub fn ask_with(&mut self, page: &str, fields: &str) -> &str {
         self.request.clear();
-        for part in ["GET ", page, REST] {
+        for part in ["GET ", page, REST, fields, "\r\n"] {
             self.request.extend_from_slice(part.as_bytes());
         }
         self.stream.write_all(&self.request).expect("the request is taken");
         let mut read = 0;
         loop {
-            read += self.stream.read(&mut self.buffer[read..]).expect("the response comes");
+            match self.stream.read(&mut self.buffer[read..]).expect("the response comes") {
+                0 => panic!("the response ends early"),
+                more => read += more,
+            }
             let Some(end) = memchr::memmem::find(&self.buffer[..read], b"\r\n\r\n") else { continue };
-            if read == end + 4 + BODY {
+            if body_ended(&self.buffer[..end], &self.buffer[end + 4..read]) {
                 return std::str::from_utf8(&self.buffer[..end]).expect("a head is text");
             }
         }
     }
+}
+
+fn body_ended(head: &[u8], body: &[u8]) -> bool {
+    const LENGTH: &[u8] = b"content-length: ";
+    let Some(at) = memchr::memmem::find(head, LENGTH) else { return body.ends_with(b"\r\n0\r\n\r\n") };
+    let digits = head[at + LENGTH.len()..].iter().take_while(|byte| byte.is_ascii_digit());
+    body.len() == digits.fold(0, |length, digit| 10 * length + usize::from(digit - b'0'))
 }

@@ -88,6 +88,30 @@ impl SharedBody {
         SharedBody(Arc::new(Shared { complete: OnceLock::from(complete), growing: Mutex::default() }))
     }
 
+    /// No body: nobody can read it. For a stored response that has parts instead.
+    pub fn absent() -> SharedBody {
+        SharedBody::growing().0
+    }
+
+    /// One body of several, each with its place in it, in the order of their places: none lies within another, they may
+    /// overlap, and there is no gap. `None` while one of them grows.
+    pub fn joined<'a>(bodies: impl Iterator<Item = (u64, &'a SharedBody)>, len: u64) -> Option<SharedBody> {
+        let mut pieces = Vec::new();
+        let mut at = 0;
+        for (start, body) in bodies {
+            let mut skip = at - start;
+            for block in &body.0.complete.get()?.blocks {
+                let from = skip.min(block.len() as u64);
+                skip -= from;
+                pieces.push(&block[from as usize..]);
+                at += block.len() as u64 - from;
+            }
+        }
+        debug_assert_eq!(at, len);
+        let complete = Complete { blocks: blocks(pieces.into_iter(), at as usize), len: at, trailers: None };
+        Some(SharedBody(Arc::new(Shared { complete: OnceLock::from(complete), growing: Mutex::default() })))
+    }
+
     /// Its bytes, in pieces; `None` while it grows.
     pub fn pieces(&self) -> Option<&[Bytes]> {
         self.0.complete.get().map(|complete| &*complete.blocks)
@@ -234,6 +258,20 @@ impl Filler {
         }
         growing.filler = Some(cx.waker().clone());
         Poll::Pending
+    }
+
+    /// The body that it fills.
+    pub fn body(&self) -> SharedBody {
+        SharedBody(self.0.clone())
+    }
+
+    /// What has come so far, as a body by itself.
+    pub fn received(&self) -> SharedBody {
+        let growing = self.0.growing.lock();
+        let len = (growing.len - growing.dropped_len) as usize;
+        let blocks = blocks(growing.pieces.iter().map(|piece| &piece[..]), len);
+        let complete = Complete { blocks, len: len as u64, trailers: None };
+        SharedBody(Arc::new(Shared { complete: OnceLock::from(complete), growing: Mutex::default() }))
     }
 
     /// All has arrived.

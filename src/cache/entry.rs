@@ -9,8 +9,10 @@ use parking_lot::Mutex;
 use super::body::SharedBody;
 use super::epoch::Epoch;
 use super::fields::StoredFields;
+use super::parts::StoredParts;
 use crate::config::settings::Coding;
 use crate::policy::facts::Facts;
+use crate::policy::validate;
 use crate::policy::vary::Selection;
 
 /// A stored response: one variant of a key. Never changed, only replaced; what grows within it are its bodies.
@@ -22,8 +24,10 @@ pub struct StoredResponse {
     pub selection: Selection,
     /// Its fields as received, less those that must not be stored.
     pub fields: StoredFields,
-    /// Its body as received.
+    /// Its body as received; [`SharedBody::absent`] where there are parts.
     pub body: SharedBody,
+    /// What there is of its body, where that is not all of it.
+    pub parts: Option<StoredParts>,
     /// The same body in content codings that larder applied, made when first asked for.
     pub coded: Arc<CodedBodies>,
     /// Whether larder may code it: what `content::compressible` said when it arrived.
@@ -97,7 +101,14 @@ impl StoredResponse {
 
     /// What it costs in bytes: fields, bodies and overhead.
     pub fn cost(&self) -> u64 {
-        OVERHEAD + self.fields.cost() as u64 + self.selection.cost() as u64 + self.body.held() + self.coded.held()
+        let parts = self.parts.as_ref().map_or(0, StoredParts::held);
+        let fields = self.fields.cost() + self.selection.cost();
+        OVERHEAD + fields as u64 + self.body.held() + self.coded.held() + parts
+    }
+
+    /// Length of the whole body in bytes, once that is known.
+    pub fn complete_length(&self) -> Option<u64> {
+        self.parts.as_ref().map_or_else(|| self.body.len(), |parts| Some(parts.complete_length()))
     }
 
     /// The same body with other fields, and what they say; it counts on where this one was.
@@ -107,6 +118,7 @@ impl StoredResponse {
             selection,
             fields: StoredFields::pack(headers),
             body: self.body.clone(),
+            parts: self.parts.clone(),
             coded: self.coded.clone(),
             compressible: self.compressible,
             own_tag,
@@ -114,6 +126,39 @@ impl StoredResponse {
             epoch: self.epoch,
             hits: AtomicU32::new(self.hits.load(Ordering::Relaxed)),
         }
+    }
+
+    /// What of `older` is still good beside this, which came later: both have the same strong validator, so that they
+    /// are of one representation (RFC 9111 §3.4). `None`: nothing.
+    fn combined_with(&self, older: &StoredResponse) -> Option<StoredResponse> {
+        let parts = self.parts.as_ref()?;
+        let tag = |response: &StoredResponse| response.fields.get(&header::ETAG).filter(|_| !response.own_tag);
+        let same = validate::is_same_representation(tag(self)?, tag(older)?)
+            && older.complete_length() == Some(parts.complete_length());
+        if !same || self.selection != older.selection {
+            return None;
+        }
+        let headers = self.fields.unpack(0);
+        let combined = self.revised(self.facts.clone(), self.selection.clone(), &headers, false);
+        // A purge since the older one was fetched is meant for it as well.
+        let combined = StoredResponse { epoch: older.epoch, ..combined };
+        Some(match &older.parts {
+            Some(old) => StoredResponse { parts: Some(old.keeping(parts)), ..combined },
+            None => StoredResponse { parts: None, body: older.body.clone(), coded: older.coded.clone(), ..combined },
+        })
+    }
+
+    /// The same, of which only these parts have come.
+    pub fn in_part(&self, parts: StoredParts) -> StoredResponse {
+        let revised = self.revised(self.facts.clone(), self.selection.clone(), &self.fields.unpack(0), self.own_tag);
+        StoredResponse { body: SharedBody::absent(), parts: Some(parts), coded: Arc::default(), ..revised }
+    }
+
+    /// The same with one body, where its parts have become a whole.
+    fn joined(&self) -> Option<StoredResponse> {
+        let body = self.parts.as_ref()?.joined()?;
+        let revised = self.revised(self.facts.clone(), self.selection.clone(), &self.fields.unpack(0), self.own_tag);
+        Some(StoredResponse { body, parts: None, ..revised })
     }
 
     /// Counts an answer.
@@ -139,8 +184,11 @@ impl Entry {
         &self.variants
     }
 
-    /// With `response` in front; variants for the same selection go, and the oldest beyond `most`.
+    /// With `response` in front; variants for the same selection go, and the oldest beyond `most`. A part is combined
+    /// with what there is of the same representation.
     pub fn with(&self, response: Arc<StoredResponse>, most: usize) -> Entry {
+        let combined = self.variants.iter().find_map(|older| response.combined_with(older));
+        let response = combined.map_or(response, Arc::new);
         let kept = self
             .variants
             .iter()
@@ -164,6 +212,22 @@ impl Entry {
     pub fn without(&self, gone: &Arc<StoredResponse>) -> Option<Entry> {
         let kept: Arc<[_]> = self.variants.iter().filter(|variant| !Arc::ptr_eq(variant, gone)).cloned().collect();
         (!kept.is_empty()).then_some(Entry { variants: kept })
+    }
+
+    /// With parts that have become a whole joined, and which those are.
+    pub fn joined(self) -> (Entry, Vec<Arc<StoredResponse>>) {
+        if self.variants.iter().all(|variant| variant.parts.is_none()) {
+            return (self, Vec::new());
+        }
+        let mut joined = Vec::new();
+        let variants = self.variants.iter().map(|variant| match variant.joined().map(Arc::new) {
+            Some(whole) => {
+                joined.push(whole.clone());
+                whole
+            }
+            None => variant.clone(),
+        });
+        (Entry { variants: variants.collect() }, joined)
     }
 
     /// What all variants cost in bytes.

@@ -1,5 +1,8 @@
 //! Cache keys: from the client-facing URI, before any rewriting, and what the route adds.
 
+mod escapes;
+
+use std::borrow::Cow;
 use std::fmt::{self, Write};
 use std::hash::{BuildHasherDefault, Hash, Hasher};
 
@@ -45,6 +48,16 @@ impl CacheKey {
             push_addition(&mut text, name, cookie(headers, name).unwrap_or_default());
         }
         CacheKey { hash: xxh3_64(text.as_bytes()), base_len, text: text.into_boxed_str() }
+    }
+
+    /// With a further addition of larder's own. A space stands before its name, so that no field's and no cookie's is
+    /// like it.
+    #[must_use]
+    pub fn with(&self, name: &str, value: &str) -> Self {
+        let mut text = String::with_capacity(self.text.len() + name.len() + value.len() + 8);
+        text.push_str(&self.text);
+        push_addition(&mut text, &format!(" {name}"), value);
+        CacheKey { hash: xxh3_64(text.as_bytes()), base_len: self.base_len, text: text.into_boxed_str() }
     }
 
     /// Of a target alone, as a purge by URL names it.
@@ -126,9 +139,10 @@ fn base(target: &TargetUri<'_>, rules: &KeyRules) -> String {
     text.push_str(target.scheme);
     text.push_str("://");
     text.push_str(target.authority);
-    text.push_str(target.path);
+    let in_key = |text| if rules.normalise_escapes { escapes::normalised(text) } else { Cow::Borrowed(text) };
+    text.push_str(&in_key(target.path));
     if let Some(query) = target.query {
-        push_query(&mut text, query, rules);
+        push_query(&mut text, &in_key(query), rules);
     }
     text
 }
@@ -239,6 +253,19 @@ mod tests {
     }
 
     #[test]
+    fn key_escapes_have_one_form_where_asked_for() {
+        let rules = KeyRules {
+            normalise_escapes: true,
+            query: QueryRule::Except(vec!["utm_*".to_owned()]),
+            ..KeyRules::default()
+        };
+        let one = key(("/%7ea%2fb", Some("q=%c3%a9&%75tm_x=1")), &rules, &[]);
+        assert_eq!(one.as_str(), "GET http://a.test/~a%2Fb?q=%C3%A9");
+        assert_eq!(key(("/p", Some("")), &rules, &[]).as_str(), "GET http://a.test/p?");
+        assert_ne!(key(("/%7ea", None), &KeyRules::default(), &[]), key(("/~a", None), &KeyRules::default(), &[]));
+    }
+
+    #[test]
     fn key_additions_cannot_be_confused() {
         let rules = KeyRules {
             headers: vec![HeaderName::from_static("x-a")],
@@ -252,6 +279,8 @@ mod tests {
         assert!(other.has_additions());
         assert_eq!(other.url(), "http://a.test/");
         assert_eq!(other.base(), plain.base());
+        let [device, header] = [plain.with("x-a", "1\n"), key(("/", None), &rules, &[("x-a", "1")])];
+        assert!(device != header && device != plain && device.has_additions());
     }
 
     #[test]

@@ -54,12 +54,14 @@ impl MemoryTier {
         self.entries.get(key)
     }
 
-    /// Adds a variant.
-    pub fn insert(&self, key: &CacheKey, response: Arc<StoredResponse>, max_variants: usize) {
+    /// Adds a variant; see [`Entry::with`]. What is stored is returned: a part may have been combined with others.
+    pub fn insert(&self, key: &CacheKey, response: Arc<StoredResponse>, max_variants: usize) -> Arc<StoredResponse> {
         self.index.insert(key);
-        self.entries.entry_by_ref(key).and_upsert_with(|existing| {
-            existing.map(|existing| existing.into_value()).unwrap_or_default().with(response, max_variants)
+        let entry = self.entries.entry_by_ref(key).and_upsert_with(|existing| {
+            let existing = existing.map(|existing| existing.into_value()).unwrap_or_default();
+            existing.with(response.clone(), max_variants)
         });
+        entry.value().variants().first().cloned().unwrap_or(response)
     }
 
     /// Adds a variant that comes from a lower tier, unless there is one for the same selection: that one is newer.
@@ -67,7 +69,9 @@ impl MemoryTier {
         self.index.insert(key);
         self.entries.entry_by_ref(key).and_compute_with(|existing| {
             let existing = existing.map(|existing| existing.into_value()).unwrap_or_default();
-            let is_there = existing.variants().iter().any(|variant| variant.selection == response.selection);
+            let is_whole = |variant: &Arc<StoredResponse>| variant.parts.is_none();
+            let mut wholes = existing.variants().iter().filter(|variant| is_whole(variant));
+            let is_there = wholes.any(|variant| variant.selection == response.selection);
             if is_there { Op::Nop } else { Op::Put(existing.with(response.clone(), max_variants)) }
         });
     }
@@ -94,12 +98,16 @@ impl MemoryTier {
         });
     }
 
-    /// Weighs an entry again, after one of its bodies grew.
-    pub fn reweigh(&self, key: &CacheKey) {
-        self.entries.entry_by_ref(key).and_compute_with(|existing| match existing {
-            Some(existing) => Op::Put(existing.into_value()),
-            None => Op::Nop,
+    /// Weighs an entry again, after one of its bodies grew, and joins parts that have become a whole by that. Those.
+    pub fn reweigh(&self, key: &CacheKey) -> Vec<Arc<StoredResponse>> {
+        let mut joined = Vec::new();
+        self.entries.entry_by_ref(key).and_compute_with(|existing| {
+            let Some(existing) = existing.map(|existing| existing.into_value()) else { return Op::Nop };
+            let entry;
+            (entry, joined) = existing.joined();
+            Op::Put(entry)
         });
+        joined
     }
 
     /// Removes all variants of a key and of the keys that routes derived from the same URL. How many there were.

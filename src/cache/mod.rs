@@ -1,8 +1,8 @@
 //! What is kept, and who fetches it.
 //!
 //! [`key`] names a stored response, [`entry`] holds the variants of a key, [`body`] is filled by one and read by
-//! many, [`memory`] bounds it all in bytes, [`collapse`] makes one fetch of many requests, [`index`] finds what a
-//! purge means. Below memory are further [`tiers`], which keep [`record`]s.
+//! many, [`parts`] are what there is of a body in part, [`memory`] bounds it all in bytes, [`collapse`] makes one fetch
+//! of many requests, [`index`] finds what a purge means. Below memory are further [`tiers`], which keep [`record`]s.
 
 pub mod body;
 pub mod collapse;
@@ -12,6 +12,7 @@ pub mod fields;
 pub mod index;
 pub mod key;
 pub mod memory;
+pub mod parts;
 pub mod purge;
 pub mod record;
 pub mod redis;
@@ -60,10 +61,22 @@ impl Cache {
         true
     }
 
-    /// Stores a variant in every tier; in those below memory by and by.
-    pub fn insert(&self, key: &CacheKey, response: &Arc<StoredResponse>, max_variants: usize) {
-        self.memory.insert(key, response.clone(), max_variants);
-        self.lower.store(key, response);
+    /// Stores a variant in every tier; in those below memory by and by, and parts not at all. What is stored now is
+    /// returned: a part may have been combined with others ([`Entry::with`](entry::Entry::with)).
+    pub fn insert(&self, key: &CacheKey, response: &Arc<StoredResponse>, max_variants: usize) -> Arc<StoredResponse> {
+        let stored = self.memory.insert(key, response.clone(), max_variants);
+        if stored.parts.is_none() {
+            self.lower.store(key, &stored);
+        }
+        stored
+    }
+
+    /// Takes note that the body of what was inserted is complete: it is weighed again, and parts that are a whole by
+    /// that are joined.
+    pub fn completed(&self, key: &CacheKey) {
+        for joined in self.memory.reweigh(key) {
+            self.lower.store(key, &joined);
+        }
     }
 
     /// Puts `new` in the place of `old` in every tier, unless `old` has gone meanwhile.
@@ -74,7 +87,9 @@ impl Cache {
         if old.selection != new.selection {
             self.lower.remove(key, old);
         }
-        self.lower.store(key, new);
+        if new.parts.is_none() {
+            self.lower.store(key, new);
+        }
     }
 
     /// Removes one variant from every tier, if it is still there.

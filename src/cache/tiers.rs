@@ -152,7 +152,8 @@ impl Cache {
     /// What memory holds of a slot.
     fn in_memory(&self, key: &CacheKey, slot: Slot) -> Option<Record> {
         let entry = self.memory.get(key)?;
-        let response = entry.variants().iter().find(|response| Slot::of_variant(key, &response.selection) == slot)?;
+        let mut wholes = entry.variants().iter().filter(|response| response.parts.is_none());
+        let response = wholes.find(|response| Slot::of_variant(key, &response.selection) == slot)?;
         Some(Record::Response(key.clone(), response.clone()))
     }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::sync::mpsc;
 
 use super::app::{App, AppError, Origin};
@@ -20,6 +21,7 @@ const LOG_PATIENCE: Duration = Duration::from_secs(2);
 /// # Errors
 /// It cannot start.
 pub async fn run(settings: Settings, origin: Origin, log: LogControl) -> Result<(), AppError> {
+    raise_descriptor_limit();
     let mut signals =
         Signals::listen().map_err(|error| AppError::Side(format!("cannot take signals over: {error}")))?;
     // Watched before it is needed: a change that comes while listeners open is not missed.
@@ -39,6 +41,20 @@ pub async fn run(settings: Settings, origin: Origin, log: LogControl) -> Result<
     }
     stop(&app, &mut signals).await;
     Ok(())
+}
+
+/// Shells and service managers give 1,024 descriptors for the sake of programs that use `select`; we may have as many
+/// as the hard limit says.
+fn raise_descriptor_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current == limit.maximum {
+        return;
+    }
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    match setrlimit(Resource::Nofile, raised) {
+        Ok(()) => tracing::debug!(from = limit.current, to = limit.maximum, "raised the limit of open files"),
+        Err(error) => tracing::warn!(%error, "can't raise the limit of open files; staying at {:?}", limit.current),
+    }
 }
 
 /// Finishes what is in flight until the deadline; a second signal ends at once.

@@ -43,6 +43,54 @@ pub(super) const MAX_IDLE: usize = 64;
 pub(super) const IDLE_CONNECTION_TIMEOUT: Duration = Duration::from_secs(4);
 /// Longest wait for a connection.
 pub(super) const QUEUE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Query parameters by which advertisers, newsletters and analytics track visitors: no app makes its answer of them.
+pub(super) const TRACKING: [&str; 42] = [
+    "utm_*",
+    // Google
+    "gclid",
+    "gclsrc",
+    "dclid",
+    "gbraid",
+    "wbraid",
+    "gad_source",
+    "gad_campaignid",
+    "srsltid",
+    "_ga",
+    "_gl",
+    // Meta, Microsoft, Yandex, and others' click identifiers
+    "fbclid",
+    "igshid",
+    "igsh",
+    "msclkid",
+    "yclid",
+    "ysclid",
+    "_openstat",
+    "ttclid",
+    "twclid",
+    "li_fat_id",
+    "epik",
+    "rdt_cid",
+    "ScCid",
+    "irclickid",
+    "wickedid",
+    "s_kwcid",
+    "ef_id",
+    // Newsletters and marketing suites
+    "mc_cid",
+    "mc_eid",
+    "mkt_tok",
+    "vero_id",
+    "oly_enc_id",
+    "oly_anon_id",
+    "_hsenc",
+    "_hsmi",
+    "__hstc",
+    "__hssc",
+    "__hsfp",
+    "hsCtaTracking",
+    "mtm_*",
+    "_kx",
+];
 /// Time for requests in flight at the end.
 pub(super) const SHUTDOWN_GRACE: Duration = Duration::from_secs(30);
 /// The diagnostic log's filter.

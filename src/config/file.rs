@@ -3,6 +3,7 @@
 //! Nothing is required as far as these types go: what the file must have is in the schema (`required`), which the
 //! check reads, so that one missing key does not keep the rest from being looked at.
 
+mod devices;
 mod rules;
 mod shapes;
 
@@ -13,6 +14,7 @@ use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+pub(super) use devices::{DeviceClass, Devices};
 pub(super) use rules::{
     CachedMethod, CookieRule, Cookies, Key, Query, QueryRule, RequestDirectives, Rules, SetCookie, UpstreamSays,
 };
@@ -43,6 +45,8 @@ pub(super) struct File {
     /// Classes of files that deserve long freshness, by name. Built in: fonts, images, styles, scripts, media,
     /// documents; a key given here replaces that of the built-in class.
     pub(super) static_files: Ordered<Name, StaticFiles>,
+    /// Classes of devices, for routes whose `cache.key` asks for them.
+    pub(super) devices: Devices,
     /// Content codings that larder applies.
     pub(super) compression: Compression,
     /// Bounds of what is accepted from clients.

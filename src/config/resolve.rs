@@ -1,5 +1,6 @@
 //! From the file as written to the settings as meant: defaults filled in, names looked up, contradictions found.
 
+mod devices;
 mod routes;
 
 use std::net::SocketAddr;
@@ -70,7 +71,8 @@ impl Resolver<'_> {
         let upstreams = self.upstreams(file.upstreams);
         let compression = compression(&file.compression);
         let compression = (compression, file.compression.enabled.unwrap_or(true));
-        let routes = self.routes(file.routes, &upstreams, &file.cache.rules, compression);
+        let devices = Arc::new(self.devices(file.devices));
+        let routes = self.routes(file.routes, &upstreams, &file.cache.rules, compression, &devices);
         let access_log = AccessLog::default();
         Settings {
             listeners,
@@ -79,6 +81,7 @@ impl Resolver<'_> {
             control,
             upstreams,
             routes,
+            devices,
             static_classes: self.static_classes(file.static_files),
             memory: self.memory(&file.cache),
             limits: self.limits(&file.limits),

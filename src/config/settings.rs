@@ -1,6 +1,7 @@
 //! The settings the program runs with: parsed, compiled and cross-checked once, so that nothing downstream
 //! validates again. One immutable value a reload swaps whole.
 
+mod devices;
 pub mod redis;
 
 use std::net::SocketAddr;
@@ -12,6 +13,8 @@ use globset::GlobMatcher;
 use http::{HeaderName, HeaderValue, Method};
 use ipnet::IpNet;
 use regex::Regex;
+
+pub use devices::{DeviceClass, Devices};
 
 use crate::policy::rules::{CacheRules, KeyRules};
 
@@ -32,6 +35,8 @@ pub struct Settings {
     pub routes: Vec<Arc<Route>>,
     /// Static-file classes in order; the first whose extension and Content-Type both match wins.
     pub static_classes: Vec<Arc<StaticClass>>,
+    /// Classes of devices.
+    pub devices: Arc<Devices>,
     /// The memory tier.
     pub memory: MemoryTier,
     /// Bounds of what is accepted from clients.
@@ -183,6 +188,8 @@ pub struct Route {
     pub cache_methods: Vec<Method>,
     /// Cache key additions and removals.
     pub key: KeyRules,
+    /// Classes of devices, where one is part of the key.
+    pub devices: Option<Arc<Devices>>,
     /// Whether static-file classes apply.
     pub static_files: bool,
     /// Compression; `None`: off.

@@ -1,5 +1,6 @@
 //! Loading as a whole: every kind of error with its place, defaults, the environment and the command line.
 
+mod devices;
 mod example;
 
 use std::time::Duration;
@@ -33,7 +34,7 @@ fn valid_with_app(text: &str) -> Settings {
     valid(&format!("{APP}{text}"))
 }
 
-const APP: &str = "upstreams.app.servers = [\"http://127.0.0.1:3000\"]\n";
+pub(super) const APP: &str = "upstreams.app.servers = [\"http://127.0.0.1:3000\"]\n";
 
 fn errors(text: &str) -> String {
     load_over(text, &Overrides::default()).expect_err("what is wrong is found").to_string()

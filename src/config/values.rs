@@ -38,6 +38,7 @@ pub(super) fn check_of(format: &str) -> Option<Check> {
         HostPattern,
         PathPattern,
         ValuePattern,
+        Regex,
         HeaderName,
         EditedField,
         HeaderValue,
@@ -268,6 +269,15 @@ fn regex(expression: &str) -> Result<Regex, Invalid> {
         let why = shown.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
         Invalid::new(format!("`{expression}` is no regular expression: {why}"))
     })
+}
+
+impl Scalar for Regex {
+    const FORMAT: &'static str = "regex";
+    const WHAT: &'static str = "a regular expression";
+
+    fn parse(text: &str) -> Result<Self, Invalid> {
+        regex(text)
+    }
 }
 
 impl Scalar for HeaderName {

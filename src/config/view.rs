@@ -8,9 +8,9 @@ use serde_json::{Map, Value, json};
 
 use super::scalar::{duration_text, size_text};
 use super::settings::{
-    AccessLog, ClientTimeouts, Compression, Control, Debug, HeaderEdit, HostPattern, Limits, Listener, ListenerTls,
-    LogFormat, LogTarget, MemoryTier, PathPattern, Route, RouteMatch, Settings, StaticClass, Upstream, UpstreamHost,
-    UpstreamProtocol, UpstreamServer, UpstreamTimeouts, ValueMatch, ValuePattern,
+    AccessLog, ClientTimeouts, Compression, Control, Debug, DeviceClass, Devices, HeaderEdit, HostPattern, Limits,
+    Listener, ListenerTls, LogFormat, LogTarget, MemoryTier, PathPattern, Route, RouteMatch, Settings, StaticClass,
+    Upstream, UpstreamHost, UpstreamProtocol, UpstreamServer, UpstreamTimeouts, ValueMatch, ValuePattern,
 };
 use crate::policy::rules::{
     CacheRules, CookieRule, KeyRules, QueryRule, RequestDirectivesRule, SetCookieRule, TtlMode,
@@ -108,6 +108,7 @@ impl View {
             control,
             upstreams,
             routes,
+            devices,
             static_classes,
             memory: MemoryTier { size, collapse_wait, uncacheable_memory },
             limits: Limits { head, field, fields, uri, connections, http2_streams, ranges },
@@ -126,6 +127,7 @@ impl View {
             "control": self.control(control.as_ref()),
             "upstreams": upstreams.iter().map(|it| upstream(it)).collect::<Vec<_>>(),
             "routes": routes.iter().map(|route| self.route(route, upstreams)).collect::<Vec<_>>(),
+            "devices": device_classes(devices),
             "static_files": static_classes.iter().map(|it| static_class(it)).collect::<Vec<_>>(),
             "cache": {
                 "memory": size_text(*size),
@@ -192,6 +194,8 @@ impl View {
             cache,
             cache_methods,
             key,
+            // The settings show them.
+            devices: _,
             static_files,
             compression,
             request_headers,
@@ -339,7 +343,7 @@ fn cache_rules(rules: &CacheRules, enabled: bool, methods: &[Method], key: &KeyR
         max_object,
         max_variants,
     } = rules;
-    let KeyRules { query, sort_query, headers, cookies: key_cookies } = key;
+    let KeyRules { query, sort_query, normalise_escapes, device, headers, cookies: key_cookies } = key;
     let status_ttl: Map<_, _> =
         status_ttl.iter().map(|(status, ttl)| (status.as_str().to_owned(), duration_text(*ttl).into())).collect();
     json!({
@@ -383,6 +387,8 @@ fn cache_rules(rules: &CacheRules, enabled: bool, methods: &[Method], key: &KeyR
                 QueryRule::Except(names) => json!({ "except": names }),
             },
             "sort_query": sort_query,
+            "normalise_escapes": normalise_escapes,
+            "device": device,
             "headers": strings(headers),
             "cookies": key_cookies,
         },
@@ -396,6 +402,17 @@ fn compression_view(compression: &Compression) -> Value {
         "codings": codings.iter().map(coding).collect::<Vec<_>>(),
         "min_size": size_text(*min_size),
         "types": types,
+    })
+}
+
+fn device_classes(devices: &Devices) -> Value {
+    let Devices { classes, default, field, send, set: _, class_of: _ } = devices;
+    let class = |class: &DeviceClass| json!({ "name": class.name, "user_agent": class.user_agent });
+    json!({
+        "classes": classes.iter().map(class).collect::<Vec<_>>(),
+        "default": default,
+        "field": field.as_str(),
+        "send": send,
     })
 }
 

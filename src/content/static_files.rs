@@ -68,14 +68,11 @@ struct FileName<'a> {
 impl<'a> FileName<'a> {
     /// `None`: there is none, or upstreams may disagree with us about it.
     fn of(path: &'a str) -> Option<Self> {
-        if !is_unambiguous(path) {
-            return None;
-        }
         let segment = path.rsplit('/').next()?;
         // `/account;x.css` is `/account` to upstreams that know path parameters (RFC 3986 §3.3).
         let name = segment.split(';').next()?;
         let (stem, extension) = name.rsplit_once('.')?;
-        (!stem.is_empty()).then_some(FileName { stem, extension })
+        (!stem.is_empty() && is_unambiguous(path)).then_some(FileName { stem, extension })
     }
 
     fn has_extension_of(&self, class: &StaticClass) -> bool {

@@ -136,10 +136,11 @@ impl ResponseDirectives {
             "no-store" => self.no_store = true,
             "no-cache" => add_qualified(value, &mut self.no_cache, &mut self.no_cache_fields),
             "private" => add_qualified(value, &mut self.private, &mut self.private_fields),
-            "public" => self.public = true,
+            // What only loosens counts as it is defined: without a value.
+            "public" => self.public |= value.is_none(),
             "must-revalidate" => self.must_revalidate = true,
             "proxy-revalidate" => self.proxy_revalidate = true,
-            "must-understand" => self.must_understand = true,
+            "must-understand" => self.must_understand |= value.is_none(),
             "no-transform" => self.no_transform = true,
             "immutable" => self.immutable = true,
             "max-age" => keep_first(&mut self.max_age, value),
@@ -199,15 +200,12 @@ fn keep_first(slot: &mut Option<u32>, value: Option<&[u8]>) {
     }
 }
 
-/// The unqualified form wins over the qualified one: it restricts more.
+/// The unqualified form wins over the qualified one: it restricts more. So does a list that can't be read to its end.
 fn add_qualified(value: Option<&[u8]>, whole: &mut bool, fields: &mut Vec<HeaderName>) {
-    let named = value.map(|list| {
-        list.split(|byte| *byte == b',')
-            .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
-            .collect::<Vec<_>>()
-    });
-    match named {
-        Some(names) if !names.is_empty() => fields.extend(names),
+    let elements = value.unwrap_or_default().split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+    let names: Result<Vec<_>, _> = elements.filter(|name| !name.is_empty()).map(HeaderName::from_bytes).collect();
+    match names {
+        Ok(names) if !names.is_empty() => fields.extend(names),
         _ => *whole = true,
     }
 }
@@ -221,8 +219,8 @@ pub(super) fn delta_seconds(text: &[u8]) -> Option<u32> {
     Some(value as u32)
 }
 
-/// Calls `each` with every directive's lower-case name and its value, quotes taken off. Elements that are no
-/// directive are skipped.
+/// Calls `each` with every directive's lower-case name and its value, quotes taken off. A value that is none (RFC 9111
+/// §5.2: token or quoted-string, no space around `=`) is handed on as an empty one, which means the most restrictive.
 fn for_each_directive<'a>(lines: impl Iterator<Item = &'a HeaderValue>, mut each: impl FnMut(&str, Option<&[u8]>)) {
     let mut name = String::new();
     for line in lines {
@@ -233,26 +231,29 @@ fn for_each_directive<'a>(lines: impl Iterator<Item = &'a HeaderValue>, mut each
             };
             name.clear();
             name.extend(raw_name.trim_ascii().iter().map(|byte| char::from(byte.to_ascii_lowercase())));
-            match value.map(<[u8]>::trim_ascii) {
-                Some(quoted) if quoted.first() == Some(&b'"') => each(&name, Some(&unquote(quoted))),
+            match value {
+                Some(_) if raw_name.ends_with(b" ") || raw_name.ends_with(b"\t") => each(&name, Some(b"")),
+                Some(quoted) if quoted.first() == Some(&b'"') => {
+                    each(&name, Some(&unquote(quoted).unwrap_or_default()));
+                }
                 plain => each(&name, plain),
             }
         }
     }
 }
 
-/// The content of a quoted-string, escapes undone. A missing end quote is forgiven.
-fn unquote(quoted: &[u8]) -> Vec<u8> {
+/// The content of a quoted-string, escapes undone. `None` without an end quote, or with something after it.
+fn unquote(quoted: &[u8]) -> Option<Vec<u8>> {
     let mut text = Vec::with_capacity(quoted.len());
     let mut bytes = quoted[1..].iter();
     while let Some(byte) = bytes.next() {
         match byte {
-            b'"' => break,
+            b'"' => return bytes.as_slice().is_empty().then_some(text),
             b'\\' => text.extend(bytes.next()),
             _ => text.push(*byte),
         }
     }
-    text
+    None
 }
 
 /// Elements of a comma-separated list (RFC 9110 §5.6.1), trimmed, empty ones left out, commas in quotes kept.
@@ -275,17 +276,19 @@ impl<'a> Iterator for Elements<'a> {
 }
 
 fn element_end(list: &[u8]) -> usize {
-    let (mut quoted, mut escaped) = (false, false);
+    let (mut opened, mut escaped) = (None, false);
     for (at, byte) in list.iter().enumerate() {
         match byte {
             _ if escaped => escaped = false,
-            b'\\' if quoted => escaped = true,
-            b'"' => quoted = !quoted,
-            b',' if !quoted => return at,
+            b'\\' if opened.is_some() => escaped = true,
+            b'"' => opened = if opened.is_some() { None } else { Some(at) },
+            b',' if opened.is_none() => return at,
             _ => {}
         }
     }
-    list.len()
+    // A quote that nobody closes must not hide what follows, `no-store` for one.
+    let unclosed = opened.and_then(|from| Some(from + list[from..].iter().position(|byte| *byte == b',')?));
+    unclosed.unwrap_or(list.len())
 }
 
 #[cfg(test)]
@@ -320,6 +323,19 @@ mod tests {
             (&["max-age="], Some(0)),
             (&["max-age"], Some(0)),
             (&["max-age='60'"], Some(0)),
+            (&["max-age=\"60"], Some(0)),
+            (&["max-age=\"60\"1"], Some(0)),
+            (&["max-age=\"6\\0\""], Some(60)),
+            (&["max-age=60;foo"], Some(0)),
+            (&["max-age =60"], Some(0)),
+            (&["max-age= 60"], Some(0)),
+            (&["max-age=+60"], Some(0)),
+            (&["max-age=0x3c"], Some(0)),
+            (&["max-age=6 0"], Some(0)),
+            (&["max-age=2147483648"], Some(MAX_DELTA)),
+            (&["max-age=10", "max-age=60"], Some(10)),
+            (&["foo=\"bar", "max-age=60"], Some(60)),
+            (&["foo=\"bar, max-age=60"], Some(60)),
             (&["x-max-age=60"], None),
             (&[""], None),
         ] {
@@ -335,6 +351,18 @@ mod tests {
         assert_eq!(found.private_fields, [HeaderName::from_static("x-b")]);
         assert!(response(&["private=\"\""]).private, "no name at all is the unqualified form");
         assert!(response(&["no-cache=\"a\", no-cache"]).no_cache, "the wider form wins");
+        for unreadable in ["private=\"x-a, @@\"", "private=\"x-a", "private=\"x-a\"y", "private =\"x-a\"", "private="] {
+            assert!(response(&[unreadable]).private, "{unreadable}: the wider form");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_read_never_loosens() {
+        for line in ["foo=\"bar, no-store", "no-store=0", "no-store=\"", "NO-STORE ; x, no-store"] {
+            assert!(response(&[line]).no_store, "{line}");
+        }
+        let found = response(&["public=1, must-understand=\"x\""]);
+        assert!(!found.public && !found.must_understand);
     }
 
     #[test]

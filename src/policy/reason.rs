@@ -180,6 +180,9 @@ pub enum NoStoreReason {
     VaryAny,
     /// Neither freshness nor a validator: it could never be used.
     NoFreshness,
+    /// It says nothing of caching, and its URL ends like a static file's while its Content-Type is another: what cache
+    /// deception looks like.
+    Disguised,
     /// The lifetime is zero (or it arrived already stale) and there is no validator.
     ZeroTtl,
     /// A server error without stated freshness.
@@ -214,6 +217,7 @@ impl NoStoreReason {
             CookieRequest => "cookie-request",
             VaryAny => "vary-any",
             NoFreshness => "no-freshness",
+            Disguised => "disguised",
             ZeroTtl => "zero-ttl",
             ErrorStatus => "error-status",
             TooLarge => "too-large",

@@ -95,6 +95,10 @@ pub struct KeyRules {
     pub query: QueryRule,
     /// Sort the query parameters by name, so that order does not matter.
     pub sort_query: bool,
+    /// Bring percent-encoding into one form (RFC 3986 §6.2.2), so that `%7e` and `~` are the same.
+    pub normalise_escapes: bool,
+    /// The class of device that the User-Agent names becomes part of the key.
+    pub device: bool,
     /// Request header fields whose values become part of the key.
     pub headers: Vec<HeaderName>,
     /// Cookies whose values become part of the key.

@@ -15,16 +15,16 @@ type Selecting = (HeaderName, Option<Box<[u8]>>);
 
 impl Selection {
     /// Of a response's Vary and its request. `None` for `Vary: *`, or a Vary that names no field: such a response
-    /// never matches again. `settled` names a field that does not count because the cache itself gives every client
-    /// what it asks for there: Accept-Encoding, where larder does the coding.
-    pub fn of(response: &HeaderMap, request: &HeaderMap, settled: Option<&HeaderName>) -> Option<Self> {
+    /// never matches again. `settled` names fields that do not count because the cache itself sees to them:
+    /// Accept-Encoding, where larder does the coding; User-Agent, where its class of device is part of the key.
+    pub fn of(response: &HeaderMap, request: &HeaderMap, settled: &[HeaderName]) -> Option<Self> {
         let mut names: Vec<HeaderName> = Vec::new();
         for line in response.get_all(header::VARY) {
             for element in Elements(line.as_bytes()) {
                 names.push(HeaderName::from_bytes(element).ok().filter(|name| name.as_str() != "*")?);
             }
         }
-        names.retain(|name| Some(name) != settled);
+        names.retain(|name| !settled.contains(name));
         names.sort_by(|a, b| a.as_str().cmp(b.as_str()));
         names.dedup();
         let fields = names.into_iter().map(|name| {
@@ -181,7 +181,7 @@ mod tests {
             ("accept-language", &[("accept-language", "en;q=0.5, de")], &[("accept-language", "de, en;q=0.50")], true),
             ("accept-language", &[("accept-language", "en;q=0.5, de")], &[("accept-language", "en, de;q=0.5")], false),
         ] {
-            let selection = Selection::of(&headers(&[("vary", vary)]), &headers(fetched), None).unwrap();
+            let selection = Selection::of(&headers(&[("vary", vary)]), &headers(fetched), &[]).unwrap();
             assert_eq!(selection.matches(&headers(asked), None), expected, "{vary}: {fetched:?} / {asked:?}");
         }
     }
@@ -189,14 +189,14 @@ mod tests {
     #[test]
     fn selection_of_any_never_exists() {
         for vary in ["*", "foo, *", "*, foo", "bad name"] {
-            assert_eq!(Selection::of(&headers(&[("vary", vary)]), &HeaderMap::new(), None), None, "{vary}");
+            assert_eq!(Selection::of(&headers(&[("vary", vary)]), &HeaderMap::new(), &[]), None, "{vary}");
         }
     }
 
     #[test]
     fn selection_leaves_out_what_the_cache_settles_itself() {
         let vary = headers(&[("vary", "accept-encoding, foo")]);
-        let selection = Selection::of(&vary, &headers(&[("foo", "1")]), Some(&header::ACCEPT_ENCODING)).unwrap();
+        let selection = Selection::of(&vary, &headers(&[("foo", "1")]), &[header::ACCEPT_ENCODING]).unwrap();
         assert!(selection.matches(&headers(&[("foo", "1"), ("accept-encoding", "gzip")]), None));
         assert!(!selection.matches(&headers(&[("foo", "2"), ("accept-encoding", "gzip")]), None));
     }
@@ -206,7 +206,7 @@ mod tests {
         let selection = Selection::of(
             &headers(&[("vary", "accept-language")]),
             &headers(&[("accept-language", "de, en;q=0.5")]),
-            None,
+            &[],
         )
         .unwrap();
         let asks = |value| selection.matches(&headers(&[("accept-language", value)]), Some(b"de"));

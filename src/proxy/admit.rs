@@ -153,14 +153,15 @@ const ONLY_FROM_PROXIES: [&str; 16] = [
     "x-url-scheme",
 ];
 
-/// Removes the fields that only a trusted proxy may send. Before anything looks at them: what the upstream does not
-/// get must neither route nor select a stored response.
-pub fn remove_unbelieved(headers: &mut HeaderMap, via_trusted_proxy: bool) {
+/// Removes the fields that only a trusted proxy may send, and tells whether there were any. Before anything looks at
+/// them: what the upstream does not get must neither route nor select a stored response.
+pub fn remove_unbelieved(headers: &mut HeaderMap, via_trusted_proxy: bool) -> bool {
     let unbelieved: Vec<HeaderName> =
         headers.keys().filter(|name| is_unbelieved(name.as_str(), via_trusted_proxy)).cloned().collect();
-    for name in unbelieved {
+    for name in &unbelieved {
         headers.remove(name);
     }
+    !unbelieved.is_empty()
 }
 
 fn is_unbelieved(name: &str, via_trusted_proxy: bool) -> bool {

@@ -1,6 +1,7 @@
 //! What a request is answered with: from what is stored, by a fetch for the cache (as its leader, as a follower or
 //! alone), in place of a failed upstream, or straight through.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use hyper::body::Incoming;
 use super::body::Body;
 use super::fetch::{Brought, Fetch, Fetched, Outcome};
 use super::lookup::{self, Plan, Wanted};
+use super::part::{self, Ask};
 use super::{ALLOWED_METHODS, Asked, pass, respond};
 use crate::cache::collapse::{Progress, Ready, Role};
 use crate::cache::entry::{Entry, StoredResponse};
@@ -57,11 +59,13 @@ impl Asked<'_> {
             return;
         }
         let entry = self.proxy.cache.memory.get(key).unwrap_or_default();
-        let Role::Leader(lead) = self.proxy.cache.flights.join(key, variant(&entry, &self.parts.headers)) else {
+        let ask = Ask::of(self, Some(stored), None, false);
+        let distinction = variant(&entry, &self.parts.headers) ^ ask.distinction(&self.parts.headers);
+        let Role::Leader(lead) = self.proxy.cache.flights.join(key, distinction) else {
             return;
         };
         let (key, stored) = (key.clone(), Some(stored.clone()));
-        let wanted = Wanted { key, why: ForwardReason::Stale, facts, entry, stored, collapsible: true };
+        let wanted = Wanted { key, why: ForwardReason::Stale, facts, entry, stored, ask, collapsible: true };
         let fetch = Fetch::new(self, wanted).in_background();
         tokio::spawn(async move { drop(fetch.run(lead).await) });
     }
@@ -71,7 +75,8 @@ impl Asked<'_> {
         if !wanted.collapsible {
             return self.fetch_alone(wanted).await;
         }
-        match self.proxy.cache.flights.join(&wanted.key, variant(&wanted.entry, &self.parts.headers)) {
+        let distinction = variant(&wanted.entry, &self.parts.headers) ^ wanted.ask.distinction(&self.parts.headers);
+        match self.proxy.cache.flights.join(&wanted.key, distinction) {
             Role::Leader(lead) => {
                 // Another's fill may have ended since the look-up: then there is nothing to lead.
                 if let Plan::Serve { key, stored, stale } = lookup::plan(self) {
@@ -91,7 +96,7 @@ impl Asked<'_> {
                 let limit = self.site.settings.memory.collapse_wait;
                 match flight.wait(limit).await {
                     Some(Progress::Ready(ready)) => match self.may_use(&ready.response, &wanted) {
-                        Ok(()) => match self.answer_from(&wanted, &ready, None, true) {
+                        Ok(()) => match self.answer_from(&wanted, &ready, None, true, None) {
                             Some(answer) => answer,
                             // It grew too large to be kept, and its beginning is gone.
                             None => self.fetch_alone(Wanted { why: ForwardReason::Uncacheable, ..wanted }).await,
@@ -129,6 +134,9 @@ impl Asked<'_> {
         if !lookup::is_acceptable(response, &self.parts.headers) {
             return Err(ForwardReason::CodingMiss);
         }
+        if part::missing(self, response).is_some() {
+            return Err(ForwardReason::Partial);
+        }
         // It comes straight from the upstream: a reload gets what it asks for.
         let mut facts = wanted.facts;
         facts.directives.no_cache = false;
@@ -145,7 +153,7 @@ impl Asked<'_> {
         let first_byte = fetched.first_byte;
         match fetched.outcome {
             Outcome::Ready(brought) => self
-                .answer_from(&wanted, &brought.ready, first_byte, false)
+                .answer_from(&wanted, &brought.ready, first_byte, false, brought.part.as_ref())
                 .map(|answer| with_own_fields(answer, &brought))
                 .unwrap_or_else(|| failed_answer(StatusCode::BAD_GATEWAY, "cut", Some(wanted.why))),
             Outcome::Passed(response, no_store) => {
@@ -170,25 +178,28 @@ impl Asked<'_> {
         }
     }
 
-    /// From what a fetch brought; `None` when its body can't be joined any more.
+    /// From what a fetch brought, `part` of a body or all of it; `None` when its body can't be joined any more.
     fn answer_from(
         &self,
         wanted: &Wanted,
         ready: &Ready,
         first_byte: Option<Duration>,
         collapsed: bool,
+        part: Option<&Range<u64>>,
     ) -> Option<Answer> {
         let facts = &ready.response.facts;
         let validated = ready.forward_status == StatusCode::NOT_MODIFIED;
+        let mut response = respond::stored(self, &wanted.key, &ready.response)
+            .or_else(|| respond::part_as_received(&ready.response, part?))?;
+        let completed = part.is_some() && response.status() != ready.forward_status;
         let verdict = Verdict {
             forward: Some(wanted.why),
-            forward_status: validated.then_some(ready.forward_status),
+            forward_status: (validated || completed).then_some(ready.forward_status),
             collapsed,
             stored: true,
             ttl: Some(facts.ttl(self.proxy.clock.now())),
             ..Verdict::default()
         };
-        let mut response = respond::stored(self, &wanted.key, &ready.response)?;
         // RFC 9111 §5.1: what has just come for this request has the Age that the upstream gave, if any.
         if !validated && !collapsed {
             match ready.response.fields.get(&header::AGE) {

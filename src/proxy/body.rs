@@ -28,15 +28,17 @@ pub enum Source {
     Text(Bytes),
     /// A stored response, perhaps still growing; with its length, where that is known beforehand.
     Stored(BodyReader, Option<u64>),
-    /// Several ranges of a stored response, with what stands between them.
+    /// Several ranges or parts of a stored response, with what stands between them.
     Multipart(Multipart),
     /// The upstream, passed on.
     Upstream(Box<UpstreamBody>),
+    /// The upstream, passed on until so many bytes have gone.
+    Beginning(Box<UpstreamBody>, u64),
     /// The upstream, coded on the way.
     Coded(Box<CodedBody<UpstreamBody>>),
 }
 
-/// The parts of a multipart/byteranges body.
+/// The parts of a multipart/byteranges body, or the pieces of a single part.
 #[derive(Debug)]
 pub struct Multipart {
     /// What is still to be sent, in order.
@@ -100,6 +102,7 @@ impl Source {
             Source::Stored(reader, _) => poll_stored(reader, cx),
             Source::Multipart(multipart) => multipart.poll_frame(cx),
             Source::Upstream(body) => Pin::new(body.as_mut()).poll_frame(cx).map_err(BodyError::from),
+            Source::Beginning(body, left) => poll_beginning(body, left, cx),
             Source::Coded(body) => Pin::new(body.as_mut()).poll_frame(cx).map_err(BodyError::from),
         }
     }
@@ -111,6 +114,7 @@ impl Source {
             Source::Stored(reader, _) => reader.is_over(),
             Source::Multipart(multipart) => multipart.parts.is_empty(),
             Source::Upstream(body) => body.is_end_stream(),
+            Source::Beginning(_, left) => *left == 0,
             Source::Coded(body) => body.is_end_stream(),
         }
     }
@@ -124,6 +128,7 @@ impl Source {
             }
             Source::Multipart(multipart) => SizeHint::with_exact(multipart.left),
             Source::Upstream(body) => body.size_hint(),
+            Source::Beginning(_, left) => SizeHint::with_exact(*left),
             Source::Coded(body) => body.size_hint(),
         }
     }
@@ -137,6 +142,25 @@ fn poll_stored(reader: &mut BodyReader, cx: &mut Context<'_>) -> Poll<Option<Res
             Err(cut) => Err(BodyError::Cut(cut)),
         })
     })
+}
+
+/// What comes beyond the beginning is left, and its connection with it.
+fn poll_beginning(
+    body: &mut UpstreamBody,
+    left: &mut u64,
+    cx: &mut Context<'_>,
+) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    if *left == 0 {
+        return Poll::Ready(None);
+    }
+    let next = std::task::ready!(Pin::new(body).poll_frame(cx)).map(|frame| {
+        Ok(frame?.map_data(|mut data| {
+            data.truncate(usize::try_from(*left).unwrap_or(usize::MAX));
+            *left -= data.len() as u64;
+            data
+        }))
+    });
+    Poll::Ready(next)
 }
 
 impl Multipart {

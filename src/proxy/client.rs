@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicU64;
 
 use bytes::Bytes;
 use futures_util::task::AtomicWaker;
+use http::HeaderValue;
 use parking_lot::Mutex;
 
 use super::refusal::Refusal;
@@ -18,6 +19,8 @@ const MAX_INTERIM: usize = 32;
 pub struct Client {
     /// The other end.
     pub peer: SocketAddr,
+    /// Its address as forwarding fields have it, written once a connection instead of with each request.
+    pub(super) address: HeaderValue,
     /// Our end.
     pub local: SocketAddr,
     /// Whether the client speaks TLS to us.
@@ -45,6 +48,7 @@ impl Client {
     pub fn new(peer: SocketAddr, local: SocketAddr, tls: bool) -> Self {
         Client {
             peer,
+            address: HeaderValue::try_from(peer.ip().to_canonical().to_string()).expect("an address is visible ASCII"),
             local,
             tls,
             refused: OnceLock::new(),

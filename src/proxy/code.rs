@@ -46,7 +46,7 @@ async fn encode(
         Ok(()) => {
             filler.finish(None);
             // It weighs more now.
-            proxy.cache.memory.reweigh(&key);
+            proxy.cache.completed(&key);
         }
         Err(error) => {
             tracing::debug!(key = key.as_str(), error = &*error, "coding cut short");

@@ -1,15 +1,18 @@
 //! Steps 7 to 9: forward for the cache, judge the answer, fill. A fetch owns all it needs, so that it goes on when
 //! the client that caused it has left.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::time::{Duration, Instant};
 
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
+use smallvec::SmallVec;
 
 use super::fill::Fill;
 use super::lookup::{self, Wanted};
+use super::part::{self, Ask, Brings};
 use super::site::{Site, SiteRoute};
 use super::{Asked, Proxy, outgoing};
 use crate::cache::body::{BodyReader, SharedBody};
@@ -17,6 +20,7 @@ use crate::cache::collapse::{FetchFailure, Lead, Progress, Ready};
 use crate::cache::entry::{Entry, StoredResponse, Tags};
 use crate::cache::epoch::Epoch;
 use crate::cache::fields::StoredFields;
+use crate::cache::parts::StoredParts;
 use crate::content::{compressible, static_files};
 use crate::policy::directives::ResponseDirectives;
 use crate::policy::facts::{Facts, RequestFacts};
@@ -73,6 +77,8 @@ pub(super) struct Brought {
     pub own: HeaderMap,
     /// Why it is not kept, where it is not.
     pub no_store: Option<NoStoreReason>,
+    /// Which part of the body it brought, where that is not all of it.
+    pub part: Option<Range<u64>>,
     /// Keeps the beginning of the body from going before this client has begun to read.
     _anchor: Option<BodyReader>,
 }
@@ -89,16 +95,18 @@ struct Arrived {
 impl Fetch {
     /// For a request that the cache could not answer.
     pub(super) fn new(asked: &Asked<'_>, wanted: Wanted) -> Self {
-        let mut outgoing =
-            outgoing::request(&asked.parts, &asked.admitted, asked.client.peer.ip(), &asked.route.route, false);
-        // The cache wants the whole response in its plain form: conditions, ranges and codings are its own business.
+        let mut outgoing = outgoing::request(asked, false);
+        // The cache wants the response in its plain form: conditions and codings are its own business.
         let withholds_conditions =
             wanted.collapsible || wanted.stored.is_some() || asked.parts.headers.contains_key(header::RANGE);
         if withholds_conditions {
             for name in validate::CLIENT_CONDITIONS {
                 outgoing.headers_mut().remove(name);
             }
+        }
+        if wanted.ask == Ask::Whole {
             outgoing.headers_mut().remove(header::RANGE);
+            outgoing.headers_mut().remove(header::IF_RANGE);
         }
         if asked.route.route.compression.is_some() {
             outgoing.headers_mut().remove(header::ACCEPT_ENCODING);
@@ -149,6 +157,14 @@ impl Fetch {
     /// nothing we have is asked again without conditions (RFC 9111 §4.3.4).
     async fn ask(&self) -> Result<(Arrived, Option<Arc<StoredResponse>>), UpstreamError> {
         let mut headers = self.outgoing.headers().clone();
+        if let Some((gap, stored, _)) = self.wanted.gap() {
+            part::ask_for_gap(&mut headers, gap, stored);
+            let arrived = self.send(headers).await?;
+            // What would be no answer to the client's own request is put aside, and that asked.
+            let arrived =
+                if self.is_of_use(&arrived) { arrived } else { self.send(self.outgoing.headers().clone()).await? };
+            return Ok((arrived, None));
+        }
         if let Some(stored) = &self.wanted.stored {
             make_conditional(&mut headers, stored, &self.wanted);
         }
@@ -163,12 +179,29 @@ impl Fetch {
         Ok((arrived, confirmed))
     }
 
+    /// Whether the answer to a request for what is missing is either that, or about the representation as a whole.
+    fn is_of_use(&self, arrived: &Arrived) -> bool {
+        match arrived.response.status() {
+            StatusCode::PARTIAL_CONTENT => self.gap_filled(arrived).is_some() && self.judge_part(arrived).is_ok(),
+            StatusCode::NOT_MODIFIED | StatusCode::RANGE_NOT_SATISFIABLE | StatusCode::PRECONDITION_FAILED => false,
+            _ => true,
+        }
+    }
+
+    /// The stored parts that a 206 is to be combined with, as it brings just what they lack.
+    fn gap_filled(&self, arrived: &Arrived) -> Option<(&StoredResponse, &StoredParts)> {
+        let (gap, stored, parts) = self.wanted.gap()?;
+        let headers = arrived.response.headers();
+        let brings = part::brings(arrived.response.status(), headers)?;
+        part::fills_gap(&brings, headers, gap, stored).then_some((stored, parts))
+    }
+
     /// The stored response that a 304 confirms (RFC 9111 §4.3.4): the selected one, or another of the key by the
     /// strong tag that they share, which proves that it is byte for byte what this client is to get.
     fn confirmed(&self, arrived: &Arrived) -> Option<&Arc<StoredResponse>> {
         let selected = self.wanted.stored.as_ref().filter(|_| arrived.response.status() == StatusCode::NOT_MODIFIED)?;
         let not_modified = arrived.response.headers();
-        let mut named = tags(&self.wanted.entry);
+        let mut named = tags(&self.wanted.entry, selected);
         let first = named.next();
         let alone = named.all(|tag| Some(&tag) == first.as_ref());
         if validate::confirms(not_modified, &selected.fields.unpack(0), alone) {
@@ -177,7 +210,7 @@ impl Fetch {
         if !validate::has_strong_tag(not_modified) {
             return None;
         }
-        self.wanted.entry.variants().iter().find(|stored| {
+        self.wanted.entry.variants().iter().filter(|stored| stored.parts.is_none()).find(|stored| {
             validate::confirms(not_modified, &stored.fields.unpack(0), false)
                 && lookup::is_acceptable(stored, &self.received.headers)
                 && stored.facts.admits(&self.wanted.facts)
@@ -204,29 +237,76 @@ impl Fetch {
             return self.pass_on(arrived, NoStoreReason::ErrorStatus, lead);
         }
         let is_static = apply_static_class(&self.site, &self.route, &self.received, &mut arrived.response);
-        let judged = self.judge(&arrived, is_static).and_then(|(storable, selection)| {
-            let announced = announced_length(arrived.response.headers());
-            let fits = announced.is_none_or(|length| length <= self.route.route.cache.max_object);
-            if fits { Ok((storable, selection)) } else { Err(NoStoreReason::TooLarge) }
-        });
-        match judged {
-            Ok((storable, selection)) => self.fill(arrived, storable, selection, lead),
+        if arrived.response.status() == StatusCode::PARTIAL_CONTENT {
+            return match self.judge_part(&arrived) {
+                Ok(part) => {
+                    *arrived.response.headers_mut() = part.headers;
+                    self.fill(arrived, part.judged, Some((part.brings, part.onto)), lead)
+                }
+                Err(reason) => self.pass_on(arrived, reason, lead),
+            };
+        }
+        let headers = arrived.response.headers();
+        let judged = self.judge(arrived.response.status(), headers, arrived.times, is_static);
+        match judged.and_then(|judged| self.fits(announced_length(headers)).map(|()| judged)) {
+            Ok(judged) => self.fill(arrived, judged, None, lead),
             Err(reason) => self.pass_on(arrived, reason, lead),
         }
     }
 
-    fn judge(&self, arrived: &Arrived, is_static: bool) -> Result<(Storable, Selection), NoStoreReason> {
-        let arrival = Arrival {
-            method: &Method::GET,
-            request: &self.wanted.facts,
-            status: arrived.response.status(),
-            headers: arrived.response.headers(),
-            times: arrived.times,
-            is_static,
-        };
-        let storable = store::judge(&arrival, &self.route.route.cache)?;
-        let selection = selection(arrived.response.headers(), &self.received.headers, &self.route)?;
+    fn judge(
+        &self,
+        status: StatusCode,
+        headers: &HeaderMap,
+        times: Times,
+        is_static: bool,
+    ) -> Result<Judged, NoStoreReason> {
+        let (method, request) = (&Method::GET, &self.wanted.facts);
+        let arrival = Arrival { method, request, status, headers, times, is_static };
+        let storable = store::judge(&arrival, &self.route.route.cache).map_err(|why| self.unmasked(why, &arrival))?;
+        let selection = selection(headers, &self.received.headers, &self.route)?;
         Ok((storable, selection))
+    }
+
+    /// A 206: what it brings, and the fields and the judgement of the whole that it is a part of (RFC 9111 §3.4).
+    fn judge_part(&self, arrived: &Arrived) -> Result<JudgedPart, NoStoreReason> {
+        let received = arrived.response.headers();
+        // Nobody asked for a part: who knows what it is.
+        let expected = self.wanted.gap().is_some() || self.received.headers.contains_key(header::RANGE);
+        let brings = part::brings(arrived.response.status(), received).filter(|_| expected);
+        let brings = brings.ok_or(NoStoreReason::Partial)?;
+        self.fits(Some(brings.range.end - brings.range.start))?;
+        let mut headers = received.clone();
+        let mut onto = None;
+        if let Some((stored, parts)) = self.gap_filled(arrived) {
+            headers = stored.fields.unpack(4);
+            fields::update(&mut headers, received);
+            onto = Some(parts.clone());
+        }
+        headers.remove(header::CONTENT_RANGE);
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(brings.complete_length));
+        let judged = self.judge(StatusCode::OK, &headers, arrived.times, self.is_static(received))?;
+        Ok(JudgedPart { brings, headers, judged, onto })
+    }
+
+    fn is_static(&self, headers: &HeaderMap) -> bool {
+        let mut head = Response::new(());
+        *head.headers_mut() = headers.clone();
+        apply_static_class(&self.site, &self.route, &self.received, &mut head)
+    }
+
+    fn fits(&self, length: Option<u64>) -> Result<(), NoStoreReason> {
+        let fits = length.is_none_or(|length| length <= self.route.route.cache.max_object);
+        if fits { Ok(()) } else { Err(NoStoreReason::TooLarge) }
+    }
+
+    /// Of what the app says nothing about: whether it only looks like a file.
+    fn unmasked(&self, why: NoStoreReason, arrival: &Arrival<'_>) -> NoStoreReason {
+        let silent = matches!(why, NoStoreReason::NoFreshness | NoStoreReason::CookieRequest)
+            && !arrival.headers.contains_key(header::CACHE_CONTROL);
+        let looks_like_a_file = self.route.route.static_files
+            && static_files::is_candidate(&self.site.settings.static_classes, self.received.uri.path());
+        if silent && looks_like_a_file && !arrival.is_static { NoStoreReason::Disguised } else { why }
     }
 
     fn may_stand_in(&self) -> bool {
@@ -257,7 +337,8 @@ impl Fetch {
     /// The answer is of no use to others: they ask for themselves, at once, and those to come do not wait at all.
     fn release_followers(&self, lead: &Lead, reason: NoStoreReason) {
         lead.flight().publish(Progress::Uncacheable(reason));
-        if self.wanted.collapsible {
+        // What is said of a part says nothing about the whole.
+        if self.wanted.collapsible && self.wanted.ask == Ask::Whole {
             let until = self.proxy.clock.now() + self.site.settings.memory.uncacheable_memory;
             self.proxy.cache.flights.remember_uncacheable(&self.wanted.key, until);
         }
@@ -270,26 +351,42 @@ impl Fetch {
         match reuse::decide(&ordinary, &ready.response.facts, self.proxy.clock.now()) {
             Reuse::Fresh | Reuse::Stale(_) => {
                 lead.flight().publish(Progress::Ready(ready.clone()));
-                self.proxy.cache.flights.forget_uncacheable(&self.wanted.key);
+                if self.wanted.ask == Ask::Whole {
+                    self.proxy.cache.flights.forget_uncacheable(&self.wanted.key);
+                }
             }
             _ => self.release_followers(lead, NoStoreReason::ZeroTtl),
         }
     }
 
-    fn fill(&self, arrived: Arrived, storable: Storable, selection: Selection, lead: Lead) -> Outcome {
+    fn fill(
+        &self,
+        arrived: Arrived,
+        (storable, selection): Judged,
+        part: Option<(Brings, Option<StoredParts>)>,
+        lead: Lead,
+    ) -> Outcome {
+        let (brings, onto) = part.unzip();
         let (mut head, upstream_body) = arrived.response.into_parts();
         let own = take_out(&mut head.headers, &storable);
         let announced = announced_length(&head.headers);
         let compressible = self.route.route.compression.as_ref().is_some_and(|compression| {
-            compressible::judge(compression, head.status, &head.headers, announced)
+            compressible::judge(compression, storable.facts.status, &head.headers, announced)
                 == compressible::CodingDecision::Code
         });
-        let (body, filler) = SharedBody::growing();
+        let (filled, filler) = SharedBody::growing();
+        let part = brings.as_ref().filter(|it| it.range != (0..it.complete_length));
+        let parts = part.map(|Brings { range, complete_length }| {
+            let new =
+                StoredParts::new(range.clone(), *complete_length, filled.clone(), self.route.route.cache.max_object);
+            onto.flatten().map_or(new.clone(), |stored| stored.with(&new))
+        });
         let response = Arc::new(StoredResponse {
             facts: storable.facts,
             selection,
             fields: StoredFields::pack(&head.headers),
-            body,
+            body: if parts.is_some() { SharedBody::absent() } else { filled.clone() },
+            parts,
             coded: Arc::default(),
             compressible,
             own_tag: false,
@@ -304,14 +401,16 @@ impl Fetch {
             key: self.wanted.key.clone(),
             response,
             filler,
+            range: brings.as_ref().map(|it| it.range.clone()),
             max_object: self.route.route.cache.max_object,
             max_variants: self.route.route.cache.max_variants,
             uncacheable_memory: self.site.settings.memory.uncacheable_memory,
             metrics: self.route.metrics.clone(),
         };
-        let anchor = ready.response.body.reader();
+        let anchor = filled.reader();
         fill.begin(upstream_body, lead);
-        Outcome::Ready(Box::new(Brought { ready, own, no_store: None, _anchor: anchor }))
+        let part = part.map(|it| it.range.clone());
+        Outcome::Ready(Box::new(Brought { ready, own, no_store: None, part, _anchor: anchor }))
     }
 
     /// A 304: what it confirms is freshened and answers.
@@ -347,8 +446,21 @@ impl Fetch {
                 }
             }
         }
-        Outcome::Ready(Box::new(Brought { ready, own: fresh.own, no_store: fresh.no_store, _anchor: None }))
+        Outcome::Ready(Box::new(Brought { ready, own: fresh.own, no_store: fresh.no_store, part: None, _anchor: None }))
     }
+}
+
+/// What is to be stored, and which requests select it.
+type Judged = (Storable, Selection);
+
+/// A part that is to be stored.
+struct JudgedPart {
+    brings: Brings,
+    /// The fields of the whole that it is a part of.
+    headers: HeaderMap,
+    judged: Judged,
+    /// The stored parts that it is combined with.
+    onto: Option<StoredParts>,
 }
 
 /// A stored response with the fields of a 304, or of a HEAD's answer, taken over.
@@ -415,8 +527,10 @@ pub(super) fn freshened(
 
 /// Which requests a response will be selected by.
 fn selection(response: &HeaderMap, request: &HeaderMap, route: &SiteRoute) -> Result<Selection, NoStoreReason> {
-    let settled = route.route.compression.is_some().then_some(&header::ACCEPT_ENCODING);
-    Selection::of(response, request, settled).ok_or(NoStoreReason::VaryAny)
+    let coding = route.route.compression.is_some().then_some(header::ACCEPT_ENCODING);
+    let device = route.route.devices.is_some().then_some(header::USER_AGENT);
+    let settled: SmallVec<[HeaderName; 2]> = coding.into_iter().chain(device).collect();
+    Selection::of(response, request, &settled).ok_or(NoStoreReason::VaryAny)
 }
 
 /// Takes out what must not be stored; what of it the client that asked still gets.
@@ -461,14 +575,16 @@ pub(super) fn apply_static_class<B>(
     if !route.route.static_files || !is_file {
         return false;
     }
-    let personal =
-        response.headers().contains_key(header::SET_COOKIE) || request.headers.contains_key(header::AUTHORIZATION);
-    let cookie = lookup::cookie_matters(&route.route.cache.cookies, &request.headers);
     let (path, query) = (request.uri.path(), request.uri.query());
     let content_type = response.headers().get(header::CONTENT_TYPE);
     let class = static_files::classify(&site.settings.static_classes, path, query, content_type);
-    let applies = |class: &static_files::Match<'_>| !personal && (!cookie || class.class.with_cookies);
-    let Some(class) = class.filter(applies) else { return false };
+    let Some(class) = class else { return false };
+    let personal =
+        response.headers().contains_key(header::SET_COOKIE) || request.headers.contains_key(header::AUTHORIZATION);
+    let cookie = lookup::cookie_matters(&route.route.cache.cookies, &request.headers);
+    if personal || (cookie && !class.class.with_cookies) {
+        return false;
+    }
     let headers = response.headers_mut();
     let silent =
         ![header::CACHE_CONTROL, header::EXPIRES, header::PRAGMA].iter().any(|name| headers.contains_key(name));
@@ -481,14 +597,15 @@ pub(super) fn apply_static_class<B>(
     class.class.with_cookies
 }
 
-fn make_conditional(headers: &mut HeaderMap, stored: &StoredResponse, wanted: &Wanted) {
-    let tags: Vec<_> = tags(&wanted.entry).collect();
+fn make_conditional(headers: &mut HeaderMap, stored: &Arc<StoredResponse>, wanted: &Wanted) {
+    let tags: Vec<_> = tags(&wanted.entry, stored).collect();
     validate::make_conditional(headers, Some(&stored.fields.unpack(0)), tags.iter());
 }
 
-/// The upstream's own tags of all that is stored under a key.
-fn tags(entry: &Entry) -> impl Iterator<Item = HeaderValue> {
-    let theirs = entry.variants().iter().filter(|variant| !variant.own_tag);
+/// The upstream's own tags of all that is stored under a key and could answer once it is confirmed.
+fn tags(entry: &Entry, selected: &Arc<StoredResponse>) -> impl Iterator<Item = HeaderValue> {
+    let is_of_use = |stored: &&Arc<StoredResponse>| stored.parts.is_none() || Arc::ptr_eq(stored, selected);
+    let theirs = entry.variants().iter().filter(|variant| !variant.own_tag).filter(is_of_use);
     theirs.filter_map(|variant| variant.fields.get(&header::ETAG))
 }
 

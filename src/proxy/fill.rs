@@ -1,19 +1,21 @@
 //! Step 9: a body streams into the cache while clients read it.
 
 use std::future::poll_fn;
+use std::ops::Range;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, header};
+use http::{HeaderMap, StatusCode, header};
 use http_body::{Body as _, Frame};
 
-use super::Proxy;
+use super::{Proxy, part};
 use crate::cache::body::Filler;
 use crate::cache::collapse::Lead;
 use crate::cache::entry::StoredResponse;
 use crate::cache::key::CacheKey;
+use crate::cache::parts::StoredParts;
 use crate::content::etag;
 use crate::policy::reason::NoStoreReason;
 use crate::telemetry::route_metrics::RouteMetrics;
@@ -28,8 +30,10 @@ pub(super) struct Fill {
     pub key: CacheKey,
     /// What is filled.
     pub response: Arc<StoredResponse>,
-    /// The hand that fills its body.
+    /// The hand that fills its body, or the newest of its parts.
     pub filler: Filler,
+    /// Which bytes of the whole a 206 brings; another number of them than that is not what it says.
+    pub range: Option<Range<u64>>,
     /// Beyond this many bytes it is passed on and not stored.
     pub max_object: u64,
     /// Most variants kept for the key.
@@ -71,7 +75,7 @@ impl Drop for Reservation<'_> {
 impl Fill {
     /// Goes on by itself: whoever asked may leave.
     pub(super) fn begin(self, mut body: UpstreamBody, lead: Lead) {
-        if body.is_end_stream() {
+        if body.is_end_stream() && self.range.is_none() {
             // Nothing to wait for: stored before the answer is sent.
             return self.store(None, None, etag::Hasher::new().digest(), lead);
         }
@@ -96,11 +100,17 @@ impl Fill {
                 Some(Err(error)) => {
                     tracing::debug!(key = self.key.as_str(), %error, "fill cut short");
                     self.metrics.not_stored(NoStoreReason::Incomplete);
+                    if keeping {
+                        self.keep_part(lead);
+                    }
                     return; // dropping the filler tells every reader
                 }
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(data) => {
                         length += data.len() as u64;
+                        if self.expects(|expected| length > expected) {
+                            return self.metrics.not_stored(NoStoreReason::Incomplete);
+                        }
                         if keeping && length > self.max_object {
                             keeping = false;
                             self.give_up_storing(NoStoreReason::TooLarge, &lead);
@@ -121,10 +131,41 @@ impl Fill {
                 },
             }
         }
+        if self.expects(|expected| length != expected) {
+            return self.metrics.not_stored(NoStoreReason::Incomplete);
+        }
         match keeping {
             true => self.store(last, trailers, hasher.digest(), lead),
             false => self.filler.finish(trailers),
         }
+    }
+
+    /// RFC 9111 §3.3: what has come of a body that breaks off is kept as a part, where a strong validator will tell
+    /// whether the rest is of the same.
+    fn keep_part(self, lead: Lead) {
+        let (response, received) = (&self.response, self.filler.received());
+        let announced = || response.fields.get_bytes(&header::CONTENT_LENGTH).map(str::from_utf8)?.ok()?.parse().ok();
+        let complete_length = response.complete_length().or_else(announced);
+        let start = self.range.as_ref().map_or(0, |range| range.start);
+        let end = start + received.len().unwrap_or(0);
+        let Some(complete_length) = complete_length.filter(|length| (start + 1..*length).contains(&end)) else {
+            return;
+        };
+        let gives_ranges = response.fields.get_bytes(&header::ACCEPT_RANGES) != Some(b"none");
+        let is_page = response.facts.status == StatusCode::OK && part::has_strong_tag(response);
+        let memory = &self.proxy.cache.memory;
+        let stored = memory.get(&self.key).unwrap_or_default();
+        // It must not push out a whole, stale or not.
+        let others = stored.variants().iter().any(|it| it.selection == response.selection && it.parts.is_none());
+        if gives_ranges && is_page && !others && lead.flight().may_store() {
+            let part = response.in_part(StoredParts::new(start..end, complete_length, received, self.max_object));
+            memory.insert(&self.key, Arc::new(part), self.max_variants);
+        }
+        drop(lead); // before the filler: who sees the cut and asks again does not join this
+    }
+
+    fn expects(&self, otherwise: impl FnOnce(u64) -> bool) -> bool {
+        self.range.as_ref().is_some_and(|range| otherwise(range.end - range.start))
     }
 
     /// It has grown too large: those who read it get it, others fetch for themselves, at once.
@@ -138,18 +179,25 @@ impl Fill {
 
     /// Stored first, then handed to the readers: whoever has the whole response and asks again gets a hit.
     fn store(mut self, last: Option<Bytes>, trailers: Option<HeaderMap>, digest: u128, lead: Lead) {
-        let response = with_validator(self.response, digest);
+        let mut response = with_validator(self.response, digest);
+        if let Some((parts, range)) = response.parts.as_ref().zip(self.range) {
+            // What it was combined with to answer from is stored already, or has gone since.
+            let new = StoredParts::new(range, parts.complete_length(), self.filler.body(), self.max_object);
+            response = Arc::new(response.in_part(new));
+        }
         let memory = &self.proxy.cache.memory;
         if lead.flight().may_store() {
-            memory.insert(&self.key, response.clone(), self.max_variants);
+            response = memory.insert(&self.key, response, self.max_variants);
         }
         if let Some(last) = last {
             self.filler.push(last);
         }
         self.filler.finish(trailers);
         if lead.flight().may_store() {
-            memory.reweigh(&self.key);
-            self.proxy.cache.lower.store(&self.key, &response);
+            self.proxy.cache.completed(&self.key);
+            if response.parts.is_none() {
+                self.proxy.cache.lower.store(&self.key, &response);
+            }
         } else {
             // A purge between the question and the insertion found nothing to remove.
             memory.remove_variant(&self.key, &response);
@@ -162,7 +210,7 @@ impl Fill {
 /// Gives a response without any validator an entity tag of its content, so that clients can validate it with us.
 fn with_validator(response: Arc<StoredResponse>, digest: u128) -> Arc<StoredResponse> {
     let validated = [header::ETAG, header::LAST_MODIFIED].iter().any(|name| response.fields.get_bytes(name).is_some());
-    if validated || response.facts.status != http::StatusCode::OK {
+    if validated || response.parts.is_some() || response.facts.status != StatusCode::OK {
         return response;
     }
     let mut headers = response.fields.unpack(1);

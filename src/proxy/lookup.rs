@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use http::request::Parts;
 use http::{HeaderMap, Method, header};
 
 use super::Asked;
+use super::part::{self, Ask, Missing};
 use crate::cache::entry::{Entry, StoredResponse};
 use crate::cache::key::{CacheKey, cookies};
 use crate::content::{accept, static_files};
@@ -54,16 +54,16 @@ pub(super) struct Wanted {
     pub facts: RequestFacts,
     /// What is stored under the key, in all variants.
     pub entry: Entry,
-    /// The variant to validate.
+    /// The variant to validate, or to combine with what is fetched.
     pub stored: Option<Arc<StoredResponse>>,
+    /// How much of it is fetched.
+    pub ask: Ask,
     /// Whether other requests may wait for the answer.
     pub collapsible: bool,
 }
 
 /// Decides what to do with a request.
 pub(super) fn plan(asked: &Asked<'_>) -> Plan {
-    let route = &asked.route.route;
-    let request = &asked.parts;
     if let Some(why) = reason_to_pass(asked) {
         return match why {
             // The cache has nothing for these, whatever is stored.
@@ -75,20 +75,36 @@ pub(super) fn plan(asked: &Asked<'_>) -> Plan {
             _ => Plan::Pass { why, freshens: None },
         };
     }
-    let key = CacheKey::new(&asked.admitted.uri(), &route.key, &request.headers);
+    let key = identify(asked);
     let facts = facts(asked);
     let entry = asked.proxy.cache.memory.get(&key).unwrap_or_default();
-    let (decision, stored) = match select(&entry, &request.headers) {
-        Ok(stored) => (reuse::decide(&facts, &stored.facts, asked.now), Some(stored.clone())),
-        Err(why) => (reuse::decide_without(&facts, why), None),
+    let (stored, missing) = match select(asked, &entry) {
+        Ok(selected) => selected,
+        Err(why) => {
+            return match reuse::decide_without(&facts, why) {
+                Reuse::OnlyIfCached => Plan::OnlyIfCached { key: Some(key) },
+                _ => fetch(asked, key, why, facts, entry, None),
+            };
+        }
     };
-    match (decision, stored) {
-        (Reuse::Fresh, Some(stored)) => Plan::Serve { key, stored, stale: None },
-        (Reuse::Stale(why), Some(stored)) => Plan::Serve { key, stored, stale: Some(why) },
-        (Reuse::Validate(why), stored) => fetch(asked, key, why, facts, entry, stored),
+    let stored = stored.clone();
+    match (reuse::decide(&facts, &stored.facts, asked.now), missing) {
         (Reuse::Forward(why), _) => fetch(asked, key, why, facts, entry, None),
-        (Reuse::OnlyIfCached, stored) => Plan::OnlyIfCached { key: stored.is_none().then_some(key) },
-        (Reuse::Fresh | Reuse::Stale(_), None) => fetch(asked, key, ForwardReason::UriMiss, facts, entry, None),
+        (Reuse::OnlyIfCached, _) => Plan::OnlyIfCached { key: None },
+        (_, Some(_)) if facts.directives.only_if_cached => Plan::OnlyIfCached { key: Some(key) },
+        (_, Some(missing)) => fetch(asked, key, ForwardReason::Partial, facts, entry, Some((stored, Some(missing)))),
+        (Reuse::Fresh, None) => Plan::Serve { key, stored, stale: None },
+        (Reuse::Stale(why), None) => Plan::Serve { key, stored, stale: Some(why) },
+        (Reuse::Validate(why), None) => fetch(asked, key, why, facts, entry, Some((stored, None))),
+    }
+}
+
+/// The cache key: from the URL as the client sees it, and what the route adds.
+fn identify(asked: &Asked<'_>) -> CacheKey {
+    let key = CacheKey::new(&asked.admitted.uri(), &asked.route.route.key, &asked.parts.headers);
+    match asked.device {
+        Some(class) => key.with("device", class),
+        None => key,
     }
 }
 
@@ -99,18 +115,27 @@ pub(super) fn facts(asked: &Asked<'_>) -> RequestFacts {
     RequestFacts::of(headers, cookie, asked.admitted.trusted_client, rules.request_directives)
 }
 
-/// The stored response for a request, or why there is none. Of several the most recent by Date (RFC 9111 §4).
-fn select<'a>(entry: &'a Entry, request: &HeaderMap) -> Result<&'a Arc<StoredResponse>, ForwardReason> {
+/// The stored response for a request and what it lacks, or why there is none. Of several the most recent by Date
+/// (RFC 9111 §4), those that lack nothing first.
+fn select<'a>(
+    asked: &Asked<'_>,
+    entry: &'a Entry,
+) -> Result<(&'a Arc<StoredResponse>, Option<Missing>), ForwardReason> {
+    let request = &asked.parts.headers;
     let mut why = if entry.variants().is_empty() { ForwardReason::UriMiss } else { ForwardReason::VaryMiss };
-    let mut newest: Option<&Arc<StoredResponse>> = None;
+    let mut best: Option<(&Arc<StoredResponse>, Option<Missing>)> = None;
     for stored in entry.variants().iter().filter(|stored| stored.is_selected_by(request)) {
         if !is_acceptable(stored, request) {
             why = ForwardReason::CodingMiss;
-        } else if newest.is_none_or(|newest| stored.facts.date > newest.facts.date) {
-            newest = Some(stored);
+            continue;
+        }
+        let missing = part::missing(asked, stored);
+        let rank = |stored: &StoredResponse, missing: &Option<Missing>| (missing.is_none(), stored.facts.date);
+        if best.as_ref().is_none_or(|(best, lacks)| rank(stored, &missing) > rank(best, lacks)) {
+            best = Some((stored, missing));
         }
     }
-    newest.ok_or(why)
+    best.ok_or(why)
 }
 
 /// Whether the client takes the coding that a stored response came in: an upstream that codes without saying so in
@@ -157,19 +182,24 @@ pub(super) fn cookie_matters(rule: &CookieRule, headers: &HeaderMap) -> bool {
     }
 }
 
+/// `selected` is what is to be validated, or what lacks something.
 fn fetch(
     asked: &Asked<'_>,
     key: CacheKey,
     why: ForwardReason,
     facts: RequestFacts,
     entry: Entry,
-    stored: Option<Arc<StoredResponse>>,
+    selected: Option<(Arc<StoredResponse>, Option<Missing>)>,
 ) -> Plan {
-    // Only a GET brings a body to store, and a part of one would be no use to others, unless it is the beginning.
-    let wants_part = stored.is_none() && wants_later_part(&asked.parts);
-    let passes = asked.parts.method != Method::GET || wants_part;
+    let (stored, missing) = selected.unzip();
+    let missing = missing.flatten();
+    let large = asked.proxy.cache.flights.is_uncacheable(&key, asked.now);
+    let ask = Ask::of(asked, stored.as_deref(), missing.clone(), large);
+    // Only a GET brings a body to store; HEAD freshens what is stored, if there is all of it or not.
+    let passes = asked.parts.method != Method::GET;
+    let stored = stored.filter(|_| passes || missing != Some(Missing::Other));
     let collapsible = !passes && may_collapse(asked, &key, &facts, stored.as_deref());
-    let wanted = Box::new(Wanted { key, why, facts, entry, stored, collapsible });
+    let wanted = Box::new(Wanted { key, why, facts, entry, stored, ask, collapsible });
     if passes { Plan::Pass { why, freshens: Some(wanted) } } else { Plan::Fetch(wanted) }
 }
 
@@ -185,11 +215,4 @@ fn may_collapse(asked: &Asked<'_>, key: &CacheKey, facts: &RequestFacts, stored:
         && !facts.authorization
         && (!facts.cookie || shareable())
         && !asked.proxy.cache.flights.is_uncacheable(key, asked.now)
-}
-
-/// Whether a Range asks for something else than the beginning: then a client would wait for all that goes before.
-fn wants_later_part(request: &Parts) -> bool {
-    let Some(range) = request.headers.get(header::RANGE) else { return false };
-    let compact: Vec<u8> = range.as_bytes().iter().copied().filter(|byte| !byte.is_ascii_whitespace()).collect();
-    !compact.to_ascii_lowercase().starts_with(b"bytes=0-")
 }

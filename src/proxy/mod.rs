@@ -9,12 +9,14 @@ mod answer;
 pub mod body;
 pub mod client;
 mod code;
+mod device;
 mod fetch;
 mod fill;
 pub mod finish;
 mod lookup;
 mod max_forwards;
 mod outgoing;
+mod part;
 mod pass;
 pub mod refusal;
 mod respond;
@@ -63,6 +65,8 @@ pub struct Proxy {
     pub cache: Cache,
     site: ArcSwap<Site>,
     boundaries: AtomicU64,
+    /// What Via calls this process, so that a request which comes back is known.
+    own_name: String,
 }
 
 /// A request that was admitted and routed: what every further step works with.
@@ -74,6 +78,8 @@ struct Asked<'a> {
     client: &'a Arc<Client>,
     parts: Parts,
     admitted: Admitted,
+    /// The class of device that asks, where it is part of the key.
+    device: Option<&'a str>,
     now: Timestamp,
     upgrade: bool,
     has_body: bool,
@@ -91,7 +97,8 @@ impl Proxy {
     pub fn new(settings: Arc<Settings>, clock: Clock, telemetry: Arc<Telemetry>) -> Result<Arc<Proxy>, PoolError> {
         let cache = Cache::new(settings.memory.size);
         let site = ArcSwap::from_pointee(Site::new(settings, None, &telemetry)?);
-        Ok(Arc::new(Proxy { clock, telemetry, cache, site, boundaries: AtomicU64::new(0) }))
+        let own_name = outgoing::own_name();
+        Ok(Arc::new(Proxy { clock, telemetry, cache, site, boundaries: AtomicU64::new(0), own_name }))
     }
 
     /// The settings that new requests start with.
@@ -124,7 +131,12 @@ impl Proxy {
             Ok(admitted) => admitted,
             Err(refusal) => return self.refuse(&site, client, &parts, refusal, started, now),
         };
-        admit::remove_unbelieved(&mut parts.headers, admitted.via_trusted_proxy);
+        if outgoing::has_been_here(&parts.headers, &self.own_name) {
+            return self.refuse(&site, client, &parts, Refusal::Loop, started, now);
+        }
+        if admit::remove_unbelieved(&mut parts.headers, admitted.via_trusted_proxy) {
+            self.telemetry.metrics.unbelieved();
+        }
         fields::remove_nominated(&mut parts.headers);
         fields::join_cookies(&mut parts.headers);
         let Some(route) = route::find(&site, &admitted, &parts) else {
@@ -133,6 +145,7 @@ impl Proxy {
         if fetch::announced_length(&parts.headers).is_some_and(|length| length > route.route.max_request_body) {
             return self.refuse(&site, client, &parts, Refusal::BodyTooLarge, started, now);
         }
+        let device = device::classify(&route.route, &mut parts.headers);
         let has_body = !http_body::Body::is_end_stream(&body);
         let mut asked = Asked {
             proxy: self,
@@ -141,6 +154,7 @@ impl Proxy {
             client,
             parts,
             admitted,
+            device,
             now,
             upgrade: client_upgrade.is_some(),
             has_body,

@@ -39,8 +39,7 @@ pub(super) async fn pass(
     freshens: Option<&Wanted>,
 ) -> Result<Passed, UpstreamError> {
     let route = &asked.route.route;
-    let request =
-        outgoing::request(&asked.parts, &asked.admitted, asked.client.peer.ip(), route, client_upgrade.is_some());
+    let request = outgoing::request(asked, client_upgrade.is_some());
     let idle = asked.site.settings.client_timeouts.idle;
     let request = request.map(|()| RequestBody::client(body, route.max_request_body, idle));
     let meter = request.body().meter();
@@ -92,7 +91,7 @@ fn freshen_by_head(asked: &Asked<'_>, wanted: &Wanted, response: &Response<Upstr
     let fields = stored.fields.unpack(0);
     // Its tag may be one of ours, which says nothing about the upstream's.
     let theirs = if stored.own_tag { without_tag(fields) } else { fields };
-    if !validate::head_confirms(headers, &theirs, stored.body.len()) {
+    if !validate::head_confirms(headers, &theirs, stored.complete_length()) {
         return cache.remove_variant(&wanted.key, stored);
     }
     let fresh = fetch::freshened(stored, true, headers, times, &wanted.facts, &asked.parts.headers, asked.route);

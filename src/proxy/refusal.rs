@@ -45,13 +45,15 @@ pub enum Refusal {
     HeadTimeout,
     /// An Expect other than 100-continue (RFC 9110 §10.1.1).
     BadExpect,
+    /// It has been here before: an upstream's address leads back to larder (RFC 9110 §7.6.3).
+    Loop,
     /// No route matches.
     NoRoute,
 }
 
 impl Refusal {
     /// All refusals, for the metrics.
-    pub const ALL: [Refusal; 21] = {
+    pub const ALL: [Refusal; 22] = {
         use Refusal::*;
         [
             BadRequestLine,
@@ -74,6 +76,7 @@ impl Refusal {
             BodyTooLarge,
             HeadTimeout,
             BadExpect,
+            Loop,
             NoRoute,
         ]
     };
@@ -90,6 +93,7 @@ impl Refusal {
             BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             HeadTimeout => StatusCode::REQUEST_TIMEOUT,
             BadExpect => StatusCode::EXPECTATION_FAILED,
+            Loop => StatusCode::LOOP_DETECTED,
             NoRoute => StatusCode::NOT_FOUND,
             _ => StatusCode::BAD_REQUEST,
         }
@@ -97,7 +101,7 @@ impl Refusal {
 
     /// Whether the connection is closed after the answer: framing can't be trusted any more.
     pub const fn closes(self) -> bool {
-        !matches!(self, Refusal::NoRoute | Refusal::HostMismatch | Refusal::Connect)
+        !matches!(self, Refusal::NoRoute | Refusal::HostMismatch | Refusal::Connect | Refusal::Loop)
     }
 
     /// The word for it.
@@ -124,6 +128,7 @@ impl Refusal {
             BodyTooLarge => "body-too-large",
             HeadTimeout => "head-timeout",
             BadExpect => "bad-expect",
+            Loop => "loop",
             NoRoute => "no-route",
         }
     }

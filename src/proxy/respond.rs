@@ -10,9 +10,10 @@ use super::Asked;
 use super::body::{Body, Multipart, Part, Source};
 use super::code;
 use super::fetch::announced_length;
-use crate::cache::body::SharedBody;
+use crate::cache::body::{BodyReader, SharedBody};
 use crate::cache::entry::StoredResponse;
 use crate::cache::key::CacheKey;
+use crate::cache::parts::StoredParts;
 use crate::config::settings::{Coding, CompressionCoding};
 use crate::content::coded_body::CodedBody;
 use crate::content::ranges::{self, RangeOutcome};
@@ -32,14 +33,59 @@ const NOT_IN_304: [header::HeaderName; 5] = [
     header::CONTENT_RANGE,
 ];
 
-/// Answers from a stored response. `None`: its body can't be joined any more.
+/// What a response is answered from.
+#[derive(Clone, Debug)]
+enum Content<'a> {
+    Whole(SharedBody),
+    Parts(&'a StoredParts),
+}
+
+impl Content<'_> {
+    /// Its length in bytes, once that is known.
+    fn len(&self) -> Option<u64> {
+        match self {
+            Content::Whole(body) => body.len(),
+            Content::Parts(parts) => Some(parts.complete_length()),
+        }
+    }
+
+    /// All of it; `None` when it can't be joined any more, or some is missing.
+    fn all(&self, length: Option<u64>) -> Option<Source> {
+        match self {
+            Content::Whole(body) => Some(Source::Stored(body.reader()?, length)),
+            Content::Parts(parts) => self.range(0..parts.complete_length()),
+        }
+    }
+
+    /// Some of it.
+    fn range(&self, range: Range<u64>) -> Option<Source> {
+        let left = range.end - range.start;
+        match self {
+            Content::Whole(body) => Some(Source::Stored(body.range_reader(range)?, Some(left))),
+            Content::Parts(parts) => {
+                let parts = parts.readers(range)?.into_iter().map(Part::Content).collect();
+                Some(Source::Multipart(Multipart { parts, left }))
+            }
+        }
+    }
+
+    /// The same as readers, one after another.
+    fn readers(&self, range: Range<u64>) -> Option<Vec<BodyReader>> {
+        match self {
+            Content::Whole(body) => Some(vec![body.range_reader(range)?]),
+            Content::Parts(parts) => parts.readers(range),
+        }
+    }
+}
+
+/// Answers from a stored response. `None`: its body can't be joined any more, or a part of it lacks what is asked for.
 pub(super) fn stored(asked: &Asked<'_>, key: &CacheKey, response: &Arc<StoredResponse>) -> Option<Response<Body>> {
     let request = &asked.parts.headers;
     let mut headers = response.fields.unpack(6);
     // RFC 9111 §5.1: on every response that the cache did not just receive.
     headers.insert(header::AGE, number(response.facts.age(asked.now)));
     let wants_part = request.contains_key(header::RANGE) && response.facts.status == StatusCode::OK;
-    let coding = coding_for(asked, response).filter(|_| !wants_part);
+    let coding = coding_for(asked, response).filter(|_| !wants_part && response.parts.is_none());
     if response.compressible {
         digest::vary_on_accept_encoding(&mut headers);
     }
@@ -51,9 +97,10 @@ pub(super) fn stored(asked: &Asked<'_>, key: &CacheKey, response: &Arc<StoredRes
     {
         return Some(not_modified(headers));
     }
-    let body = match coding {
-        Some(coding) => code::coded_body(asked.proxy, key, response, coding)?,
-        None => response.body.clone(),
+    let body = match (coding, &response.parts) {
+        (Some(coding), _) => Content::Whole(code::coded_body(asked.proxy, key, response, coding)?),
+        (None, Some(parts)) => Content::Parts(parts),
+        (None, None) => Content::Whole(response.body.clone()),
     };
     let length = body.len().or_else(|| announced_length(&headers));
     if coding.is_none() && response.facts.status == StatusCode::OK {
@@ -74,9 +121,16 @@ pub(super) fn stored(asked: &Asked<'_>, key: &CacheKey, response: &Arc<StoredRes
             }
             Source::Empty
         }
-        _ => Source::Stored(body.reader()?, length),
+        _ => body.all(length)?,
     };
     Some(with_head(response.facts.status, headers, source))
+}
+
+/// The 206 that an upstream gave, which may be another part than was asked for: it is for the client to look at what it
+/// gets (RFC 9110 §15.3.7). `None`: it can't be joined any more.
+pub(super) fn part_as_received(response: &StoredResponse, range: &Range<u64>) -> Option<Response<Body>> {
+    let parts = response.parts.as_ref()?;
+    single_part(&Content::Parts(parts), range.clone(), parts.complete_length(), response.fields.unpack(3))
 }
 
 /// Passes on what the upstream sent, coded where that helps.
@@ -102,8 +156,16 @@ pub(super) fn passed(asked: &Asked<'_>, response: Response<UpstreamBody>) -> Res
         head.headers.insert(header::ETAG, tag);
     }
     let is_head = asked.parts.method == Method::HEAD;
-    if head.status == StatusCode::OK && evaluate_here(asked, &head.headers) {
+    if matches!(head.status, StatusCode::OK | StatusCode::PARTIAL_CONTENT) && evaluate_here(asked, &head.headers) {
         return not_modified(head.headers);
+    }
+    if coding.is_none()
+        && let Some(length) = beginning(asked, &mut head)
+    {
+        head.status = StatusCode::PARTIAL_CONTENT;
+        digest::remove_content_digests(&mut head.headers);
+        head.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+        return Response::from_parts(head, Body::new(Source::Beginning(Box::new(body), length)));
     }
     let source = match coding {
         _ if is_head => Source::Empty,
@@ -111,6 +173,26 @@ pub(super) fn passed(asked: &Asked<'_>, response: Response<UpstreamBody>) -> Res
         None => Source::Upstream(Box::new(body)),
     };
     Response::from_parts(head, Body::new(source))
+}
+
+/// Makes the head of a whole, which was asked for in place of its beginning and proved not to be for storing, that of
+/// the beginning. How many bytes that is; `None`: the client wants something else, or all.
+fn beginning(asked: &Asked<'_>, head: &mut http::response::Parts) -> Option<u64> {
+    let range = asked.parts.headers.get(header::RANGE)?;
+    let withheld = asked.conditions_withheld && asked.parts.method == Method::GET && head.status == StatusCode::OK;
+    let length = announced_length(&head.headers).filter(|_| withheld)?;
+    let RangeOutcome::Single(range) = ranges::evaluate(range, length, asked.site.settings.limits.ranges) else {
+        return None;
+    };
+    let date = |name| crate::policy::dates::parse(head.headers.get(name)?.to_str().ok()?);
+    let etag = head.headers.get(header::ETAG).and_then(|tag| EntityTag::parse(tag.as_bytes()));
+    let validators = Validators { etag, last_modified: date(header::LAST_MODIFIED) };
+    let applies = preconditions::range_applies(&asked.parts.headers, &validators, date(header::DATE)?);
+    if range.start > 0 || !applies {
+        return None;
+    }
+    head.headers.insert(header::CONTENT_RANGE, ranges::content_range(&range, length));
+    Some(range.end)
 }
 
 /// Where the client asked about a coded variant of ours, the upstream's 304 is about that: the tag as it stands in the
@@ -166,15 +248,18 @@ fn is_not_modified(method: &Method, request: &HeaderMap, headers: &HeaderMap, fa
 /// Conditions that were left out of a fetch for the cache and are due now. Where they were forwarded, the upstream
 /// has decided them.
 fn evaluate_here(asked: &Asked<'_>, headers: &HeaderMap) -> bool {
+    if !asked.conditions_withheld {
+        return false;
+    }
     let etag = headers.get(header::ETAG).and_then(|tag| EntityTag::parse(tag.as_bytes()));
     let last_modified =
         headers.get(header::LAST_MODIFIED).and_then(|value| crate::policy::dates::parse(value.to_str().ok()?));
     let validators = Validators { etag, last_modified };
-    asked.conditions_withheld
-        && preconditions::evaluate(&asked.parts.method, &asked.parts.headers, &validators) == Precondition::NotModified
+    preconditions::evaluate(&asked.parts.method, &asked.parts.headers, &validators) == Precondition::NotModified
 }
 
-fn applies_range(request: &HeaderMap, headers: &HeaderMap, facts: &Facts) -> bool {
+/// Whether Range counts for what would be sent (RFC 9110 §13.1.5).
+pub(super) fn applies_range(request: &HeaderMap, headers: &HeaderMap, facts: &Facts) -> bool {
     let etag = headers.get(header::ETAG).and_then(|tag| EntityTag::parse(tag.as_bytes()));
     let validators = Validators { etag, last_modified: facts.last_modified };
     preconditions::range_applies(request, &validators, facts.date)
@@ -189,7 +274,7 @@ fn not_modified(mut headers: HeaderMap) -> Response<Body> {
 }
 
 /// The part of a body that Range asks for. `None`: Range does not apply. `Some(None)`: the body can't be joined.
-fn part(asked: &Asked<'_>, body: &SharedBody, length: u64, headers: &HeaderMap) -> Option<Option<Response<Body>>> {
+fn part(asked: &Asked<'_>, body: &Content<'_>, length: u64, headers: &HeaderMap) -> Option<Option<Response<Body>>> {
     let range = asked.parts.headers.get(header::RANGE)?;
     match ranges::evaluate(range, length, asked.site.settings.limits.ranges) {
         RangeOutcome::Ignore => None,
@@ -203,17 +288,16 @@ fn part(asked: &Asked<'_>, body: &SharedBody, length: u64, headers: &HeaderMap) 
     }
 }
 
-fn single_part(body: &SharedBody, range: Range<u64>, length: u64, mut headers: HeaderMap) -> Option<Response<Body>> {
+fn single_part(body: &Content<'_>, range: Range<u64>, length: u64, mut headers: HeaderMap) -> Option<Response<Body>> {
     digest::remove_content_digests(&mut headers);
     headers.insert(header::CONTENT_RANGE, ranges::content_range(&range, length));
     headers.insert(header::CONTENT_LENGTH, HeaderValue::from(range.end - range.start));
-    let known = Some(range.end - range.start);
-    Some(with_head(StatusCode::PARTIAL_CONTENT, headers, Source::Stored(body.range_reader(range)?, known)))
+    Some(with_head(StatusCode::PARTIAL_CONTENT, headers, body.range(range)?))
 }
 
 fn multipart(
     asked: &Asked<'_>,
-    body: &SharedBody,
+    body: &Content<'_>,
     wanted: &[Range<u64>],
     length: u64,
     mut headers: HeaderMap,
@@ -226,7 +310,7 @@ fn multipart(
     let mut parts = VecDeque::with_capacity(frame.parts.len() * 2 + 1);
     for (text, range) in frame.parts {
         parts.push_back(Part::Text(text));
-        parts.push_back(Part::Content(body.range_reader(range)?));
+        parts.extend(body.readers(range)?.into_iter().map(Part::Content));
     }
     parts.push_back(Part::Text(frame.tail));
     Some(with_head(StatusCode::PARTIAL_CONTENT, headers, Source::Multipart(Multipart { parts, left })))

@@ -29,6 +29,7 @@ fn settings(listeners: Vec<Listener>) -> Settings {
         control: None,
         upstreams: Vec::new(),
         routes: Vec::new(),
+        devices: Arc::default(),
         static_classes: Vec::new(),
         memory: MemoryTier { size: 0, collapse_wait: second, uncacheable_memory: second },
         limits: Limits {

@@ -31,6 +31,7 @@ pub struct Metrics {
     pub(super) decisions: IntCounterVec,
     pub(super) access_log_dropped: IntCounter,
     refused: IntCounterVec,
+    unbelieved: IntCounter,
     control_denied: IntCounterVec,
 }
 
@@ -94,6 +95,13 @@ impl Metrics {
                 "Requests refused by a rule or limit of larder's own.",
                 &["reason"],
             ),
+            unbelieved: register(
+                &registry,
+                IntCounter::new(
+                    "larder_unbelieved_requests_total",
+                    "Requests with fields that only trusted proxies may send, which were removed.",
+                ),
+            ),
             control_denied: counters(
                 &registry,
                 "larder_control_denied_total",
@@ -123,6 +131,11 @@ impl Metrics {
     /// Counts a request that was refused.
     pub fn refused(&self, word: &'static str) {
         self.refused.with_label_values(&[word]).inc();
+    }
+
+    /// Counts a request from which fields were removed that only trusted proxies may send.
+    pub fn unbelieved(&self) {
+        self.unbelieved.inc();
     }
 
     /// The count of requests that the control API denied for the reason `word`; 0 is scraped from then on.

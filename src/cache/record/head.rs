@@ -215,6 +215,7 @@ impl Head {
             selection: head.selection,
             fields: head.fields,
             body,
+            parts: None,
             coded: Arc::new(coded),
             compressible: head.compressible,
             own_tag: head.own_tag,

@@ -49,6 +49,7 @@ fn sample(body: &[u8], coded: &[u8]) -> Record {
         selection: Selection::of_names(&[header::ACCEPT_LANGUAGE, header::USER_AGENT], &request),
         fields: StoredFields::pack(&fields),
         body: SharedBody::of_pieces([body].into_iter(), body.len(), Some(trailers)),
+        parts: None,
         coded: Arc::new([(Coding::Zstd, SharedBody::complete(coded))].into_iter().collect()),
         compressible: true,
         own_tag: true,

@@ -118,6 +118,7 @@ fn response(body: &str, varies_for: Option<&HeaderMap>) -> Arc<StoredResponse> {
             .unwrap_or_default(),
         fields: crate::cache::fields::StoredFields::pack(&headers),
         body: SharedBody::complete(body.as_bytes()),
+        parts: None,
         coded: Arc::default(),
         compressible: false,
         own_tag: false,

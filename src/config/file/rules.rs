@@ -124,10 +124,15 @@ pub(in crate::config) enum CookieRule {
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(in crate::config) struct Key {
-    /// Query parameters that count: `all`, `none`, `{ only = [...] }` or `{ except = [...] }`. Default: all.
+    /// Query parameters that count: `all`, `none`, `no_tracking`, `{ only = [...] }` or `{ except = [...] }`.
+    /// Default: all.
     pub(in crate::config) query: Option<Query>,
     /// Whether parameters are sorted, so that their order does not matter. Default: false.
     pub(in crate::config) sort_query: Option<bool>,
+    /// Whether percent-encoding is brought into one form, so that `%7e` and `~` are the same. Default: false.
+    pub(in crate::config) normalise_escapes: Option<bool>,
+    /// Whether the class of device that the User-Agent names counts; see `devices`. Default: false.
+    pub(in crate::config) device: Option<bool>,
     /// Request fields whose values count. Default: none.
     pub(in crate::config) headers: Option<Vec<Written<HeaderName>>>,
     /// Cookies whose values count. Default: none.
@@ -144,14 +149,16 @@ pub(in crate::config) enum Query {
     Names(QueryNames),
 }
 
-/// All query parameters, or none.
+/// All query parameters, none, or all but those that only track visitors.
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "snake_case")]
 pub(in crate::config) enum QueryRule {
     /// All of them.
     All,
     /// None: the query is ignored.
     None,
+    /// All but those by which advertisers and newsletters track visitors.
+    NoTracking,
 }
 
 /// Query parameters by name; one of the two. A name may end in `*`.

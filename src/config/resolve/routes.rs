@@ -9,7 +9,9 @@ use super::{Resolver, defaults, plain_list, span};
 use crate::config::diagnostics::nearest;
 use crate::config::file::{self, CachedMethod, Ordered, Rules};
 use crate::config::scalar::{Deadline, Size, Span, Written};
-use crate::config::settings::{Compression, HeaderEdit, Route, RouteMatch, Upstream, UpstreamTimeouts, ValueMatch};
+use crate::config::settings::{
+    Compression, Devices, HeaderEdit, Route, RouteMatch, Upstream, UpstreamTimeouts, ValueMatch,
+};
 use crate::config::values::Name;
 use crate::policy::rules::{
     CacheRules, CookieRule, KeyRules, QueryRule, RequestDirectivesRule, SetCookieRule, TtlMode,
@@ -22,6 +24,7 @@ impl Resolver<'_> {
         upstreams: &[Arc<Upstream>],
         common: &Rules,
         (compression, compress): (Compression, bool),
+        devices: &Arc<Devices>,
     ) -> Vec<Arc<Route>> {
         self.check_rules(common, "cache.rules");
         let catch_all = written.is_empty();
@@ -64,6 +67,7 @@ impl Resolver<'_> {
                 cache_enabled: rules.enabled.unwrap_or(true),
                 cache_methods: methods(rules.methods.as_deref()),
                 key: key_rules(&rules.key),
+                devices: rules.key.device.unwrap_or_default().then(|| devices.clone()),
                 cache: cache_rules(rules),
                 static_files: route.static_files.unwrap_or(true),
                 compression: route.compression.unwrap_or(compress).then(|| compression.clone()),
@@ -159,6 +163,8 @@ fn over(own: Rules, common: &Rules) -> Rules {
         key: file::Key {
             query: own.key.query.or(common.key.query),
             sort_query: own.key.sort_query.or(common.key.sort_query),
+            normalise_escapes: own.key.normalise_escapes.or(common.key.normalise_escapes),
+            device: own.key.device.or(common.key.device),
             headers: own.key.headers.or(common.key.headers),
             cookies: own.key.cookies.or(common.key.cookies),
         },
@@ -212,12 +218,17 @@ fn key_rules(key: &file::Key) -> KeyRules {
         query: match &key.query {
             None | Some(file::Query::Rule(file::QueryRule::All)) => QueryRule::All,
             Some(file::Query::Rule(file::QueryRule::None)) => QueryRule::None,
+            Some(file::Query::Rule(file::QueryRule::NoTracking)) => {
+                QueryRule::Except(defaults::TRACKING.map(str::to_owned).to_vec())
+            }
             Some(file::Query::Names(names)) => match (&names.only, &names.except) {
                 (Some(only), _) => QueryRule::Only(only.clone()),
                 (None, except) => QueryRule::Except(except.clone().unwrap_or_default()),
             },
         },
         sort_query: key.sort_query.unwrap_or_default(),
+        normalise_escapes: key.normalise_escapes.unwrap_or_default(),
+        device: key.device.unwrap_or_default(),
         headers: plain_list(key.headers.clone()).unwrap_or_default(),
         cookies: key.cookies.clone().unwrap_or_default(),
     }

@@ -184,6 +184,17 @@ async fn descriptors_used_up_stop_nothing_that_has_one() {
     assert!(larder.metric("larder_client_accept_errors_total", "").await > 0.0);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn limit_of_descriptors_is_raised_to_the_hard_one() {
+    let upstream = held(&Gate::new()).await;
+    let larder = Larder::with_soft_limit(128, &upstream.url()).await;
+    let limits = fs::read_to_string(format!("/proc/{}/limits", larder.process.id())).unwrap();
+    let line = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    let words: Vec<&str> = line.split_whitespace().collect();
+    assert_eq!(words[3], words[4], "{line}");
+    assert_ne!(words[3], "128", "{line}");
+}
+
 /// Hundredths of a second that the process has computed.
 fn cpu_ticks(larder: &Larder) -> u64 {
     let stat = fs::read_to_string(format!("/proc/{}/stat", larder.process.id())).unwrap();

@@ -21,6 +21,26 @@ async fn refusals(proxy: &Proxy, reason: &str) -> u64 {
 }
 
 #[tokio::test]
+async fn request_that_comes_back_is_refused() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    // Its own upstream, by way of another larder, which is no loop by itself.
+    let first = crate::support::larder::Larder::before_at("http://127.0.0.1:9", address).await;
+    drop(first);
+    let second = crate::support::larder::Larder::before(&format!("http://{address}")).await;
+    let first = crate::support::larder::Larder::before_at(&format!("http://{}", second.address), address).await;
+    for method in ["GET", "POST"] {
+        let mut client = Connection::open(first.address).await;
+        client.send(request(method, "/", &[], "")).await;
+        let response = client.response(method).await;
+        assert_eq!(response.status, 508, "{response:?}");
+    }
+    assert_eq!(first.metric("larder_refused_total", "reason=\"loop\"").await, 2.0);
+    assert_eq!(second.metric("larder_refused_total", "reason=\"loop\"").await, 0.0);
+}
+
+#[tokio::test]
 async fn limits_of_a_head() {
     let upstream = upstream().await;
     let proxy = before(&upstream, "");

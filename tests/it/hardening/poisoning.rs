@@ -31,6 +31,11 @@ async fn deception_a_files_suffix_alone_stores_nothing() {
         }
     }
     assert_eq!(upstream.requests().len(), 24);
+    let metrics = proxy.metrics_text().await;
+    assert!(
+        metrics.contains("decision=\"no_store\",reason=\"disguised\"") || metrics.contains("reason=\"disguised\""),
+        "{metrics}"
+    );
 }
 
 #[tokio::test]
@@ -121,6 +126,7 @@ async fn poisoning_by_what_is_not_in_the_key_fails() {
         assert!(!poisoned.text().contains("evil"), "{name}: {}", poisoned.text());
         assert!(proxy.get(&path, &[]).await.is_hit());
     }
+    assert!(proxy.metrics_text().await.contains("larder_unbelieved_requests_total 14\n"));
 }
 
 #[tokio::test]

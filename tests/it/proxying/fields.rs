@@ -25,6 +25,8 @@ async fn fields_of_a_request_as_the_upstream_gets_them() {
     let mut lines: Vec<&str> = head.trim_end().split("\r\n").collect();
     assert_eq!(lines.remove(0), "GET /a%2Fb/../c?x=1&x=%20 HTTP/1.1");
     lines.sort_unstable();
+    let via = lines.iter().position(|line| line.starts_with("via: 1.1 larder (")).expect("Via names this process");
+    lines.remove(via);
     assert_eq!(
         lines,
         [
@@ -34,7 +36,6 @@ async fn fields_of_a_request_as_the_upstream_gets_them() {
             "forwarded: for=127.0.0.1;host=\"app.test\";proto=http",
             "host: app.test",
             "user-agent: ua",
-            "via: 1.1 larder",
             "x-forwarded-for: 127.0.0.1",
             "x-forwarded-host: app.test",
             "x-forwarded-proto: http",
@@ -164,10 +165,10 @@ async fn fields_of_a_trusted_proxy_are_continued() {
         ("host", "shop.test"),
         ("forwarded", "for=192.0.2.2;proto=https, for=127.0.0.1;host=\"shop.test\";proto=https"),
         ("x-real-ip", "192.0.2.2"),
-        ("via", "1.1 edge, 1.1 larder"),
     ] {
         assert_eq!(seen.all(name).collect::<Vec<_>>(), [value], "{name}");
     }
+    assert!(seen.get("via").is_some_and(|via| via.starts_with("1.1 edge, 1.1 larder (")), "{seen:?}");
     assert!(proxy.get("/", &fields).await.is_hit());
     assert!(!proxy.get("/", &[("Host", "shop.test")]).await.is_hit(), "another scheme, another key");
 }

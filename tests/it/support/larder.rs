@@ -55,6 +55,13 @@ impl Larder {
         Larder::launch(command, ["run", "--upstream", upstream, "--listen", "127.0.0.1:0"]).await
     }
 
+    /// As [`Larder::before`], with that soft limit of descriptors.
+    pub async fn with_soft_limit(descriptors: u32, upstream: &str) -> Self {
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("ulimit -S -n {descriptors}; exec \"$0\" \"$@\"")]).arg(binary());
+        Larder::launch(command, ["run", "--upstream", upstream, "--listen", "127.0.0.1:0"]).await
+    }
+
     async fn start(arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Self {
         Larder::launch(Command::new(binary()), arguments).await
     }

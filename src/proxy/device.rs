@@ -1,0 +1,19 @@
+//! Which class of device asks, on routes that keep their answers apart by it.
+
+use http::{HeaderMap, HeaderValue, header};
+
+use crate::config::settings::Route;
+
+/// The class of device by the User-Agent, told to the upstream as well: what a client said in that field is replaced,
+/// so that the app's `Vary` may name it. `None` where the route does not ask for it.
+pub(super) fn classify<'a>(route: &'a Route, headers: &mut HeaderMap) -> Option<&'a str> {
+    let devices = route.devices.as_ref()?;
+    let user_agent = headers.get(header::USER_AGENT).map(|value| String::from_utf8_lossy(value.as_bytes()));
+    let class = devices.class(user_agent.as_deref().unwrap_or_default());
+    if devices.send
+        && let Ok(value) = HeaderValue::from_str(class)
+    {
+        headers.insert(devices.field.clone(), value);
+    }
+    Some(class)
+}
