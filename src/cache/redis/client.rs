@@ -191,17 +191,6 @@ impl Client {
         outcome.and_then(convert)
     }
 
-    /// A connection for one user alone, on which operations may block for as long as `patience`.
-    ///
-    /// # Errors
-    /// There is none to be had.
-    pub(super) async fn dedicated(&self, patience: Duration) -> Result<Connection, Fault> {
-        let shared = &self.0.shared;
-        let connected = shared.connector.connect(patience).await;
-        shared.counts.connects.fetch_add(1, Ordering::Relaxed);
-        connected.inspect_err(|fault| shared.count(*fault))
-    }
-
     /// How it is, and what it did.
     pub fn figures(&self) -> ClientFigures {
         let shared = &self.0.shared;
