@@ -184,6 +184,7 @@ impl App {
         }
         for (changed, key) in [
             (old.memory.size != settings.memory.size, "cache.memory"),
+            (old.redis != settings.redis, "cache.redis"),
             (old.workers != settings.workers, "server.workers"),
         ] {
             if changed {

@@ -96,6 +96,22 @@ pub(super) const SHUTDOWN_GRACE: Duration = Duration::from_secs(30);
 /// The diagnostic log's filter.
 pub(super) const LOG_LEVEL: &str = "info";
 
+/// Those of `[cache.redis]`.
+pub(super) mod redis {
+    use std::time::Duration;
+
+    /// What keys begin with.
+    pub(in crate::config) const PREFIX: &str = "larder";
+    /// Longest time of an operation: a miss costs an exchange with the app anyway, a look-up must not double it.
+    pub(in crate::config) const TIMEOUT: Duration = Duration::from_millis(20);
+    /// Enough to use two of Redis' I/O threads; operations share them.
+    pub(in crate::config) const CONNECTIONS: usize = 2;
+    /// Largest record: one value must not keep those behind it waiting past their deadline.
+    pub(in crate::config) const MAX_OBJECT: u64 = 1 << 20;
+    /// Purges kept for nodes that are away.
+    pub(in crate::config) const PURGE_HISTORY: usize = 10_000;
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Limits {

@@ -4,6 +4,7 @@
 //! check reads, so that one missing key does not keep the rest from being looked at.
 
 mod devices;
+mod redis;
 mod rules;
 mod shapes;
 
@@ -15,6 +16,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 pub(super) use devices::{DeviceClass, Devices};
+pub(super) use redis::Redis;
 pub(super) use rules::{
     CachedMethod, CookieRule, Cookies, Key, Query, QueryRule, RequestDirectives, Rules, SetCookie, UpstreamSays,
 };
@@ -243,6 +245,8 @@ pub(super) struct Cache {
     /// How long it is remembered that a URL's answer can't be stored, so that requests do not queue for it.
     /// Default: 1m.
     pub(super) uncacheable_memory: Option<Written<Span>>,
+    /// Redis, which several larders share.
+    pub(super) redis: Redis,
     /// Cache rules for all routes; a route's own `cache` goes before.
     pub(super) rules: Rules,
 }

@@ -1,6 +1,7 @@
 //! From the file as written to the settings as meant: defaults filled in, names looked up, contradictions found.
 
 mod devices;
+mod redis;
 mod routes;
 
 use std::net::SocketAddr;
@@ -84,6 +85,7 @@ impl Resolver<'_> {
             devices,
             static_classes: self.static_classes(file.static_files),
             memory: self.memory(&file.cache),
+            redis: self.redis(file.cache.redis),
             limits: self.limits(&file.limits),
             client_timeouts: client_timeouts(&file.timeouts),
             trusted_proxies: plain_list(file.server.trusted_proxies).unwrap_or_default(),

@@ -39,6 +39,8 @@ pub struct Settings {
     pub devices: Arc<Devices>,
     /// The memory tier.
     pub memory: MemoryTier,
+    /// Redis, which several larders share.
+    pub redis: redis::Redis,
     /// Bounds of what is accepted from clients.
     pub limits: Limits,
     /// Deadlines of the client side.

@@ -1,5 +1,7 @@
 //! Values with a grammar of their own: addresses, URLs of servers, patterns, names of fields and of things.
 
+pub(super) mod redis;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -52,6 +54,8 @@ pub(super) fn check_of(format: &str) -> Option<Check> {
         LogFilter,
         Secret,
         ParameterName,
+        redis::RedisUrl,
+        redis::RedisPrefix,
     );
     None
 }

@@ -1,0 +1,39 @@
+//! `[cache.redis]` resolved.
+
+use super::Resolver;
+use crate::config::defaults::redis as defaults;
+use crate::config::file;
+use crate::config::scalar::{Deadline, Size, Written};
+use crate::config::settings::redis::{Redis, RedisServer};
+use crate::config::values::redis::{RedisPrefix, RedisUrl};
+
+impl Resolver<'_> {
+    pub(super) fn redis(&mut self, written: file::Redis) -> Redis {
+        let sentinel_password = written.sentinel_password.map(|Written(secret)| secret.0).filter(|it| !it.is_empty());
+        let ca_file = written.ca_file.map(|path| self.path(path));
+        let complete = |Written(RedisUrl(server)): Written<RedisUrl>| RedisServer {
+            ca_file: ca_file.clone(),
+            sentinel_password: sentinel_password.clone(),
+            ..server
+        };
+        let bodies = written.url.map(complete);
+        let purging = written.purge_url.map(complete).or_else(|| bodies.clone());
+        let collapse = written.collapse.unwrap_or(false);
+        if collapse && bodies.is_none() && self.surroundings.sound {
+            let help = "nodes hand each other what they fetch by way of `url`".to_owned();
+            self.problem("cache.redis.collapse", "`collapse` needs stored responses in Redis", Some(help));
+        }
+        Redis {
+            bodies,
+            purging,
+            node: written.node.map(|Written(name)| name.0),
+            prefix: written.prefix.map_or_else(|| defaults::PREFIX.to_owned(), |Written(RedisPrefix(prefix))| prefix),
+            timeout: written.timeout.map_or(defaults::TIMEOUT, |Written(Deadline(span))| span),
+            connections: written.connections.unwrap_or(defaults::CONNECTIONS),
+            max_object: written.max_object.map_or(defaults::MAX_OBJECT, |Written(Size(bytes))| bytes),
+            collapse,
+            strict: written.strict.unwrap_or(false),
+            purge_history: written.purge_history.unwrap_or(defaults::PURGE_HISTORY),
+        }
+    }
+}
