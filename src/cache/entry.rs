@@ -1,7 +1,7 @@
 //! What is kept under a cache key: stored responses, one a variant.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, LazyLock};
 
 use http::{HeaderMap, header};
 use parking_lot::Mutex;
@@ -9,8 +9,11 @@ use parking_lot::Mutex;
 use super::body::SharedBody;
 use super::epoch::Epoch;
 use super::fields::StoredFields;
+use super::key::CacheKey;
 use super::parts::StoredParts;
+use super::purge::Meta;
 use crate::config::settings::Coding;
+use crate::policy;
 use crate::policy::facts::Facts;
 use crate::policy::validate;
 use crate::policy::vary::Selection;
@@ -88,6 +91,9 @@ impl FromIterator<(Coding, SharedBody)> for CodedBodies {
     }
 }
 
+/// Until responses have tags.
+static NO_TAGS: LazyLock<policy::tags::Tags> = LazyLock::new(policy::tags::Tags::default);
+
 /// What a stored response costs beside its key, fields and bodies: its own structs, its body's, its share of the
 /// tier's tables, and what the allocator rounds up. Measured: with it `hit memory 100000` (see `benches/hit.rs`)
 /// accounts for what becomes resident.
@@ -97,6 +103,16 @@ impl StoredResponse {
     /// Whether a request with these fields selects it (RFC 9111 §4.1).
     pub fn is_selected_by(&self, request: &HeaderMap) -> bool {
         self.selection.is_empty() || self.selection.matches(request, self.fields.get_bytes(&header::CONTENT_LANGUAGE))
+    }
+
+    /// What a purge looks at of it.
+    pub fn meta<'a>(&'a self, key: &'a CacheKey) -> Meta<'a> {
+        Meta {
+            key: key.as_str(),
+            tags: &NO_TAGS,
+            status: self.facts.status.as_u16(),
+            content_type: self.fields.get_bytes(&header::CONTENT_TYPE),
+        }
     }
 
     /// What it costs in bytes: fields, bodies and overhead.

@@ -26,7 +26,11 @@ use entry::StoredResponse;
 use epoch::Epoch;
 use key::CacheKey;
 use memory::MemoryTier;
+use purge::{Mode, Purge, PurgeLog, PurgeTarget, Verdict};
+use redis::Shared;
 use tiers::Tiers;
+
+use crate::policy::time::Timestamp;
 
 /// The cache: its tiers and the fetches under way.
 #[derive(Debug)]
@@ -37,28 +41,63 @@ pub struct Cache {
     pub lower: Tiers,
     /// Fetches under way.
     pub flights: Arc<Flights>,
+    /// What was purged.
+    pub log: Arc<PurgeLog>,
+    /// What is shared with other nodes.
+    pub shared: Option<Shared>,
     purged: AtomicU64,
 }
 
 impl Cache {
     /// A cache with a memory budget in bytes and nothing below.
     pub fn new(memory: u64) -> Self {
-        Cache::above(memory, Tiers::default())
+        Cache::above(memory, Tiers::default(), PurgeLog::in_memory(Timestamp::default()), None)
     }
 
     /// A cache with a memory budget in bytes above these tiers.
-    pub fn above(memory: u64, lower: Tiers) -> Self {
-        Cache { memory: MemoryTier::new(memory), lower, flights: Arc::default(), purged: AtomicU64::new(0) }
+    pub fn above(memory: u64, lower: Tiers, log: Arc<PurgeLog>, shared: Option<Shared>) -> Self {
+        let (memory, flights) = (MemoryTier::new(memory), Arc::default());
+        Cache { memory, lower, flights, log, shared, purged: AtomicU64::new(0) }
     }
 
     /// Which purges a fetch that begins now knows of.
     pub fn epoch(&self) -> Epoch {
-        Epoch::default()
+        self.log.begin().epoch()
     }
 
     /// Whether no purge that matches a stored response came after its epoch.
-    pub fn allows(&self, _key: &CacheKey, _response: &StoredResponse) -> bool {
-        true
+    pub fn allows(&self, key: &CacheKey, response: &StoredResponse) -> bool {
+        self.log.allows(&response.meta(key), response.epoch) == Verdict::Allowed
+    }
+
+    /// Puts what another node fetched into memory, unless it was purged meanwhile.
+    pub fn take_over(
+        &self,
+        key: &CacheKey,
+        response: Arc<StoredResponse>,
+        max_variants: usize,
+    ) -> Option<Arc<StoredResponse>> {
+        self.allows(key, &response).then(|| self.memory.insert(key, response, max_variants))
+    }
+
+    /// A purge that came by the sequence that the nodes share. What it names beside URLs counts as everything.
+    pub fn purge_shared(&self, purge: Purge, shared: purge::log::Shared) {
+        let targets = purge.targets.clone();
+        let before = self.log.position();
+        self.log.append_shared(purge, shared);
+        if self.log.position() == before {
+            return; // this node's own
+        }
+        for target in targets {
+            let key = match &target {
+                PurgeTarget::Url(url) => CacheKey::from_text(format!("GET {url}"), "GET ".len() + url.len()),
+                _ => None,
+            };
+            match key {
+                Some(key) => self.remove_all_of(&key),
+                None => self.remove_everything(),
+            };
+        }
     }
 
     /// Stores a variant in every tier; in those below memory by and by, and parts not at all. What is stored now is
@@ -101,6 +140,17 @@ impl Cache {
     /// Removes all stored responses of the URL that a key names, and keeps fetches under way from storing theirs.
     /// How many stored responses there were.
     pub fn purge(&self, key: &CacheKey) -> u64 {
+        self.note(PurgeTarget::Url(key.url().to_owned()));
+        self.remove_all_of(key)
+    }
+
+    /// Has the purge noted in the log, from where other nodes and tiers learn of it.
+    fn note(&self, target: PurgeTarget) {
+        // A URL is no pattern that could be wrong.
+        let _ = self.log.append(Purge::new(vec![target], Mode::Hard, Timestamp::default()));
+    }
+
+    fn remove_all_of(&self, key: &CacheKey) -> u64 {
         // Fetches first: one that ends in between must not put back what is about to go.
         self.flights.purge(key.base());
         let removed = self.memory.purge(key) + self.lower.remove_url(key.base());
@@ -110,6 +160,11 @@ impl Cache {
 
     /// Removes everything. How many stored responses there were.
     pub fn purge_all(&self) -> u64 {
+        self.note(PurgeTarget::All);
+        self.remove_everything()
+    }
+
+    fn remove_everything(&self) -> u64 {
         self.flights.purge_all();
         let removed = self.memory.purge_all() + self.lower.remove_all();
         self.purged.fetch_add(removed, Ordering::Relaxed);

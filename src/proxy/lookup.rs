@@ -77,7 +77,7 @@ pub(super) fn plan(asked: &Asked<'_>) -> Plan {
     }
     let key = identify(asked);
     let facts = facts(asked);
-    let entry = asked.proxy.cache.memory.get(&key).unwrap_or_default();
+    let entry = if asked.blind { Entry::default() } else { asked.proxy.cache.memory.get(&key).unwrap_or_default() };
     let (stored, missing) = match select(asked, &entry) {
         Ok(selected) => selected,
         Err(why) => {
@@ -122,7 +122,11 @@ fn select<'a>(
     entry: &'a Entry,
 ) -> Result<(&'a Arc<StoredResponse>, Option<Missing>), ForwardReason> {
     let request = &asked.parts.headers;
-    let mut why = if entry.variants().is_empty() { ForwardReason::UriMiss } else { ForwardReason::VaryMiss };
+    let mut why = match entry.variants() {
+        [] if asked.blind => ForwardReason::PurgesUnknown,
+        [] => ForwardReason::UriMiss,
+        _ => ForwardReason::VaryMiss,
+    };
     let mut best: Option<(&Arc<StoredResponse>, Option<Missing>)> = None;
     for stored in entry.variants().iter().filter(|stored| stored.is_selected_by(request)) {
         if !is_acceptable(stored, request) {
@@ -198,7 +202,7 @@ fn fetch(
     // Only a GET brings a body to store; HEAD freshens what is stored, if there is all of it or not.
     let passes = asked.parts.method != Method::GET;
     let stored = stored.filter(|_| passes || missing != Some(Missing::Other));
-    let collapsible = !passes && may_collapse(asked, &key, &facts, stored.as_deref());
+    let collapsible = !asked.blind && !passes && may_collapse(asked, &key, &facts, stored.as_deref());
     let wanted = Box::new(Wanted { key, why, facts, entry, stored, ask, collapsible });
     if passes { Plan::Pass { why, freshens: Some(wanted) } } else { Plan::Fetch(wanted) }
 }

@@ -13,6 +13,7 @@ mod device;
 mod fetch;
 mod fill;
 pub mod finish;
+mod lease;
 mod lookup;
 mod max_forwards;
 mod outgoing;
@@ -35,6 +36,9 @@ use hyper::body::Incoming;
 
 use crate::cache::Cache;
 use crate::cache::key::CacheKey;
+use crate::cache::purge::PurgeLog;
+use crate::cache::redis::Shared;
+use crate::cache::tiers::{LowerTier, Tiers};
 use crate::clock::Clock;
 use crate::config::settings::{Settings, UpstreamProtocol};
 use crate::policy::cache_status::Verdict;
@@ -87,6 +91,8 @@ struct Asked<'a> {
     conditions_withheld: bool,
     /// The tier below memory where what is stored was found.
     found_in: Option<Tier>,
+    /// It is not known what other nodes have purged: nothing stored may be used.
+    blind: bool,
 }
 
 impl Proxy {
@@ -95,7 +101,11 @@ impl Proxy {
     /// # Errors
     /// An upstream cannot be set up.
     pub fn new(settings: Arc<Settings>, clock: Clock, telemetry: Arc<Telemetry>) -> Result<Arc<Proxy>, PoolError> {
-        let cache = Cache::new(settings.memory.size);
+        let log = PurgeLog::in_memory(clock.now());
+        let shared = Shared::start(&settings.redis, &clock, &log);
+        let redis = shared.as_ref().and_then(|shared| shared.tier.clone()).map(|tier| tier as Arc<dyn LowerTier>);
+        let lower = redis.map_or_else(Tiers::default, |redis| Tiers::start(vec![redis]));
+        let cache = Cache::above(settings.memory.size, lower, log, shared);
         let site = ArcSwap::from_pointee(Site::new(settings, None, &telemetry)?);
         let own_name = outgoing::own_name();
         Ok(Arc::new(Proxy { clock, telemetry, cache, site, boundaries: AtomicU64::new(0), own_name }))
@@ -160,14 +170,18 @@ impl Proxy {
             has_body,
             conditions_withheld: false,
             found_in: None,
+            blind: false,
         };
         if let Some(status) = max_forwards::ends_here(&mut asked.parts) {
             return asked.finish(own_answer(status), started);
         }
         // What waits for an upstream is boxed: within this future it would be moved with every hit, and kept with
         // every idle connection, in case it were needed (10,000 instructions a hit).
+        if let Some(shared) = self.cache.shared.as_ref().filter(|shared| !shared.gate.is_open()) {
+            asked.blind = !Box::pin(shared.gate.wait()).await;
+        }
         let mut plan = lookup::plan(&asked);
-        if let Some(key) = plan.absent().filter(|key| asked.proxy.cache.may_be_below(key)) {
+        if let Some(key) = plan.absent().filter(|key| !asked.blind && asked.proxy.cache.may_be_below(key)) {
             asked.found_in = Box::pin(asked.look_below(key)).await;
             if asked.found_in.is_some() {
                 plan = lookup::plan(&asked);

@@ -8,13 +8,14 @@ use larder::config::{self, Overrides, Source};
 
 use crate::support::repository;
 
-const PAGES: [&str; 6] = [
+const PAGES: [&str; 7] = [
     "README.md",
     "docs/ARCHITECTURE.md",
     "docs/CACHING.md",
     "docs/CONFIGURATION.md",
     "docs/CONTRIBUTING.md",
     "docs/OPERATIONS.md",
+    "docs/TIERS.md",
 ];
 
 #[test]
@@ -50,7 +51,9 @@ fn caching_explains_every_reason_word_and_no_other() {
 #[test]
 fn operations_names_every_metric_family_and_log_field() {
     let page = read("docs/OPERATIONS.md");
-    let sources = ["metrics", "exposition"].map(|file| code(&read(&format!("src/telemetry/{file}.rs")))).concat();
+    let sources = ["metrics", "exposition", "exposition/redis"]
+        .map(|file| code(&read(&format!("src/telemetry/{file}.rs"))))
+        .concat();
     let families: BTreeSet<String> = sources
         .split('"')
         .filter(|text| {
@@ -93,7 +96,7 @@ fn metrics_that_operations_asks_for_exist() {
 #[test]
 fn configurations_in_the_pages_load() {
     let mut loaded = 0;
-    for page in ["README.md", "docs/CACHING.md", "docs/OPERATIONS.md"] {
+    for page in ["README.md", "docs/CACHING.md", "docs/OPERATIONS.md", "docs/TIERS.md"] {
         for block in read(page).split("```toml\n").skip(1) {
             let text = block.split("```").next().unwrap().to_owned();
             let source = Source::Text { name: page.to_owned(), text };

@@ -2,3 +2,5 @@
 
 mod client;
 mod link;
+mod nodes;
+mod storm;

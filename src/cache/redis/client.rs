@@ -16,9 +16,10 @@ use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::breaker::{Breaker, State};
-use super::connect::{Connection, Connector, ConnectorError};
+use super::connect::{Connection, Connector};
 use super::fault::Fault;
 use crate::config::settings::redis::RedisServer;
+use crate::telemetry::figures::redis::RedisFigures;
 
 /// How a client asks.
 #[derive(Clone, Debug)]
@@ -97,13 +98,10 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 impl Client {
     /// A client that begins to connect at once, in the background. Must be called within a tokio runtime.
-    ///
-    /// # Errors
-    /// A file that the settings name cannot be read.
-    pub fn start(server: &RedisServer, options: Options) -> Result<Client, ConnectorError> {
+    pub fn start(server: &RedisServer, options: Options) -> Client {
         let stop = CancellationToken::new();
         let shared = Arc::new(Shared {
-            connector: Connector::new(server)?,
+            connector: Connector::new(server),
             server: server.clone(),
             connections: (0..options.connections.max(1)).map(|_| ArcSwapOption::empty()).collect(),
             next: AtomicUsize::new(0),
@@ -122,7 +120,7 @@ impl Client {
                 () = task.look_after() => {}
             }
         });
-        Ok(Client(Arc::new(Handle { shared, _stop: stop.drop_guard() })))
+        Client(Arc::new(Handle { shared, _stop: stop.drop_guard() }))
     }
 
     /// A key with the prefix.
@@ -324,6 +322,22 @@ fn key_of(command: &Cmd) -> Option<Vec<u8>> {
     match command.args_iter().nth(1) {
         Some(redis::Arg::Simple(key)) => Some(key.to_vec()),
         _ => None,
+    }
+}
+
+impl From<ClientFigures> for RedisFigures {
+    fn from(figures: ClientFigures) -> Self {
+        RedisFigures {
+            purpose: figures.purpose,
+            state: figures.state.word(),
+            fault: figures.fault.map(Fault::word),
+            write_fault: figures.write_fault.map(Fault::word),
+            openings: figures.openings,
+            operations: figures.operations,
+            skipped: figures.skipped,
+            connects: figures.connects,
+            faults: figures.faults.into_iter().map(|(fault, count)| (fault.word(), count)).collect(),
+        }
     }
 }
 

@@ -30,40 +30,22 @@ const CONNECT: Duration = Duration::from_secs(1);
 /// Opens connections.
 pub(super) struct Connector {
     server: RedisServer,
-    certificates: Option<TlsCertificates>,
-}
-
-/// Why connections to a Redis cannot even be tried.
-#[derive(Debug, thiserror::Error)]
-pub enum ConnectorError {
-    /// The file of certificate authorities cannot be read.
-    #[error("cannot read {file}: {source}")]
-    CaFile {
-        /// Its path.
-        file: String,
-        /// Why.
-        source: std::io::Error,
-    },
 }
 
 impl Connector {
-    /// For a Redis. Reads the file of certificate authorities.
-    pub(super) fn new(server: &RedisServer) -> Result<Connector, ConnectorError> {
-        let read = |file: &std::path::PathBuf| {
-            std::fs::read(file).map_err(|source| ConnectorError::CaFile { file: file.display().to_string(), source })
-        };
-        let root_cert = server.ca_file.as_ref().filter(|_| server.tls).map(read).transpose()?;
+    /// For a Redis.
+    pub(super) fn new(server: &RedisServer) -> Connector {
         if server.tls {
             // The redis crate takes the process's provider; the first who installs one is as good as the next.
             let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         }
-        let certificates = server.tls.then_some(TlsCertificates { client_tls: None, root_cert });
-        Ok(Connector { server: server.clone(), certificates })
+        Connector { server: server.clone() }
     }
 
     /// Connects; operations on the connection end after `patience` for good.
     pub(super) async fn connect(&self, patience: Duration) -> Result<Connection, Fault> {
-        match tokio::time::timeout(CONNECT, self.try_connect(patience)).await {
+        let certificates = self.certificates().await?;
+        match tokio::time::timeout(CONNECT, self.try_connect(patience, certificates.as_ref())).await {
             Ok(Ok(connection)) => Ok(connection),
             Ok(Err(error)) => {
                 tracing::debug!(redis = %self.server, %error, "cannot connect to Redis");
@@ -73,21 +55,35 @@ impl Connector {
         }
     }
 
-    async fn try_connect(&self, patience: Duration) -> RedisResult<Connection> {
+    /// What TLS believes; the file is read anew each time, so that it may be replaced.
+    async fn certificates(&self) -> Result<Option<TlsCertificates>, Fault> {
+        if !self.server.tls {
+            return Ok(None);
+        }
+        let root_cert = match &self.server.ca_file {
+            Some(file) => Some(tokio::fs::read(file).await.map_err(|_| Fault::CaFile)?),
+            None => None,
+        };
+        Ok(Some(TlsCertificates { client_tls: None, root_cert }))
+    }
+
+    async fn try_connect(&self, patience: Duration, certificates: Option<&TlsCertificates>) -> RedisResult<Connection> {
         let config =
             AsyncConnectionConfig::new().set_connection_timeout(Some(CONNECT)).set_response_timeout(Some(patience));
         let client = match &self.server.address {
-            RedisAddress::Server(host, port) => self.client(self.address(host, *port))?,
-            RedisAddress::Unix(path) => self.client(ConnectionAddr::Unix(path.clone()))?,
-            RedisAddress::Sentinel { sentinels, master } => self.named_by(sentinels, master).await?,
-            RedisAddress::Cluster(nodes) => return self.cluster(nodes, patience).await.map(Connection::Cluster),
+            RedisAddress::Server(host, port) => self.client(self.address(host, *port), certificates)?,
+            RedisAddress::Unix(path) => self.client(ConnectionAddr::Unix(path.clone()), certificates)?,
+            RedisAddress::Sentinel { sentinels, master } => self.named_by(sentinels, master, certificates).await?,
+            RedisAddress::Cluster(nodes) => {
+                return self.cluster(nodes, patience, certificates).await.map(Connection::Cluster);
+            }
         };
         client.get_multiplexed_async_connection_with_config(&config).await.map(Connection::Server)
     }
 
-    fn client(&self, address: ConnectionAddr) -> RedisResult<Client> {
+    fn client(&self, address: ConnectionAddr, certificates: Option<&TlsCertificates>) -> RedisResult<Client> {
         let info = self.info(address)?;
-        match (&self.certificates, info.addr()) {
+        match (certificates, info.addr()) {
             (Some(certificates), ConnectionAddr::TcpTls { .. }) => Client::build_with_tls(info, certificates.clone()),
             _ => Client::open(info),
         }
@@ -112,7 +108,12 @@ impl Connector {
     }
 
     /// Asks the sentinels anew each time: after a failover they name another server.
-    async fn named_by(&self, sentinels: &[(String, u16)], master: &str) -> RedisResult<Client> {
+    async fn named_by(
+        &self,
+        sentinels: &[(String, u16)],
+        master: &str,
+        certificates: Option<&TlsCertificates>,
+    ) -> RedisResult<Client> {
         let addresses = sentinels.iter().map(|(host, port)| self.address(host, *port));
         let mut builder = SentinelClientBuilder::new(addresses, master, SentinelServerType::Master)?
             .set_client_to_redis_db(self.server.database)
@@ -127,7 +128,7 @@ impl Connector {
         if let Some(password) = &self.server.sentinel_password {
             builder = builder.set_client_to_sentinel_password(password);
         }
-        if let Some(certificates) = &self.certificates {
+        if let Some(certificates) = certificates {
             builder = builder
                 .set_client_to_redis_tls_mode(TlsMode::Secure)
                 .set_client_to_sentinel_tls_mode(TlsMode::Secure)
@@ -137,7 +138,12 @@ impl Connector {
         builder.build()?.async_get_client().await
     }
 
-    async fn cluster(&self, nodes: &[(String, u16)], patience: Duration) -> RedisResult<ClusterConnection> {
+    async fn cluster(
+        &self,
+        nodes: &[(String, u16)],
+        patience: Duration,
+        certificates: Option<&TlsCertificates>,
+    ) -> RedisResult<ClusterConnection> {
         let nodes =
             nodes.iter().map(|(host, port)| self.info(self.address(host, *port))).collect::<RedisResult<Vec<_>>>()?;
         let mut builder = ClusterClient::builder(nodes)
@@ -147,7 +153,7 @@ impl Connector {
             .retries(4)
             .min_retry_wait(1)
             .max_retry_wait(20);
-        if let Some(certificates) = &self.certificates {
+        if let Some(certificates) = certificates {
             builder = builder.tls(TlsMode::Secure).certs(certificates.clone());
         }
         builder.build()?.get_async_connection().await

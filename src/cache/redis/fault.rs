@@ -27,13 +27,15 @@ pub enum Fault {
     Down,
     /// It is a node of a cluster, and was not spoken to as such.
     Cluster,
+    /// The file of certificate authorities cannot be read.
+    CaFile,
     /// It answered with something else.
     Protocol,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Fault; 12] = [
+    pub const ALL: [Fault; 13] = [
         Fault::Connecting,
         Fault::Unreachable,
         Fault::Timeout,
@@ -45,6 +47,7 @@ impl Fault {
         Fault::Loading,
         Fault::Down,
         Fault::Cluster,
+        Fault::CaFile,
         Fault::Protocol,
     ];
 
@@ -92,6 +95,7 @@ impl Fault {
             Fault::Loading => "loading",
             Fault::Down => "down",
             Fault::Cluster => "cluster",
+            Fault::CaFile => "ca-file",
             Fault::Protocol => "protocol",
         }
     }
@@ -109,6 +113,7 @@ impl Fault {
             Fault::Loading => "it loads its data; this passes",
             Fault::Down => "its cluster or its primary is down",
             Fault::Cluster => "it is a node of a cluster: write the URL as redis+cluster://",
+            Fault::CaFile => "the file that `ca_file` names cannot be read",
             Fault::Protocol => "it answers with something unexpected",
         }
     }

@@ -8,6 +8,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -15,7 +16,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::connect::{Connector, ConnectorError};
+use super::connect::Connector;
 use super::fault::Fault;
 use super::gate::{Gate, Standing};
 use super::stream::{Entry, Stream, What};
@@ -23,6 +24,7 @@ use crate::cache::purge::log::Shared;
 use crate::cache::purge::{Mode, Purge, PurgeLog, PurgeTarget};
 use crate::clock::Clock;
 use crate::config::settings::redis::{Redis, RedisServer};
+use crate::telemetry::figures::redis::PurgeLinkFigures;
 
 /// What becomes of purges, on this node and others.
 pub trait Purges: Send + Sync + 'static {
@@ -58,6 +60,9 @@ struct Link {
     known: Mutex<Vec<String>>,
     progress: watch::Sender<u64>,
     wake: Notify,
+    /// Whether this node is about to end, so that nobody waits for it any more.
+    leaving: AtomicBool,
+    left: Notify,
 }
 
 #[derive(Default)]
@@ -130,18 +135,10 @@ impl State {
 impl PurgeLink {
     /// A link that begins to connect at once. `None`: no way for purges is configured. Must be called within a tokio
     /// runtime.
-    ///
-    /// # Errors
-    /// A file that the settings name cannot be read.
-    pub fn start(
-        settings: &Redis,
-        gate: Arc<Gate>,
-        clock: Clock,
-        purges: Arc<dyn Purges>,
-    ) -> Result<Option<PurgeLink>, ConnectorError> {
-        let Some(server) = &settings.purging else { return Ok(None) };
+    pub fn start(settings: &Redis, gate: Arc<Gate>, clock: Clock, purges: Arc<dyn Purges>) -> Option<PurgeLink> {
+        let server = settings.purging.as_ref()?;
         let link = Arc::new(Link {
-            connector: Connector::new(server)?,
+            connector: Connector::new(server),
             server: server.clone(),
             node: settings.node.clone().unwrap_or_else(node_name),
             prefix: settings.prefix.clone(),
@@ -154,12 +151,14 @@ impl PurgeLink {
             known: Mutex::default(),
             progress: watch::Sender::new(0),
             wake: Notify::new(),
+            leaving: AtomicBool::new(false),
+            left: Notify::new(),
         });
         let stop = CancellationToken::new();
         let (ticking, following) = (link.clone(), link.clone());
         tokio::spawn(stop.clone().run_until_cancelled_owned(async move { ticking.gate.keep_ticking().await }));
         tokio::spawn(stop.clone().run_until_cancelled_owned(async move { following.run().await }));
-        Ok(Some(PurgeLink { link, _stop: stop.drop_guard() }))
+        Some(PurgeLink { link, _stop: stop.drop_guard() })
     }
 
     /// Has a purge of this node's that is in the log added to the stream. Waits, for as long as `patience`, until it
@@ -177,6 +176,16 @@ impl PurgeLink {
         let mut progress = link.progress.subscribe();
         let done = progress.wait_for(|_| link.is_acknowledged(id));
         tokio::time::timeout(patience, done).await.is_ok()
+    }
+
+    /// Tells the other nodes, if that can be done within `patience`, not to wait for this one any more.
+    pub async fn leave(&self, patience: Duration) {
+        let left = self.link.left.notified();
+        self.link.leaving.store(true, Ordering::Release);
+        self.link.wake.notify_one();
+        if self.link.gate.is_in_step() {
+            let _ = tokio::time::timeout(patience, left).await;
+        }
     }
 
     /// How it is, and what it did.
@@ -380,6 +389,10 @@ impl Link {
                 () = tokio::time::sleep(pause) => {}
             }
             self.send(stream).await?;
+            if self.leaving.load(Ordering::Acquire) {
+                stream.forget(&self.node).await?;
+                self.left.notify_waiters();
+            }
             if !self.state.lock().unacknowledged.is_empty() {
                 self.ask_nodes(stream).await?;
             }
@@ -418,6 +431,9 @@ impl Link {
     }
 
     async fn acknowledge(&self, stream: &Stream) -> Result<(), Fault> {
+        if self.leaving.load(Ordering::Acquire) {
+            return Ok(());
+        }
         let applied = self.purges.log().shared_position();
         stream.acknowledge(&self.node, applied, self.clock.wall().as_millis()).await
     }
@@ -472,6 +488,22 @@ async fn within<T>(patience: Duration, work: impl Future<Output = Result<T, Faul
 fn node_name() -> String {
     let host = sysinfo::System::host_name().unwrap_or_else(|| "larder".to_owned());
     format!("{host}-{:08x}", crate::cache::record::new_id() as u32)
+}
+
+impl From<LinkFigures> for PurgeLinkFigures {
+    fn from(figures: LinkFigures) -> Self {
+        PurgeLinkFigures {
+            node: figures.node,
+            standing: figures.standing.word(),
+            fault: figures.fault.map(Fault::word),
+            waiting: figures.waiting,
+            applied: figures.applied,
+            sessions: figures.sessions,
+            lost: figures.lost,
+            pauses: figures.pauses,
+            nodes: figures.nodes,
+        }
+    }
 }
 
 impl fmt::Debug for PurgeLink {

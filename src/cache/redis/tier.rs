@@ -20,13 +20,12 @@ use super::lease::Leases;
 use crate::cache::entry::StoredResponse;
 use crate::cache::epoch::Epoch;
 use crate::cache::key::CacheKey;
-use crate::cache::purge::{Meta, PurgeLog, Verdict};
+use crate::cache::purge::{PurgeLog, Verdict};
 use crate::cache::record::Record;
 use crate::cache::tiers::LowerTier;
 use crate::cache::tiers::slot::Slot;
 use crate::clock::Clock;
 use crate::policy::reason::Tier;
-use crate::policy::tags::{Tag, Tags};
 use crate::telemetry::figures::TierFigures;
 
 /// The tier.
@@ -114,14 +113,7 @@ impl RedisTier {
     /// What another node may have stored becomes this node's own: held against the purges that all nodes share, and
     /// from now on against those of this node after `local`.
     fn admitted(&self, key: &CacheKey, mut response: Arc<StoredResponse>, local: u64) -> Option<Arc<StoredResponse>> {
-        let tags = Tags::new(response.tags.iter().map(|tag| Tag::Named(tag)));
-        let meta = Meta {
-            key: key.as_str(),
-            tags: &tags,
-            status: response.facts.status.as_u16(),
-            content_type: response.fields.get_bytes(&header::CONTENT_TYPE),
-        };
-        let verdict = self.log.allows_shared(&meta, response.epoch);
+        let verdict = self.log.allows_shared(&response.meta(key), response.epoch);
         let owned = Arc::get_mut(&mut response)?;
         owned.epoch = Epoch { local, ..owned.epoch };
         match verdict {

@@ -9,6 +9,7 @@ use tokio::sync::Semaphore;
 
 use super::*;
 use crate::cache::body::SharedBody;
+use crate::cache::purge::PurgeLog;
 use crate::clock::Clock;
 use crate::policy::facts::RequestFacts;
 use crate::policy::rules::CacheRules;
@@ -129,7 +130,7 @@ fn response(body: &str, varies_for: Option<&HeaderMap>) -> Arc<StoredResponse> {
 }
 
 fn cache(map: &Arc<Map>) -> Arc<Cache> {
-    Arc::new(Cache::above(64 << 20, Tiers::start(vec![map.clone()])))
+    Arc::new(Cache::above(64 << 20, Tiers::start(vec![map.clone()]), PurgeLog::in_memory(Timestamp::default()), None))
 }
 
 /// What a request finds, as after a restart: in a cache whose memory is empty.

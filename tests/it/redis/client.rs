@@ -33,7 +33,7 @@ pub(super) fn server(port: u16) -> RedisServer {
 
 fn start(server: &RedisServer) -> Client {
     let options = Options { purpose: "bodies", prefix: "larder".to_owned(), deadline: DEADLINE, connections: 2 };
-    Client::start(server, options).unwrap()
+    Client::start(server, options)
 }
 
 async fn until(client: &Client, what: &str, is_so: impl Fn(&Client) -> bool) {

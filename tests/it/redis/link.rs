@@ -70,7 +70,7 @@ impl Node {
     fn with_log(settings: &Settings, log: Arc<PurgeLog>) -> Self {
         let seen = Arc::new(Seen { log, applied: Mutex::default(), reached: Mutex::default() });
         let gate = Arc::new(Gate::new(settings.strict));
-        let link = PurgeLink::start(settings, gate.clone(), Clock::system(), seen.clone()).unwrap().unwrap();
+        let link = PurgeLink::start(settings, gate.clone(), Clock::system(), seen.clone()).unwrap();
         Node { link, seen, gate }
     }
 
@@ -205,6 +205,19 @@ async fn node_that_missed_more_than_the_stream_keeps_drops_all() {
     assert!(b.dropped_all());
     assert_eq!(b.link.figures().lost, 1);
     assert!(!a.dropped_all());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn node_that_leaves_is_not_waited_for() {
+    let redis = Redis::start().await;
+    let a = Node::start(&settings("a", redis.port)).in_step().await;
+    let b = Node::start(&settings("b", redis.port)).in_step().await;
+    a.until("both nodes", |a| a.link.figures().nodes == 2).await;
+    b.link.leave(Duration::from_secs(5)).await;
+    drop(b);
+    let id = a.purge("http://app.test/page");
+    assert!(a.link.share(&id, Duration::from_secs(5)).await);
+    assert_eq!(redis.cli(&["HKEYS", "larder:nodes"]), "a");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
