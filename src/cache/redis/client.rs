@@ -47,6 +47,7 @@ struct Shared {
     options: Options,
     server: RedisServer,
     connector: Connector,
+    /// Those for quick operations, and last the one for bulky ones.
     connections: Vec<ArcSwapOption<Connection>>,
     next: AtomicUsize,
     breaker: Breaker,
@@ -91,6 +92,17 @@ pub struct ClientFigures {
     pub faults: Vec<(Fault, u64)>,
 }
 
+/// What an operation is like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lane {
+    /// A request waits for it.
+    Quick,
+    /// Nobody waits, and it may be large: on a connection of its own, so that nothing quick waits behind it.
+    Bulk,
+}
+
+/// How much longer than others a bulky operation may take.
+const BULK: u32 = 10;
 /// How often connections on which nothing happens are tried out.
 const HEARTBEAT: Duration = Duration::from_secs(1);
 /// A connection ends operations by itself after this long; the deadline is shorter.
@@ -103,7 +115,7 @@ impl Client {
         let shared = Arc::new(Shared {
             connector: Connector::new(server),
             server: server.clone(),
-            connections: (0..options.connections.max(1)).map(|_| ArcSwapOption::empty()).collect(),
+            connections: (0..options.connections.max(1) + 1).map(|_| ArcSwapOption::empty()).collect(),
             next: AtomicUsize::new(0),
             breaker: Breaker::open_at_first(),
             writes: Breaker::closed_at_first(),
@@ -146,7 +158,7 @@ impl Client {
     /// # Errors
     /// It was not asked, or did not answer in time or as it should.
     pub async fn read<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, Fault> {
-        self.0.shared.ask(command).await.and_then(convert)
+        self.0.shared.ask(command, Lane::Quick).await.and_then(convert)
     }
 
     /// Asks for a change. Where Redis refuses changes, none is asked for until a window has passed.
@@ -154,13 +166,25 @@ impl Client {
     /// # Errors
     /// It was not asked, or did not answer in time or as it should. The change may have happened all the same.
     pub async fn write<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, Fault> {
+        self.change(command, Lane::Quick).await
+    }
+
+    /// The same for what may be large and nobody waits for: it may take ten times as long.
+    ///
+    /// # Errors
+    /// As [`Client::write`].
+    pub async fn store<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, Fault> {
+        self.change(command, Lane::Bulk).await
+    }
+
+    async fn change<T: FromRedisValue>(&self, command: &Cmd, lane: Lane) -> Result<T, Fault> {
         let shared = &self.0.shared;
         let leave = shared.writes.leave();
         if leave.is_none() && (!self.is_up() || !shared.writes.may_try()) {
             shared.counts.skipped.fetch_add(1, Ordering::Relaxed);
             return Err(shared.writes.fault().unwrap_or(Fault::Connecting));
         }
-        let outcome = shared.ask(command).await;
+        let outcome = shared.ask(command, lane).await;
         match &outcome {
             Ok(_) => {
                 if let Some(fault) = shared.writes.close() {
@@ -214,17 +238,21 @@ fn convert<T: FromRedisValue>(value: Value) -> Result<T, Fault> {
 }
 
 impl Shared {
-    async fn ask(&self, command: &Cmd) -> Result<Value, Fault> {
+    async fn ask(&self, command: &Cmd, lane: Lane) -> Result<Value, Fault> {
         let Some(leave) = self.breaker.leave() else {
             self.counts.skipped.fetch_add(1, Ordering::Relaxed);
             return Err(self.breaker.fault().unwrap_or(Fault::Connecting));
         };
-        let at = self.next.fetch_add(1, Ordering::Relaxed) % self.connections.len();
+        let quick = self.connections.len() - 1;
+        let (at, deadline) = match lane {
+            Lane::Quick => (self.next.fetch_add(1, Ordering::Relaxed) % quick, self.options.deadline),
+            Lane::Bulk => (quick, self.options.deadline * BULK),
+        };
         let Some(connection) = self.connections[at].load_full() else {
             return Err(Fault::Connecting);
         };
         self.counts.operations.fetch_add(1, Ordering::Relaxed);
-        let fault = match self.answer(&connection, command).await {
+        let fault = match self.answer(&connection, command, deadline).await {
             Ok(value) => return Ok(value),
             Err(fault) => fault,
         };
@@ -237,10 +265,10 @@ impl Shared {
         Err(fault)
     }
 
-    async fn answer(&self, connection: &Connection, command: &Cmd) -> Result<Value, Fault> {
+    async fn answer(&self, connection: &Connection, command: &Cmd, deadline: Duration) -> Result<Value, Fault> {
         let mut connection = connection.clone();
         let asked = command.query_async::<Value>(&mut connection);
-        match tokio::time::timeout(self.options.deadline, asked).await {
+        match tokio::time::timeout(deadline, asked).await {
             Ok(answered) => answered.and_then(Value::extract_error).map_err(|error| Fault::of(&error)),
             Err(_) => Err(Fault::Timeout),
         }
@@ -302,7 +330,7 @@ impl Shared {
         let key = suspect.unwrap_or_else(|| [self.options.prefix.as_bytes(), b":probe"].concat());
         let mut command = redis::cmd("EXISTS");
         command.arg(key);
-        self.answer(connection, &command).await.map(drop)
+        self.answer(connection, &command, self.options.deadline).await.map(drop)
     }
 
     fn count(&self, fault: Fault) {

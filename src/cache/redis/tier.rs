@@ -155,7 +155,7 @@ impl RedisTier {
             return false;
         };
         let ttl = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX);
-        let stored = self.client.write::<()>(cmd("SET").arg(self.key(slot)).arg(bytes).arg("PX").arg(ttl)).await;
+        let stored = self.client.store::<()>(cmd("SET").arg(self.key(slot)).arg(bytes).arg("PX").arg(ttl)).await;
         if stored.is_ok() {
             self.owed.lock().remove(&slot);
         }
@@ -176,7 +176,7 @@ impl RedisTier {
 
     /// Removes what lies there; where that cannot be, it is owed, and not read before it is done.
     async fn drop_value(&self, slot: Slot) {
-        let removed = self.client.write::<()>(cmd("UNLINK").arg(self.key(slot))).await;
+        let removed = self.client.store::<()>(cmd("UNLINK").arg(self.key(slot))).await;
         let mut owed = self.owed.lock();
         match removed {
             Ok(()) => {
