@@ -308,16 +308,18 @@ impl Shared {
             self.breaker.half_open();
         }
         let renew = self.renew.swap(false, Ordering::Relaxed);
-        for slot in &self.connections {
+        for (at, slot) in self.connections.iter().enumerate() {
+            let is_bulk = at + 1 == self.connections.len();
+            let deadline = self.options.deadline * if is_bulk { BULK } else { 1 };
             let present = slot.load_full().filter(|_| !renew);
             if let Some(connection) = present
-                && self.try_out(&connection).await.is_ok()
+                && self.try_out(&connection, deadline).await.is_ok()
             {
                 continue;
             }
             self.counts.connects.fetch_add(1, Ordering::Relaxed);
             let connection = self.connector.connect(PATIENCE).await?;
-            self.try_out(&connection).await?;
+            self.try_out(&connection, deadline).await?;
             slot.store(Some(Arc::new(connection)));
         }
         *self.suspect.lock() = None;
@@ -325,12 +327,12 @@ impl Shared {
     }
 
     /// Asks for a key in the way that requests would.
-    async fn try_out(&self, connection: &Connection) -> Result<(), Fault> {
+    async fn try_out(&self, connection: &Connection, deadline: Duration) -> Result<(), Fault> {
         let suspect = self.suspect.lock().clone();
         let key = suspect.unwrap_or_else(|| [self.options.prefix.as_bytes(), b":probe"].concat());
         let mut command = redis::cmd("EXISTS");
         command.arg(key);
-        self.answer(connection, &command, self.options.deadline).await.map(drop)
+        self.answer(connection, &command, deadline).await.map(drop)
     }
 
     fn count(&self, fault: Fault) {
