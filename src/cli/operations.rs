@@ -12,7 +12,10 @@ use crate::cache::redis::Shared;
 use crate::config;
 use crate::control::{Operations, Stats};
 use crate::proxy::admit::normalised_authority;
-use crate::telemetry::figures::{CacheFigures, ConnectionFigures, ReloadFigures, Snapshot, UpstreamFigures};
+use crate::telemetry::figures::{
+    BalancingFigures, CacheFigures, ConnectionFigures, ReloadFigures, Snapshot, UpstreamFigures,
+};
+use crate::upstream::Pool;
 
 /// A running larder as the control API sees it.
 pub(super) struct AppOperations(pub(super) Arc<App>);
@@ -72,6 +75,7 @@ impl AppOperations {
             redis: self.0.proxy.cache.shared.iter().flat_map(Shared::figures).collect(),
             purge_link: self.0.link.as_ref().map(|link| link.figures().into()),
             upstreams: self.upstreams(),
+            balancing: self.balancing(),
             connections: self.connections(),
             reload: self.reloads(),
         }
@@ -100,11 +104,29 @@ impl AppOperations {
                 active: server.open.saturating_sub(server.idle) as u64,
                 idle: server.idle as u64,
                 connects: server.connects,
+                requests: server.connects + server.reuses,
+                waiting: server.waiting as u64,
+                state: server.state,
+                ejections: server.ejections,
+                retries: server.retries,
+                repeats: server.repeats,
+                good_checks: server.checks.0,
+                bad_checks: server.checks.1,
                 errors: server.errors.iter().map(|(kind, count)| (kind.word(), *count)).collect(),
                 server: server.server,
             })
         });
         figures.collect()
+    }
+
+    fn balancing(&self) -> Vec<BalancingFigures> {
+        let pools = self.0.proxy.site().pools();
+        let figures = |pool: &Arc<Pool>| {
+            let stats = pool.stats();
+            let (breaker, retries_denied) = (stats.breaker, stats.retries_denied);
+            BalancingFigures { upstream: pool.settings().name.clone(), breaker, retries_denied }
+        };
+        pools.iter().map(figures).collect()
     }
 
     fn connections(&self) -> ConnectionFigures {

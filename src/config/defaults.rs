@@ -1,14 +1,16 @@
 //! What holds where the file says nothing. `proxy.example.toml` shows each of these; a test keeps the two equal.
 
+mod upstream;
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use ipnet::IpNet;
 
 use super::scalar::Memory;
+use super::settings::redis::Redis;
 use super::settings::{
     AccessLog, ClientTimeouts, Coding, Compression, CompressionCoding, Limits, LogFormat, LogTarget, StaticClass,
-    UpstreamTimeouts,
 };
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -34,15 +36,6 @@ pub(super) const UNCACHEABLE_MEMORY: Duration = Duration::from_secs(60);
 /// Largest request body: room for the uploads that legacy apps take. It is streamed, so it costs no memory here;
 /// the bound protects the app's disk.
 pub(super) const MAX_REQUEST_BODY: u64 = 100 << 20;
-/// Most connections to one server: more than a legacy app serves at once, fewer than would exhaust it.
-pub(super) const MAX_CONNECTIONS: usize = 256;
-/// Most idle connections kept to one server.
-pub(super) const MAX_IDLE: usize = 64;
-/// Below the 5 s after which Node and Apache close an idle connection, so that they don't do so just as a request
-/// that can't be repeated is sent on it.
-pub(super) const IDLE_CONNECTION_TIMEOUT: Duration = Duration::from_secs(4);
-/// Longest wait for a connection.
-pub(super) const QUEUE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Query parameters by which advertisers, newsletters and analytics track visitors: no app makes its answer of them.
 pub(super) const TRACKING: [&str; 42] = [
     "utm_*",
@@ -96,20 +89,24 @@ pub(super) const SHUTDOWN_GRACE: Duration = Duration::from_secs(30);
 /// The diagnostic log's filter.
 pub(super) const LOG_LEVEL: &str = "info";
 
-/// Those of `[cache.redis]`.
-pub(super) mod redis {
-    use std::time::Duration;
-
-    /// What keys begin with.
-    pub(in crate::config) const PREFIX: &str = "larder";
-    /// Longest time of an operation: a miss costs an exchange with the app anyway, a look-up must not double it.
-    pub(in crate::config) const TIMEOUT: Duration = Duration::from_millis(20);
-    /// Enough to use two of Redis' I/O threads; operations share them.
-    pub(in crate::config) const CONNECTIONS: usize = 2;
-    /// Largest record: one value must not keep those behind it waiting past their deadline.
-    pub(in crate::config) const MAX_OBJECT: u64 = 1 << 20;
-    /// Purges kept for nodes that are away.
-    pub(in crate::config) const PURGE_HISTORY: usize = 10_000;
+impl Default for Redis {
+    fn default() -> Self {
+        Redis {
+            bodies: None,
+            purging: None,
+            node: None,
+            prefix: "larder".to_owned(),
+            // A miss costs an exchange with the app anyway: a look-up must not double it.
+            timeout: Duration::from_millis(20),
+            // Enough for two of Redis' I/O threads; operations share them.
+            connections: 2,
+            // What is larger would keep a node's other values waiting.
+            max_object: 1 << 20,
+            collapse: false,
+            strict: false,
+            purge_history: 10_000,
+        }
+    }
 }
 
 impl Default for Limits {
@@ -132,16 +129,6 @@ impl Default for ClientTimeouts {
             header: Duration::from_secs(10),
             idle: Duration::from_secs(30),
             keep_alive: Duration::from_secs(60),
-        }
-    }
-}
-
-impl Default for UpstreamTimeouts {
-    fn default() -> Self {
-        UpstreamTimeouts {
-            connect: Duration::from_secs(3),
-            first_byte: Duration::from_secs(30),
-            idle: Duration::from_secs(30),
         }
     }
 }

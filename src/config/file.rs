@@ -7,6 +7,7 @@ mod devices;
 mod redis;
 mod rules;
 mod shapes;
+mod upstreams;
 
 use std::net::SocketAddr;
 
@@ -21,9 +22,13 @@ pub(super) use rules::{
     CachedMethod, CookieRule, Cookies, Key, Query, QueryRule, RequestDirectives, Rules, SetCookie, UpstreamSays,
 };
 pub(super) use shapes::{OneOrMany, Ordered};
+pub(super) use upstreams::{
+    Balance, Breaker, Ejection, Health, Maintenance, Protocol, Retries, RetryOn, RouteRetry, Server as UpstreamServer,
+    Upstream,
+};
 
 use super::scalar::{Deadline, Memory, Size, Span, Written};
-use super::settings::{HostPattern, LogTarget, PathPattern, UpstreamHost, UpstreamServer, ValuePattern};
+use super::settings::{HostPattern, LogTarget, PathPattern, ValuePattern};
 use super::values::{EditedField, Endpoint, Extension, LogFilter, MediaType, Name, ParameterName, Secret};
 
 /// Configuration of larder, a caching reverse proxy.
@@ -121,47 +126,6 @@ pub(super) struct Control {
     pub(super) allowed_hosts: Option<Vec<String>>,
 }
 
-/// A group of servers that answer alike.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-#[schemars(extend("required" = ["servers"]))]
-pub(super) struct Upstream {
-    /// URLs of its servers: `http://host:port` or `https://host:port`. Tried in turn.
-    #[schemars(length(min = 1))]
-    pub(super) servers: Vec<Written<UpstreamServer>>,
-    /// Host that it receives: `client` (as the client sent it), `server` (its own) or a value. Default: client.
-    pub(super) host: Option<Written<UpstreamHost>>,
-    /// Protocol spoken to it. Default: http1.
-    pub(super) protocol: Option<Protocol>,
-    /// Longest time to connect, TLS included. Default: 3s.
-    pub(super) connect_timeout: Option<Written<Deadline>>,
-    /// Longest time from the end of the request head to the first byte of the response. Default: 30s.
-    pub(super) first_byte_timeout: Option<Written<Deadline>>,
-    /// Longest pause within a body, either way. Default: 30s.
-    pub(super) idle_timeout: Option<Written<Deadline>>,
-    /// Most connections to one server, idle ones included. Default: 256.
-    #[schemars(range(min = 1))]
-    pub(super) max_connections: Option<usize>,
-    /// Most idle connections kept to one server. Default: 64.
-    pub(super) max_idle: Option<usize>,
-    /// An idle connection is closed after this long. Default: 4s.
-    pub(super) idle_connection_timeout: Option<Written<Deadline>>,
-    /// Longest wait for a connection when `max_connections` are in use. Default: 5s.
-    pub(super) queue_timeout: Option<Written<Deadline>>,
-    /// PEM file of certificate authorities trusted beside the system's. Default: none.
-    pub(super) ca_file: Option<String>,
-}
-
-/// Protocol spoken to an upstream.
-#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum Protocol {
-    /// HTTP/1.1.
-    Http1,
-    /// HTTP/2; what gRPC needs.
-    Http2,
-}
-
 /// What happens to which requests.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -185,6 +149,8 @@ pub(super) struct Route {
     pub(super) response_headers: Edits,
     /// Deadlines instead of the upstream's.
     pub(super) timeouts: RouteTimeouts,
+    /// Which requests may be sent again to another server when one fails. Default: idempotent.
+    pub(super) retry: Option<RouteRetry>,
     /// Largest request body. Default: 100MiB.
     pub(super) max_request_body: Option<Written<Size>>,
 }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use super::defaults;
 use super::diagnostics::Finding;
-use super::file::{File, Listener, Upstream};
+use super::file::{File, Listener, Upstream, UpstreamServer};
 use super::scalar::{Scalar, Written};
 use super::values::{Name, Secret};
 
@@ -34,7 +34,7 @@ impl Overrides {
                 self.listen.iter().map(|&address| Listener { address: Some(Written(address)), tls: None }).collect();
         }
         if let Some(Written(server)) = read("--upstream", self.upstream.as_deref(), findings) {
-            let servers = vec![Written(server)];
+            let servers = vec![UpstreamServer::Url(Written(server))];
             match file.upstreams.0.iter_mut().find(|(name, _)| name.0 == defaults::UPSTREAM) {
                 Some((_, upstream)) => upstream.servers = servers,
                 None => {

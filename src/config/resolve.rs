@@ -3,6 +3,7 @@
 mod devices;
 mod redis;
 mod routes;
+mod upstreams;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -11,13 +12,12 @@ use std::time::Duration;
 
 use super::defaults;
 use super::diagnostics::nearest;
-use super::file::{self, File, Protocol};
+use super::file::{self, File};
 use super::overrides::Overrides;
 use super::scalar::{Deadline, Memory, Size, Span, Written, size_text};
 use super::settings::{
     AccessLog, CertificateFiles, ClientTimeouts, Coding, Compression, CompressionCoding, Control, Debug, Limits,
-    Listener, ListenerTls, LogFormat, LogTarget, MemoryTier, Settings, StaticClass, Upstream, UpstreamProtocol,
-    UpstreamTimeouts,
+    Listener, ListenerTls, LogFormat, LogTarget, MemoryTier, Settings, StaticClass,
 };
 use super::tree::Node;
 use super::values::{Endpoint, Name};
@@ -177,35 +177,6 @@ impl Resolver<'_> {
                 self.problem(path.clone(), format!("address {address} is used twice"), None);
             }
         }
-    }
-
-    fn upstreams(&mut self, upstreams: file::Ordered<Name, file::Upstream>) -> Vec<Arc<Upstream>> {
-        if upstreams.0.is_empty() && self.surroundings.sound {
-            let help = "give `--upstream http://127.0.0.1:3000`, or in the file\n          \
-                        [upstreams.app]\n          servers = [\"http://127.0.0.1:3000\"]";
-            self.problem("", "no upstream is configured", Some(help.to_owned()));
-        }
-        let usual = UpstreamTimeouts::default();
-        let resolve = |(name, upstream): (Name, file::Upstream)| Upstream {
-            name: name.0,
-            servers: upstream.servers.into_iter().map(|Written(server)| server).collect(),
-            timeouts: UpstreamTimeouts {
-                connect: deadline(upstream.connect_timeout, usual.connect),
-                first_byte: deadline(upstream.first_byte_timeout, usual.first_byte),
-                idle: deadline(upstream.idle_timeout, usual.idle),
-            },
-            max_connections: upstream.max_connections.unwrap_or(defaults::MAX_CONNECTIONS),
-            max_idle: upstream.max_idle.unwrap_or(defaults::MAX_IDLE),
-            idle_timeout: deadline(upstream.idle_connection_timeout, defaults::IDLE_CONNECTION_TIMEOUT),
-            queue_timeout: deadline(upstream.queue_timeout, defaults::QUEUE_TIMEOUT),
-            host: upstream.host.map(|Written(host)| host).unwrap_or_default(),
-            protocol: match upstream.protocol {
-                Some(Protocol::Http2) => UpstreamProtocol::Http2,
-                Some(Protocol::Http1) | None => UpstreamProtocol::Http1,
-            },
-            ca_file: upstream.ca_file.map(|path| self.path(path)),
-        };
-        upstreams.0.into_iter().map(resolve).map(Arc::new).collect()
     }
 
     fn static_classes(&mut self, written: file::Ordered<Name, file::StaticFiles>) -> Vec<Arc<StaticClass>> {

@@ -3,6 +3,7 @@
 
 mod devices;
 pub mod redis;
+mod upstream;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -17,6 +18,10 @@ use regex::Regex;
 pub use devices::{DeviceClass, Devices};
 
 use crate::policy::rules::{CacheRules, KeyRules};
+pub use upstream::{
+    Balance, BodyPattern, Breaker, Ejection, HashBy, HealthCheck, Maintenance, Retries, RetryOn, RouteRetry,
+    StatusRange, Upstream, UpstreamHost, UpstreamProtocol, UpstreamServer, UpstreamTimeouts,
+};
 
 /// Everything that a configuration file and the command line say.
 #[derive(Clone, Debug)]
@@ -104,75 +109,6 @@ pub struct Control {
     pub allowed_hosts: Vec<String>,
 }
 
-/// A named group of servers.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Upstream {
-    /// The name that routes, metrics and logs use.
-    pub name: String,
-    /// Its servers, at least one; tried in turn.
-    pub servers: Vec<UpstreamServer>,
-    /// Deadlines towards its servers; a route may replace them.
-    pub timeouts: UpstreamTimeouts,
-    /// Most connections to one server, idle ones included.
-    pub max_connections: usize,
-    /// Most idle connections kept to one server.
-    pub max_idle: usize,
-    /// An idle connection is closed after this long.
-    pub idle_timeout: Duration,
-    /// Longest wait for a connection when `max_connections` are in use.
-    pub queue_timeout: Duration,
-    /// What is sent as Host.
-    pub host: UpstreamHost,
-    /// Protocol spoken to its servers.
-    pub protocol: UpstreamProtocol,
-    /// Extra PEM file of certificate authorities for https servers; the system's store otherwise.
-    pub ca_file: Option<PathBuf>,
-}
-
-/// One server of an upstream.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UpstreamServer {
-    /// `https` or `http`.
-    pub tls: bool,
-    /// Host name or address, without brackets for IPv6.
-    pub host: String,
-    /// Port, the scheme's default filled in.
-    pub port: u16,
-}
-
-/// What Host an upstream receives.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum UpstreamHost {
-    /// The client's: legacy apps build links from it.
-    #[default]
-    Client,
-    /// The server's own host and port.
-    Server,
-    /// This one.
-    Fixed(HeaderValue),
-}
-
-/// Protocol spoken to an upstream.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum UpstreamProtocol {
-    /// HTTP/1.1.
-    #[default]
-    Http1,
-    /// HTTP/2: by ALPN over https, prior knowledge over http. What gRPC needs.
-    Http2,
-}
-
-/// Deadlines towards an upstream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct UpstreamTimeouts {
-    /// TCP (and TLS) connection set-up.
-    pub connect: Duration,
-    /// From the end of the request head to the first byte of the response head.
-    pub first_byte: Duration,
-    /// Longest pause within a body, either way.
-    pub idle: Duration,
-}
-
 /// A route: what it matches and what then happens.
 #[derive(Clone, Debug)]
 pub struct Route {
@@ -202,6 +138,8 @@ pub struct Route {
     pub response_headers: Vec<HeaderEdit>,
     /// Deadlines instead of the upstream's.
     pub timeouts: Option<UpstreamTimeouts>,
+    /// Which requests may be sent again when a server fails.
+    pub retry: RouteRetry,
     /// Largest request body, in bytes.
     pub max_request_body: u64,
 }
@@ -417,15 +355,6 @@ impl Coding {
             Coding::Brotli => "br",
             Coding::Zstd => "zstd",
         }
-    }
-}
-
-impl UpstreamServer {
-    /// `host:port` as it stands in a Host field, brackets around IPv6, default ports left out.
-    pub fn authority(&self) -> String {
-        let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
-        let default = if self.tls { 443 } else { 80 };
-        if self.port == default { host } else { format!("{host}:{}", self.port) }
     }
 }
 

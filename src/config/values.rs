@@ -1,6 +1,7 @@
 //! Values with a grammar of their own: addresses, URLs of servers, patterns, names of fields and of things.
 
 pub(super) mod redis;
+mod upstream;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -13,7 +14,10 @@ use regex::Regex;
 use tracing_subscriber::EnvFilter;
 
 use super::scalar::{Deadline, Invalid, Memory, Scalar, Size, Span};
-use super::settings::{HostPattern, LogTarget, PathPattern, UpstreamHost, UpstreamServer, ValuePattern};
+use super::settings::{
+    BodyPattern, HashBy, HostPattern, LogTarget, PathPattern, StatusRange, UpstreamHost, UpstreamServer, ValuePattern,
+};
+pub(super) use upstream::UrlPath;
 
 /// Tells whether a text is a value of some kind.
 type Check = fn(&str) -> Result<(), Invalid>;
@@ -56,6 +60,10 @@ pub(super) fn check_of(format: &str) -> Option<Check> {
         ParameterName,
         redis::RedisUrl,
         redis::RedisPrefix,
+        UrlPath,
+        StatusRange,
+        BodyPattern,
+        HashBy,
     );
     None
 }
@@ -163,7 +171,7 @@ impl Scalar for UpstreamServer {
             Some(Ok(port @ 1..)) => port,
             Some(_) => return invalid("its port is none from 1 to 65535"),
         };
-        Ok(UpstreamServer { tls, host: host.to_ascii_lowercase(), port })
+        Ok(UpstreamServer::new(tls, host.to_ascii_lowercase(), port))
     }
 }
 

@@ -1,5 +1,7 @@
 //! Settings as JSON in the words of the file, secrets masked; and what differs between two of them.
 
+mod upstreams;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -11,7 +13,7 @@ use super::settings::redis::{Redis, RedisServer};
 use super::settings::{
     AccessLog, ClientTimeouts, Compression, Control, Debug, DeviceClass, Devices, HeaderEdit, HostPattern, Limits,
     Listener, ListenerTls, LogFormat, LogTarget, MemoryTier, PathPattern, Route, RouteMatch, Settings, StaticClass,
-    Upstream, UpstreamHost, UpstreamProtocol, UpstreamServer, UpstreamTimeouts, ValueMatch, ValuePattern,
+    Upstream, ValueMatch, ValuePattern,
 };
 use crate::policy::rules::{
     CacheRules, CookieRule, KeyRules, QueryRule, RequestDirectivesRule, SetCookieRule, TtlMode,
@@ -127,7 +129,7 @@ impl View {
             "listeners": listeners.iter().map(listener).collect::<Vec<_>>(),
             "metrics": { "address": endpoint(*metrics) },
             "control": self.control(control.as_ref()),
-            "upstreams": upstreams.iter().map(|it| upstream(it)).collect::<Vec<_>>(),
+            "upstreams": upstreams.iter().map(|it| upstreams::upstream(it)).collect::<Vec<_>>(),
             "routes": routes.iter().map(|route| self.route(route, upstreams)).collect::<Vec<_>>(),
             "devices": device_classes(devices),
             "static_files": static_classes.iter().map(|it| static_class(it)).collect::<Vec<_>>(),
@@ -235,6 +237,7 @@ impl View {
             request_headers,
             response_headers,
             timeouts,
+            retry,
             max_request_body,
         } = route;
         json!({
@@ -246,7 +249,8 @@ impl View {
             "compression": compression.as_ref().map_or(Value::Bool(false), compression_view),
             "request_headers": self.edits(request_headers),
             "response_headers": self.edits(response_headers),
-            "timeouts": timeouts.map(upstream_timeouts),
+            "timeouts": timeouts.map(upstreams::upstream_timeouts),
+            "retry": upstreams::route_retry(*retry),
             "max_request_body": size_text(*max_request_body),
         })
     }
@@ -279,54 +283,6 @@ fn listener(listener: &Listener) -> Value {
 
 fn endpoint(address: Option<SocketAddr>) -> String {
     address.map_or_else(|| "off".to_owned(), |address| address.to_string())
-}
-
-fn upstream(upstream: &Upstream) -> Value {
-    let Upstream {
-        name,
-        servers,
-        timeouts,
-        max_connections,
-        max_idle,
-        idle_timeout,
-        queue_timeout,
-        host,
-        protocol,
-        ca_file,
-    } = upstream;
-    let UpstreamTimeouts { connect, first_byte, idle } = timeouts;
-    let url =
-        |server: &UpstreamServer| format!("{}://{}", if server.tls { "https" } else { "http" }, server.authority());
-    json!({
-        "name": name,
-        "servers": servers.iter().map(url).collect::<Vec<_>>(),
-        "host": match host {
-            UpstreamHost::Client => "client".to_owned(),
-            UpstreamHost::Server => "server".to_owned(),
-            UpstreamHost::Fixed(value) => String::from_utf8_lossy(value.as_bytes()).into_owned(),
-        },
-        "protocol": match protocol {
-            UpstreamProtocol::Http1 => "http1",
-            UpstreamProtocol::Http2 => "http2",
-        },
-        "connect_timeout": duration_text(*connect),
-        "first_byte_timeout": duration_text(*first_byte),
-        "idle_timeout": duration_text(*idle),
-        "max_connections": max_connections,
-        "max_idle": max_idle,
-        "idle_connection_timeout": duration_text(*idle_timeout),
-        "queue_timeout": duration_text(*queue_timeout),
-        "ca_file": ca_file.as_ref().map(|path| path.display().to_string()),
-    })
-}
-
-fn upstream_timeouts(timeouts: UpstreamTimeouts) -> Value {
-    let UpstreamTimeouts { connect, first_byte, idle } = timeouts;
-    json!({
-        "connect": duration_text(connect),
-        "first_byte": duration_text(first_byte),
-        "idle": duration_text(idle),
-    })
 }
 
 fn route_match(matches: &RouteMatch) -> Value {

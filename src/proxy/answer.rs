@@ -12,7 +12,7 @@ use super::body::Body;
 use super::fetch::{Brought, Fetch, Fetched, Outcome};
 use super::lookup::{self, Plan, Wanted};
 use super::part::{self, Ask};
-use super::{ALLOWED_METHODS, Asked, pass, respond};
+use super::{ALLOWED_METHODS, Asked, maintenance, pass, respond};
 use crate::cache::collapse::{Progress, Ready, Role};
 use crate::cache::entry::{Entry, StoredResponse};
 use crate::cache::key::CacheKey;
@@ -104,7 +104,7 @@ impl Asked<'_> {
                         Err(why) => self.fetch_alone(Wanted { why, ..wanted }).await,
                     },
                     Some(Progress::Failed(failure)) => self.stand_in(&wanted).unwrap_or_else(|| {
-                        let mut answer = failed_answer(failure.status, failure.word, Some(wanted.why));
+                        let mut answer = maintenance::answer(self, failure.status, failure.word, wanted.why);
                         answer.verdict.collapsed = true;
                         answer
                     }),
@@ -270,7 +270,7 @@ impl Asked<'_> {
             %error,
             "upstream failed"
         );
-        failed_answer(error.status(), error.word(), Some(why))
+        maintenance::answer(self, error.status(), error.word(), why)
     }
 }
 

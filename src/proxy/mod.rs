@@ -6,6 +6,7 @@
 
 pub mod admit;
 mod answer;
+mod balance_key;
 pub mod body;
 pub mod client;
 mod code;
@@ -15,6 +16,7 @@ mod fill;
 pub mod finish;
 mod lease;
 mod lookup;
+mod maintenance;
 mod max_forwards;
 mod outgoing;
 mod part;
@@ -305,7 +307,7 @@ impl Asked<'_> {
     fn exchange(&self) -> Exchange {
         let timeouts = self.route.route.timeouts.unwrap_or(self.route.pool.settings().timeouts);
         let on_interim = (self.parts.version == Version::HTTP_11).then(|| interim_to(self.client.clone()));
-        Exchange { timeouts, on_interim }
+        Exchange { timeouts, on_interim, hash: balance_key::of(self), retry: self.route.route.retry }
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Version, header};
 
 use super::Asked;
@@ -211,10 +212,15 @@ fn tag_as_asked(request: &HeaderMap, not_modified: &HeaderMap) -> Option<HeaderV
 /// A response without content, or with a short text, that larder makes itself.
 pub(super) fn own(status: StatusCode) -> Response<Body> {
     let text = format!("{} {}\n", status.as_u16(), status.canonical_reason().unwrap_or("Error"));
-    let mut response = Response::new(Body::new(Source::Text(text.into())));
+    page(status, text.into(), HeaderValue::from_static("text/plain; charset=utf-8"))
+}
+
+/// A response with content of larder's own.
+pub(super) fn page(status: StatusCode, content: Bytes, content_type: HeaderValue) -> Response<Body> {
+    let mut response = Response::new(Body::new(Source::Text(content)));
     *response.status_mut() = status;
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    headers.insert(header::CONTENT_TYPE, content_type);
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }

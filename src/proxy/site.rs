@@ -46,7 +46,11 @@ impl Site {
             .iter()
             .map(|upstream| match previous.and_then(|site| site.pool_of(upstream)) {
                 Some(pool) => Ok(pool),
-                None => Pool::new(upstream.clone()),
+                None => {
+                    let pool = Pool::new(upstream.clone())?;
+                    previous.and_then(|site| site.former(&upstream.name)).inspect(|former| pool.keep_drained(former));
+                    Ok(pool)
+                }
             })
             .collect::<Result<Vec<_>, _>>()?;
         let routes: Vec<_> = settings
@@ -71,6 +75,11 @@ impl Site {
 
     fn pool_of(&self, upstream: &crate::config::settings::Upstream) -> Option<Arc<Pool>> {
         self.routes.iter().map(|route| &route.pool).find(|pool| pool.settings() == upstream).cloned()
+    }
+
+    /// The pool of an upstream of that name.
+    pub fn former(&self, upstream: &str) -> Option<&Arc<Pool>> {
+        self.routes.iter().map(|route| &route.pool).find(|pool| pool.settings().name == upstream)
     }
 
     /// The pools of all upstreams that routes use, each once.

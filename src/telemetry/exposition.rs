@@ -5,7 +5,9 @@ mod redis;
 use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
 use tikv_jemalloc_ctl::{epoch, stats};
 
-use super::figures::{CacheFigures, ConnectionFigures, ReloadFigures, Snapshot, TierFigures, UpstreamFigures};
+use super::figures::{
+    BalancingFigures, CacheFigures, ConnectionFigures, ReloadFigures, Snapshot, TierFigures, UpstreamFigures,
+};
 
 /// Label names and values of one sample.
 type Labels<'a> = &'a [(&'static str, &'a str)];
@@ -20,6 +22,8 @@ pub(super) fn families(snapshot: &Snapshot) -> Vec<MetricFamily> {
         redis::purge_link(&mut families, link);
     }
     upstreams(&mut families, &snapshot.upstreams);
+    servers(&mut families, &snapshot.upstreams);
+    balancing(&mut families, &snapshot.balancing);
     connections(&mut families, &snapshot.connections);
     reload(&mut families, &snapshot.reload);
     allocator(&mut families);
@@ -114,6 +118,80 @@ fn upstreams(families: &mut Families, servers: &[UpstreamFigures]) {
                 let labels = [("upstream", &*server.upstream), ("server", &*server.server), ("kind", *kind)];
                 sample(MetricType::COUNTER, &labels, *count)
             })
+        }),
+    );
+}
+
+/// Counters and gauges of each server, all with the same labels.
+fn servers(families: &mut Families, servers: &[UpstreamFigures]) {
+    type Figure = fn(&UpstreamFigures) -> u64;
+    let each: [(&str, &str, MetricType, Figure); 6] = [
+        (
+            "larder_upstream_requests_total",
+            "Exchanges begun with an upstream's servers.",
+            MetricType::COUNTER,
+            |server| server.requests,
+        ),
+        (
+            "larder_upstream_waiting",
+            "Requests that wait for a connection to a server now.",
+            MetricType::GAUGE,
+            |server| server.waiting,
+        ),
+        (
+            "larder_upstream_up",
+            "Whether a server gets requests: 1 when it is up or rising.",
+            MetricType::GAUGE,
+            |server| u64::from(matches!(server.state, "up" | "rising")),
+        ),
+        (
+            "larder_upstream_ejections_total",
+            "Times that a server was left out for a while because requests failed on it.",
+            MetricType::COUNTER,
+            |server| server.ejections,
+        ),
+        (
+            "larder_upstream_retries_total",
+            "Requests that a server failed and that were sent to another one.",
+            MetricType::COUNTER,
+            |server| server.retries,
+        ),
+        (
+            "larder_upstream_repeats_total",
+            "Requests sent once more because a server had closed a connection kept open.",
+            MetricType::COUNTER,
+            |server| server.repeats,
+        ),
+    ];
+    for (name, help, kind, figure) in each {
+        let samples = servers.iter().map(|server| {
+            sample(kind, &[("upstream", &*server.upstream), ("server", &*server.server)], figure(server))
+        });
+        families.add(name, help, kind, samples);
+    }
+    let checks = servers.iter().flat_map(|server| {
+        [("good", server.good_checks), ("bad", server.bad_checks)].map(|(result, count)| {
+            let labels = [("upstream", &*server.upstream), ("server", &*server.server), ("result", result)];
+            sample(MetricType::COUNTER, &labels, count)
+        })
+    });
+    families.add("larder_upstream_checks_total", "Health checks of servers, by result.", MetricType::COUNTER, checks);
+}
+
+fn balancing(families: &mut Families, upstreams: &[BalancingFigures]) {
+    families.add(
+        "larder_upstream_retries_denied_total",
+        "Retries not made because the upstream's budget was used up.",
+        MetricType::COUNTER,
+        upstreams.iter().map(|it| sample(MetricType::COUNTER, &[("upstream", &*it.upstream)], it.retries_denied)),
+    );
+    families.add(
+        "larder_upstream_breaker_open",
+        "Whether an upstream's circuit breaker keeps requests back.",
+        MetricType::GAUGE,
+        upstreams.iter().filter_map(|it| {
+            let open = u64::from(it.breaker? != "closed");
+            Some(sample(MetricType::GAUGE, &[("upstream", &*it.upstream)], open))
         }),
     );
 }

@@ -20,6 +20,8 @@ pub struct Snapshot {
     pub purge_link: Option<redis::PurgeLinkFigures>,
     /// One element a server of an upstream.
     pub upstreams: Vec<UpstreamFigures>,
+    /// One element an upstream.
+    pub balancing: Vec<BalancingFigures>,
     /// Clients' connections.
     pub connections: ConnectionFigures,
     /// Reloads of the configuration.
@@ -85,6 +87,17 @@ impl TierFigures {
     pub const ON: &'static str = "on";
 }
 
+/// What an upstream as a whole does about failures.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct BalancingFigures {
+    /// The upstream's name.
+    pub upstream: String,
+    /// State of its circuit breaker: `closed`, `open` or `trial`; none without a breaker.
+    pub breaker: Option<&'static str>,
+    /// Retries not made because the budget was used up.
+    pub retries_denied: u64,
+}
+
 /// Connections and faults of one server of an upstream.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct UpstreamFigures {
@@ -98,6 +111,22 @@ pub struct UpstreamFigures {
     pub idle: u64,
     /// Connections opened since the start.
     pub connects: u64,
+    /// Exchanges begun since the start.
+    pub requests: u64,
+    /// Requests that wait for a connection now.
+    pub waiting: u64,
+    /// `up`, `rising`, `ejected`, `down` or `drained`.
+    pub state: &'static str,
+    /// Times it was ejected since the start.
+    pub ejections: u64,
+    /// Requests that it failed and that were sent to another server.
+    pub retries: u64,
+    /// Requests sent once more because it had closed a connection kept open.
+    pub repeats: u64,
+    /// Health checks that came out well since the start.
+    pub good_checks: u64,
+    /// Health checks that did not.
+    pub bad_checks: u64,
     /// Faults since the start, by kind.
     pub errors: BTreeMap<&'static str, u64>,
 }

@@ -196,7 +196,7 @@ fn register<C: Collector + Clone + 'static>(registry: &Registry, family: prometh
 mod tests {
     use std::collections::BTreeSet;
 
-    use super::super::figures::{ConnectionFigures, UpstreamFigures};
+    use super::super::figures::{BalancingFigures, ConnectionFigures, UpstreamFigures};
     use super::super::record::tests::sample;
     use super::*;
 
@@ -209,6 +209,12 @@ mod tests {
                 idle: 5,
                 connects: 7,
                 errors: BTreeMap::from([("connect", 1)]),
+                ..Default::default()
+            }],
+            balancing: vec![BalancingFigures {
+                upstream: "web".to_owned(),
+                breaker: Some("closed"),
+                ..Default::default()
             }],
             connections: ConnectionFigures {
                 open: 3,

@@ -41,11 +41,15 @@ pub enum UpstreamErrorKind {
     RequestBodyTimeout,
     /// The client's body is larger than the route allows.
     RequestTooLarge,
+    /// No server is available: all are down, ejected or drained.
+    NoServer,
+    /// The upstream's circuit breaker is open.
+    BreakerOpen,
 }
 
 impl UpstreamErrorKind {
     /// All kinds, in the order of their discriminants, for the metrics.
-    pub const ALL: [UpstreamErrorKind; 12] = {
+    pub const ALL: [UpstreamErrorKind; 14] = {
         use UpstreamErrorKind::*;
         [
             Resolve,
@@ -60,6 +64,8 @@ impl UpstreamErrorKind {
             RequestBody,
             RequestBodyTimeout,
             RequestTooLarge,
+            NoServer,
+            BreakerOpen,
         ]
     };
 
@@ -79,6 +85,8 @@ impl UpstreamErrorKind {
             RequestBody => "request-body",
             RequestBodyTimeout => "request-body-timeout",
             RequestTooLarge => "request-too-large",
+            NoServer => "no-server",
+            BreakerOpen => "breaker-open",
         }
     }
 
@@ -87,12 +95,24 @@ impl UpstreamErrorKind {
         use UpstreamErrorKind::*;
         match self {
             Resolve | Connect | Tls | Reset | Protocol => StatusCode::BAD_GATEWAY,
-            QueueTimeout => StatusCode::SERVICE_UNAVAILABLE,
+            QueueTimeout | NoServer | BreakerOpen => StatusCode::SERVICE_UNAVAILABLE,
             ConnectTimeout | FirstByteTimeout | IdleTimeout => StatusCode::GATEWAY_TIMEOUT,
             RequestBody => StatusCode::BAD_REQUEST,
             RequestBodyTimeout => StatusCode::REQUEST_TIMEOUT,
             RequestTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         }
+    }
+
+    /// Whether it tells of a server that is in trouble, and not of a client or of the load.
+    pub(super) const fn is_servers_fault(self) -> bool {
+        use UpstreamErrorKind::*;
+        !matches!(self, QueueTimeout | RequestBody | RequestBodyTimeout | RequestTooLarge | NoServer | BreakerOpen)
+    }
+
+    /// Whether no server could be asked at all, which is when a maintenance page is due.
+    pub(super) const fn is_unreachable(self) -> bool {
+        use UpstreamErrorKind::*;
+        matches!(self, Resolve | Connect | ConnectTimeout | Tls | NoServer | BreakerOpen)
     }
 }
 
@@ -126,7 +146,7 @@ impl UpstreamError {
     /// Whether certainly no server has seen any of the request, so that sending it again repeats nothing.
     pub fn retry_safe(&self) -> bool {
         use UpstreamErrorKind::*;
-        matches!(self.kind, Resolve | Connect | ConnectTimeout | Tls | QueueTimeout)
+        matches!(self.kind, Resolve | Connect | ConnectTimeout | Tls | QueueTimeout | NoServer | BreakerOpen)
     }
 }
 
@@ -189,6 +209,16 @@ pub enum PoolError {
     NoAuthorities {
         /// The upstream's name.
         upstream: String,
+    },
+    /// The file of the maintenance page can't be read.
+    #[error("upstream {upstream}: maintenance.file {}: {source}", file.display())]
+    MaintenanceFile {
+        /// The upstream's name.
+        upstream: String,
+        /// The file.
+        file: PathBuf,
+        /// Why.
+        source: std::io::Error,
     },
     /// A name that no certificate can be checked against.
     #[error("upstream {upstream}: {host} is no host name for TLS")]

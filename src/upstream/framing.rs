@@ -202,7 +202,7 @@ mod tests {
 
     #[test]
     fn host_is_the_clients_the_servers_or_fixed() {
-        let server = UpstreamServer { tls: true, host: "app.internal".into(), port: 8443 };
+        let server = UpstreamServer::new(true, "app.internal", 8443);
         let fixed = UpstreamHost::Fixed(HeaderValue::from_static("fixed.example"));
         for (host, expected) in [
             (UpstreamHost::Client, "shop.example"),

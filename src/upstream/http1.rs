@@ -122,6 +122,11 @@ impl IdleStack {
         }
     }
 
+    /// Closes them all.
+    pub(super) fn close_all(&self) {
+        self.stack.lock().idle.clear();
+    }
+
     /// Puts a connection back, or closes it.
     pub(super) fn put(&self, connection: Connection) -> Put {
         let now = Instant::now();

@@ -197,6 +197,11 @@ impl SharedConnections {
         next
     }
 
+    /// No further exchange begins on any of them.
+    pub(super) fn retire_all(&self) {
+        self.list.lock().connections.drain(..).for_each(|connection| connection.retired.store(true, Relaxed));
+    }
+
     /// How many are open without an exchange.
     pub(super) fn idle(&self) -> usize {
         let list = self.list.lock();

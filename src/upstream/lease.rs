@@ -18,6 +18,8 @@ pub(super) struct Lease {
     server: Arc<Server>,
     connection: Option<Connection>,
     reused: bool,
+    /// Whether the response told of a server in trouble.
+    failed: bool,
     received_before: u64,
 }
 
@@ -35,14 +37,14 @@ impl Lease {
     ) -> Self {
         connection.line.occupy(place);
         let received_before = connection.line.received();
-        Lease { server, connection: Some(Connection::Http1(connection)), reused, received_before }
+        Lease { server, connection: Some(Connection::Http1(connection)), reused, failed: false, received_before }
     }
 
     pub(super) fn http2(server: Arc<Server>, stream: http2::Stream, reused: bool) -> Self {
-        Lease { server, connection: Some(Connection::Http2(stream)), reused, received_before: 0 }
+        Lease { server, connection: Some(Connection::Http2(stream)), reused, failed: false, received_before: 0 }
     }
 
-    pub(super) fn server(&self) -> &Server {
+    pub(super) fn server(&self) -> &Arc<Server> {
         &self.server
     }
 
@@ -70,6 +72,19 @@ impl Lease {
         }
     }
 
+    /// The response tells of a server in trouble.
+    pub(super) fn mark_failed(&mut self) {
+        self.failed = true;
+        self.server.health().failed();
+    }
+
+    /// All of the response has come.
+    pub(super) fn complete(&self) {
+        if !self.failed {
+            self.server.health().succeeded();
+        }
+    }
+
     /// The exchange is over and left the connection in order.
     pub(super) fn give_back(mut self) {
         if let Some(Connection::Http1(connection)) = self.connection.take() {
@@ -84,12 +99,13 @@ impl Lease {
 
     /// The connection now belongs to a tunnel, which holds its place until it ends.
     pub(super) fn hand_over(mut self) {
+        self.complete();
         self.connection.take();
     }
 
     /// The request goes out once more, elsewhere if the server has closed this connection; this place is free at once.
     pub(super) fn give_up(self, closed: bool) {
-        self.server.counters().retries.fetch_add(1, Relaxed);
+        self.server.counters().repeats.fetch_add(1, Relaxed);
         match &self.connection {
             Some(Connection::Http1(connection)) => connection.line.vacate(),
             Some(Connection::Http2(stream)) if closed => stream.retire_connection(),

@@ -1,11 +1,13 @@
 //! The exchange with an upstream's servers, over our own pool of connections.
 //!
-//! [`Pool::send`] is the way of a request: a server in turn, a place under its connection cap, a connection (used
-//! before, or new), the request, the head of the response. The [`UpstreamBody`] then holds the connection until it
+//! [`Pool::send`] is the way of a request: a server, a place under its connection cap, a connection (used before, or
+//! new), the request, the head of the response; and where a server fails, perhaps once more elsewhere. The [`UpstreamBody`] then holds the connection until it
 //! has ended.
 //!
 //! | file | subject |
 //! |---|---|
+//! | `balance`, `health`, `check` | which server, and which are well |
+//! | `retry`, `breaker`, `maintenance` | what is made of failures |
 //! | `server` | one server: the queue, its connections, what is kept |
 //! | `lease` | a connection for the length of one exchange |
 //! | `http1`, `http2` | connections as each protocol shares them out |
@@ -14,15 +16,21 @@
 //! | `request_body`, `response_body`, `idle_timer` | bodies both ways |
 //! | `error`, `stats` | failures and figures |
 
+mod balance;
+mod breaker;
+mod check;
 mod connect;
 mod error;
 mod framing;
+mod health;
 mod http1;
 mod http2;
 mod idle_timer;
 mod lease;
+mod maintenance;
 mod request_body;
 mod response_body;
+mod retry;
 mod server;
 mod socket;
 mod stats;
@@ -33,7 +41,7 @@ mod tls;
 use std::fmt;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use http::{Extensions, HeaderMap, Request, Response, StatusCode};
@@ -41,17 +49,20 @@ use http_body::Body;
 use hyper::body::Incoming;
 use tokio::time::{Instant, sleep_until};
 
-use crate::config::settings::{Upstream, UpstreamTimeouts};
+use crate::config::settings::{RetryOn, RouteRetry, Upstream, UpstreamTimeouts};
+use balance::{Balancer, Way};
+use breaker::Breaker;
 pub use error::{PoolError, UpstreamError, UpstreamErrorKind};
+use health::Peers;
 use lease::Lease;
+pub use maintenance::MaintenancePage;
 use request_body::Upload;
 pub use request_body::{ClientBody, Meter, RequestBody, RequestBodyError};
 pub use response_body::UpstreamBody;
+use retry::RetryBudget;
 use server::Server;
 pub use stats::{PoolStats, ServerStats};
 
-/// A connection older than this takes no further exchange: servers behind a name move.
-const MAX_AGE: Duration = Duration::from_secs(600);
 /// Largest response head, in bytes.
 const MAX_RESPONSE_HEAD: usize = 64 * 1024;
 
@@ -59,8 +70,12 @@ const MAX_RESPONSE_HEAD: usize = 64 * 1024;
 pub struct Pool {
     settings: Arc<Upstream>,
     servers: Vec<Arc<Server>>,
-    /// Which server is next.
-    turn: AtomicUsize,
+    balancer: Balancer,
+    breaker: Option<Breaker>,
+    budget: RetryBudget,
+    /// Retries not made because the budget was used up.
+    retries_denied: AtomicU64,
+    maintenance: Option<MaintenancePage>,
 }
 
 /// How one exchange is to be run.
@@ -70,22 +85,39 @@ pub struct Exchange {
     pub timeouts: UpstreamTimeouts,
     /// Told of each interim (1xx) response but 101 as it arrives. HTTP/1.1 servers only.
     pub on_interim: Option<InterimCallback>,
+    /// What tells the request from others where the server is chosen by hash.
+    pub hash: Option<u64>,
+    /// Whether it may be sent to another server when one fails.
+    pub retry: RouteRetry,
 }
 
 /// See [`Exchange::on_interim`].
 pub type InterimCallback = Arc<dyn Fn(StatusCode, &HeaderMap) + Send + Sync>;
 
 impl Pool {
-    /// A pool without connections yet. Reads `ca_file`.
+    /// A pool without connections yet. Reads the files that the settings name. Health checks begin at once where
+    /// there is a runtime.
+    ///
+    /// # Errors
+    /// A file is unusable, or a server's name.
     pub fn new(settings: Arc<Upstream>) -> Result<Arc<Self>, PoolError> {
-        Self::with_max_age(settings, MAX_AGE)
-    }
-
-    fn with_max_age(settings: Arc<Upstream>, max_age: Duration) -> Result<Arc<Self>, PoolError> {
         let connector = tls::connector(&settings)?;
-        let server = |address| Server::new(&settings, address, connector.as_ref(), max_age);
-        let servers = settings.servers.iter().map(server).collect::<Result<_, _>>()?;
-        Ok(Arc::new(Pool { settings, servers, turn: AtomicUsize::new(0) }))
+        let maintenance = MaintenancePage::read(&settings)?;
+        let peers = Peers::of(&settings);
+        let server = |address| Server::new(&settings, address, connector.as_ref(), &peers);
+        let servers = settings.servers.iter().map(server).collect::<Result<Vec<_>, _>>()?;
+        if tokio::runtime::Handle::try_current().is_ok() {
+            servers.iter().for_each(|server| check::begin(server, &settings));
+        }
+        Ok(Arc::new(Pool {
+            balancer: Balancer::new(&settings, &servers),
+            breaker: Breaker::new(&settings),
+            budget: RetryBudget::new(settings.retries.budget),
+            retries_denied: AtomicU64::new(0),
+            maintenance,
+            servers,
+            settings,
+        }))
     }
 
     /// The settings it was made from.
@@ -93,9 +125,33 @@ impl Pool {
         &self.settings
     }
 
+    /// What clients get for a failure of this word instead of a line of text.
+    pub fn maintenance_page(&self, word: &str) -> Option<&MaintenancePage> {
+        let unreachable = |kind: &UpstreamErrorKind| kind.is_unreachable() && kind.word() == word;
+        self.maintenance.as_ref().filter(|_| UpstreamErrorKind::ALL.iter().any(unreachable))
+    }
+
+    /// Sends no further requests to a server, or does so again; false: there is no such server. It is named as in
+    /// [`ServerStats::server`].
+    pub fn set_drained(&self, server: &str, drained: bool) -> bool {
+        let named = self.servers.iter().filter(|known| known.name() == server);
+        named.map(|server| server.set_drained(drained)).count() > 0
+    }
+
+    /// Takes over from a pool that it replaces which servers are drained.
+    pub fn keep_drained(&self, former: &Pool) {
+        for server in former.servers.iter().filter(|server| server.health().is_drained()) {
+            self.set_drained(&server.name(), true);
+        }
+    }
+
     /// Its figures at this moment.
     pub fn stats(&self) -> PoolStats {
-        PoolStats { servers: self.servers.iter().map(|server| server.stats()).collect() }
+        PoolStats {
+            servers: self.servers.iter().map(|server| server.stats()).collect(),
+            breaker: self.breaker.as_ref().map(Breaker::word),
+            retries_denied: self.retries_denied.load(Relaxed),
+        }
     }
 
     /// Sends a request to one of the servers and returns the head of the response, the body still streaming.
@@ -110,24 +166,24 @@ impl Pool {
         if request.body().is_too_large() {
             return Err(UpstreamError::new(UpstreamErrorKind::RequestTooLarge));
         }
+        let admission = self.breaker.as_ref().map(Breaker::admit).transpose()?;
         let upload = request.body().upload();
         let upgrade_asked = framing::asks_upgrade(&request);
-        self.prepare(&mut request, exchange.on_interim);
+        let Exchange { timeouts, on_interim, hash, retry } = exchange;
+        self.prepare(&mut request, on_interim);
 
-        let first_byte = exchange.timeouts.first_byte;
-        let lease = self.lease(&exchange.timeouts, false).await?;
-        let may_repeat = lease.reused();
-        let first = self.ask(lease, request, upload.as_deref(), first_byte, may_repeat).await;
-        let (lease, response) = match first {
-            Err(Failure { again: Some(request), .. }) => {
-                let lease = self.lease(&exchange.timeouts, true).await?;
-                self.ask(lease, *request, upload.as_deref(), first_byte, false).await
-            }
-            outcome => outcome,
+        let asked = self.ask_servers(request, upload.as_deref(), &timeouts, hash, retry).await;
+        if let Some(admission) = admission {
+            admission.settle(match &asked {
+                Ok((_, response)) => self.is_failure(response.status()),
+                Err(error) => error.kind.is_servers_fault() || error.kind == UpstreamErrorKind::NoServer,
+            });
         }
-        .map_err(|failure| failure.error)?;
-
-        accept(lease, response, upgrade_asked, upload, exchange.timeouts.idle)
+        let (mut lease, response) = asked?;
+        if self.is_failure(response.status()) {
+            lease.mark_failed();
+        }
+        accept(lease, response, upgrade_asked, upload, timeouts.idle)
     }
 
     /// What is the same for every server and attempt.
@@ -140,31 +196,97 @@ impl Pool {
         }
     }
 
-    /// A connection to the next server in turn that accepts one. Servers whose connections are all in use are passed
-    /// over; when no other is left, the request queues for the first of them.
-    async fn lease(&self, timeouts: &UpstreamTimeouts, fresh: bool) -> Result<Lease, UpstreamError> {
-        let turn = self.turn.fetch_add(1, Relaxed) % self.servers.len();
-        let (before, after) = self.servers.split_at(turn);
-        let mut busy = None;
-        let mut failure = None;
-        for server in after.iter().chain(before) {
-            let Some(place) = server.try_place() else {
-                busy.get_or_insert(server);
-                continue;
-            };
-            match server.lease(place, timeouts.connect, fresh).await {
-                Ok(lease) => return Ok(lease),
-                Err(error) => failure = Some(error),
+    /// Asks one server, and others where it fails and the request may be sent again.
+    async fn ask_servers(
+        &self,
+        mut request: Request<RequestBody>,
+        upload: Option<&Upload>,
+        timeouts: &UpstreamTimeouts,
+        hash: Option<u64>,
+        retry: RouteRetry,
+    ) -> Result<(Lease, Response<Incoming>), UpstreamError> {
+        let mut way = self.balancer.way(hash);
+        let may_retry = match retry {
+            RouteRetry::Idempotent => request.method().is_idempotent(),
+            RouteRetry::All => true,
+            RouteRetry::Never => false,
+        };
+        let mut left = if may_retry && self.servers.len() > 1 { self.settings.retries.attempts } else { 0 };
+        let mut repeats = false;
+        loop {
+            let (server, lease) = self.lease(timeouts, repeats, &mut way).await?;
+            let may_repeat = lease.reused() && !repeats;
+            let (outcome, copy) =
+                match self.ask(lease, request, upload, timeouts.first_byte, may_repeat, left > 0).await {
+                    Asked::Repeat(again) => {
+                        (request, repeats) = (again, true);
+                        continue;
+                    }
+                    Asked::Answered(lease, response, copy) => {
+                        let retried = self.settings.retries.statuses.iter().any(|range| range.has(response.status()));
+                        (Ok((lease, response)), copy.filter(|_| retried))
+                    }
+                    Asked::Failed(error, copy) => (Err(error), copy),
+                };
+            match copy {
+                Some(copy) if self.goes_elsewhere(&mut way, server) => {
+                    (request, repeats) = (copy, false);
+                    left -= 1;
+                }
+                _ => return outcome,
             }
-        }
-        match (busy, failure) {
-            (Some(server), _) => server.lease(server.place().await?, timeouts.connect, fresh).await,
-            (None, failure) => Err(failure.expect("an upstream has at least one server: it failed or is busy")),
         }
     }
 
-    /// Sends the request on a connection and waits for the response's head. When that fails and `may_repeat`, the
-    /// failure carries the request if it is safe to send again.
+    /// Whether another server is there for a request that this one has failed, and the budget allows it.
+    fn goes_elsewhere<'a>(&'a self, way: &mut Way<'a>, server: &'a Arc<Server>) -> bool {
+        way.failed.push(server);
+        way.busy.clear();
+        if self.balancer.pick(way).is_none() {
+            return false;
+        }
+        let allowed = self.budget.take(self.balancer.requests());
+        if allowed { &server.counters().retries } else { &self.retries_denied }.fetch_add(1, Relaxed);
+        allowed
+    }
+
+    /// A connection to the server chosen, or to another where that one can't be reached or has no place. When no
+    /// other is left, the request queues for the first that was full.
+    async fn lease<'a>(
+        &'a self,
+        timeouts: &UpstreamTimeouts,
+        fresh: bool,
+        way: &mut Way<'a>,
+    ) -> Result<(&'a Arc<Server>, Lease), UpstreamError> {
+        let mut failure = None;
+        while let Some(server) = self.balancer.pick(way) {
+            let place = match server.try_place() {
+                Some(place) => place,
+                None if self.balancer.is_sticky(way) => server.place().await?,
+                None => {
+                    way.busy.push(server);
+                    continue;
+                }
+            };
+            match server.lease(place, timeouts.connect, fresh).await {
+                Ok(lease) => return Ok((server, lease)),
+                Err(error) => {
+                    way.failed.push(server);
+                    failure = Some(error);
+                }
+            }
+        }
+        match (way.busy.first().copied(), failure) {
+            (Some(server), _) => {
+                let lease = server.lease(server.place().await?, timeouts.connect, fresh).await?;
+                Ok((server, lease))
+            }
+            (None, failure) => Err(failure.unwrap_or_else(|| UpstreamError::new(UpstreamErrorKind::NoServer))),
+        }
+    }
+
+    /// Sends the request on a connection and waits for the response's head. `may_repeat`: once more where this one
+    /// connection is to blame; `may_retry`: elsewhere where the server is.
     async fn ask(
         &self,
         mut lease: Lease,
@@ -172,19 +294,21 @@ impl Pool {
         upload: Option<&Upload>,
         first_byte: Duration,
         may_repeat: bool,
-    ) -> Result<(Lease, Response<Incoming>), Failure> {
+        may_retry: bool,
+    ) -> Asked {
         framing::address(&mut request, &self.settings.host, lease.server().address(), self.settings.protocol);
-        let copy = if may_repeat { copy_of(&request) } else { None };
+        let copy = if may_repeat || may_retry { copy_of(&request) } else { None };
+        let retried = |on| may_retry && self.settings.retries.on.contains(&on);
         let answer = {
             let response = pin!(lease.send(request));
             before_deadline(response, upload, first_byte).await
         };
         let mut failed = match answer {
-            Some(Ok(response)) => return Ok((lease, response)),
+            Some(Ok(response)) => return Asked::Answered(lease, response, copy.filter(|_| may_retry)),
             Some(Err(failed)) => failed,
             None => {
-                let error = UpstreamError::new(UpstreamErrorKind::FirstByteTimeout);
-                return Err(Failure { error: lease.server().failed(error), again: None });
+                let error = lease.server().failed(UpstreamError::new(UpstreamErrorKind::FirstByteTimeout));
+                return Asked::Failed(error, copy.filter(|_| retried(RetryOn::Timeout)));
             }
         };
 
@@ -194,27 +318,42 @@ impl Pool {
         // A connection used before may have been closed by the server at any time. That is no fault of this request,
         // which goes out once more if nothing of it was sent, or if sending it twice means the same as sending it
         // once (RFC 9110 §9.2.2). Never otherwise: a POST may have been acted on.
-        let again = match unsent {
-            Some(request) if may_repeat => Some(request),
-            _ => copy.filter(|copy| closed && copy.method().is_idempotent() || error::is_refused_stream(&error)),
+        let means_the_same = |copy: &Request<_>| closed && copy.method().is_idempotent();
+        let again = match (unsent, copy) {
+            (Some(request), _) if may_repeat => Ok(request),
+            (_, Some(copy)) if may_repeat && (means_the_same(&copy) || error::is_refused_stream(&error)) => Ok(copy),
+            (_, copy) => Err(copy),
         };
-        if let Some(request) = again {
-            let error = UpstreamError::from_hyper(error);
-            lease.give_up(closed);
-            return Err(Failure { error, again: Some(Box::new(request)) });
+        match again {
+            Ok(request) => {
+                lease.give_up(closed);
+                Asked::Repeat(request)
+            }
+            Err(copy) => match upload.and_then(Upload::failure) {
+                Some(kind) => Asked::Failed(lease.server().failed(UpstreamError::because(kind, error)), None),
+                None => {
+                    let error = lease.server().failed(UpstreamError::from_hyper(error));
+                    Asked::Failed(error, copy.filter(|_| retried(RetryOn::Reset)))
+                }
+            },
         }
-        let error = match upload.and_then(Upload::failure) {
-            Some(kind) => UpstreamError::because(kind, error),
-            None => UpstreamError::from_hyper(error),
-        };
-        Err(Failure { error: lease.server().failed(error), again: None })
+    }
+
+    /// Whether a status tells of a server in trouble.
+    fn is_failure(&self, status: StatusCode) -> bool {
+        self.settings.ejection.statuses.iter().any(|range| range.has(status))
     }
 }
 
-/// An attempt that failed, and the request if it may be sent again.
-struct Failure {
-    error: UpstreamError,
-    again: Option<Box<Request<RequestBody>>>,
+/// How asking one server ended.
+#[expect(clippy::large_enum_variant, reason = "it is taken apart at once, and the large variant is the usual one")]
+enum Asked {
+    /// With the head of a response; with the request once more, if it may be retried.
+    Answered(Lease, Response<Incoming>, Option<Request<RequestBody>>),
+    /// With a connection that the server had closed meanwhile: the request is to be sent once more.
+    Repeat(Request<RequestBody>),
+    /// With a failure; with the request once more, if it may be retried.
+    Failed(UpstreamError, Option<Request<RequestBody>>),
 }
 
 /// The request once more, when there is no body to be used up.

@@ -56,10 +56,11 @@ impl UpstreamBody {
 
     /// Nothing more comes, and all that was announced has come.
     fn ended(&mut self) {
-        if let Some(lease) = self.lease.take()
-            && self.framing.reusable
-        {
-            lease.give_back();
+        if let Some(lease) = self.lease.take() {
+            lease.complete();
+            if self.framing.reusable {
+                lease.give_back();
+            }
         }
     }
 

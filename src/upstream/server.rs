@@ -7,12 +7,15 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tokio_rustls::TlsConnector;
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::connect;
 use super::error::{PoolError, UpstreamError, UpstreamErrorKind};
+use super::health::{Health, Peers};
 use super::http1::{self, IdleStack, Put};
 use super::http2::{self, SharedConnections};
 use super::lease::Lease;
+use super::socket::Socket;
 use super::stats::{Counters, Held, ServerStats};
 use super::tls::{self, ServerTls};
 use crate::config::settings::{Upstream, UpstreamProtocol, UpstreamServer};
@@ -24,10 +27,14 @@ pub(super) struct Server {
     /// One permit an exchange. An idle connection holds none, and a connection is opened only with a permit in hand
     /// and none idle (or in the room of an idle one), so that there are never more connections than permits.
     places: Arc<Semaphore>,
+    most_places: usize,
     queue_timeout: Duration,
     max_age: Duration,
     connections: Connections,
     counters: Arc<Counters>,
+    health: Health,
+    /// Tells it from other servers, the same in every process.
+    id: u64,
 }
 
 /// What is kept between exchanges.
@@ -42,7 +49,7 @@ impl Server {
         settings: &Upstream,
         address: &UpstreamServer,
         connector: Option<&TlsConnector>,
-        max_age: Duration,
+        peers: &Arc<Peers>,
     ) -> Result<Arc<Self>, PoolError> {
         let tls = match connector {
             Some(connector) if address.tls => {
@@ -62,14 +69,18 @@ impl Server {
                 (settings.max_connections.saturating_mul(http2::STREAMS), Connections::Http2(shared))
             }
         };
+        let places = places.min(Semaphore::MAX_PERMITS);
         Ok(Arc::new(Server {
             address: address.clone(),
             tls,
-            places: Arc::new(Semaphore::new(places.min(Semaphore::MAX_PERMITS))),
+            places: Arc::new(Semaphore::new(places)),
+            most_places: places,
             queue_timeout: settings.queue_timeout,
-            max_age,
+            max_age: settings.max_age,
             connections,
             counters: Arc::default(),
+            health: Health::new(settings, address.authority(), peers.clone()),
+            id: xxh3_64(address.url().as_bytes()),
         }))
     }
 
@@ -78,9 +89,50 @@ impl Server {
         &self.address
     }
 
+    /// The name of it in metrics and for operators.
+    pub(super) fn name(&self) -> String {
+        self.address.authority()
+    }
+
     /// Its counters.
     pub(super) fn counters(&self) -> &Counters {
         &self.counters
+    }
+
+    /// Its health.
+    pub(super) fn health(&self) -> &Health {
+        &self.health
+    }
+
+    /// Tells it from other servers, the same in every process.
+    pub(super) fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Exchanges under way.
+    pub(super) fn in_flight(&self) -> usize {
+        self.most_places - self.places.available_permits()
+    }
+
+    /// A byte stream to it, outside of its connections.
+    pub(super) async fn open(&self, deadline: Instant) -> Result<Socket, UpstreamError> {
+        let stream = connect::open(&self.address, self.tls.as_ref(), deadline).await?;
+        Ok(Socket::new(stream, Arc::default()).0)
+    }
+
+    /// Takes it out for as long as an operator wants, or back in.
+    pub(super) fn set_drained(&self, drained: bool) {
+        self.health.set_drained(drained);
+        if drained {
+            self.close_idle();
+        }
+    }
+
+    fn close_idle(&self) {
+        match &self.connections {
+            Connections::Http1(idle) => idle.close_all(),
+            Connections::Http2(shared) => shared.retire_all(),
+        }
     }
 
     /// A place, when one is free and nobody waits for it.
@@ -163,6 +215,9 @@ impl Server {
     /// Keeps a connection for the next exchange; false when it is closed instead.
     pub(super) fn keep(self: &Arc<Self>, connection: http1::Connection) -> bool {
         let Connections::Http1(idle) = &self.connections else { return false };
+        if self.health.is_drained() {
+            return false;
+        }
         match idle.put(connection) {
             Put::Closed => false,
             Put::Kept { swept } => {
@@ -197,6 +252,9 @@ impl Server {
     /// Counts a failure on its way to the caller.
     pub(super) fn failed(&self, error: UpstreamError) -> UpstreamError {
         self.counters.failed(error.kind);
+        if error.kind.is_servers_fault() {
+            self.health.failed();
+        }
         error
     }
 
@@ -206,6 +264,6 @@ impl Server {
             Connections::Http1(idle) => idle.len(),
             Connections::Http2(shared) => shared.idle(),
         };
-        self.counters.read(self.address.authority(), idle)
+        self.counters.read(self.name(), idle, self.in_flight(), &self.health)
     }
 }

@@ -3,12 +3,17 @@
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 use super::error::UpstreamErrorKind;
+use super::health::Health;
 
 /// Figures of one upstream at the moment of asking.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PoolStats {
     /// One a server, in the order of the settings.
     pub servers: Vec<ServerStats>,
+    /// State of the circuit breaker: `closed`, `open` or `trial`; `None`: there is none.
+    pub breaker: Option<&'static str>,
+    /// Retries not made because the budget was used up.
+    pub retries_denied: u64,
 }
 
 /// Figures of one server.
@@ -27,7 +32,17 @@ pub struct ServerStats {
     /// Exchanges that began on a connection used before.
     pub reuses: u64,
     /// Requests sent a second time because a reused connection had been closed.
+    pub repeats: u64,
+    /// Requests sent to another server because this one had failed.
     pub retries: u64,
+    /// Exchanges under way.
+    pub in_flight: usize,
+    /// `up`, `rising`, `ejected`, `down` or `drained`.
+    pub state: &'static str,
+    /// Times it was ejected since the start.
+    pub ejections: u64,
+    /// Health checks that came out well, and that did not.
+    pub checks: (u64, u64),
     /// Failures by kind, those that have occurred only.
     pub errors: Vec<(UpstreamErrorKind, u64)>,
 }
@@ -39,7 +54,10 @@ pub(super) struct Counters {
     pub(super) waiting: AtomicUsize,
     pub(super) connects: AtomicU64,
     pub(super) reuses: AtomicU64,
+    pub(super) repeats: AtomicU64,
     pub(super) retries: AtomicU64,
+    good_checks: AtomicU64,
+    bad_checks: AtomicU64,
     errors: [AtomicU64; UpstreamErrorKind::ALL.len()],
 }
 
@@ -49,8 +67,13 @@ impl Counters {
         self.errors[kind as usize].fetch_add(1, Relaxed);
     }
 
+    /// Counts a health check.
+    pub(super) fn checked(&self, good: bool) {
+        if good { &self.good_checks } else { &self.bad_checks }.fetch_add(1, Relaxed);
+    }
+
     /// Reads them all.
-    pub(super) fn read(&self, server: String, idle: usize) -> ServerStats {
+    pub(super) fn read(&self, server: String, idle: usize, in_flight: usize, health: &Health) -> ServerStats {
         let errors = UpstreamErrorKind::ALL.into_iter().map(|kind| (kind, self.errors[kind as usize].load(Relaxed)));
         ServerStats {
             server,
@@ -59,7 +82,12 @@ impl Counters {
             waiting: self.waiting.load(Relaxed),
             connects: self.connects.load(Relaxed),
             reuses: self.reuses.load(Relaxed),
+            repeats: self.repeats.load(Relaxed),
             retries: self.retries.load(Relaxed),
+            in_flight,
+            state: health.word(),
+            ejections: health.ejections(),
+            checks: (self.good_checks.load(Relaxed), self.bad_checks.load(Relaxed)),
             errors: errors.filter(|(_, count)| *count > 0).collect(),
         }
     }

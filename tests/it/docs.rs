@@ -8,7 +8,7 @@ use larder::config::{self, Overrides, Source};
 
 use crate::support::repository;
 
-const PAGES: [&str; 7] = [
+const PAGES: [&str; 8] = [
     "README.md",
     "docs/ARCHITECTURE.md",
     "docs/CACHING.md",
@@ -16,6 +16,7 @@ const PAGES: [&str; 7] = [
     "docs/CONTRIBUTING.md",
     "docs/OPERATIONS.md",
     "docs/TIERS.md",
+    "docs/UPSTREAMS.md",
 ];
 
 #[test]
@@ -97,6 +98,7 @@ fn metrics_that_operations_asks_for_exist() {
 fn configurations_in_the_pages_load() {
     let mut loaded = 0;
     for page in ["README.md", "docs/CACHING.md", "docs/OPERATIONS.md", "docs/TIERS.md"] {
+    for page in ["README.md", "docs/CACHING.md", "docs/UPSTREAMS.md", "docs/OPERATIONS.md"] {
         for block in read(page).split("```toml\n").skip(1) {
             let text = block.split("```").next().unwrap().to_owned();
             let source = Source::Text { name: page.to_owned(), text };

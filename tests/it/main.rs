@@ -22,4 +22,5 @@ mod records;
 mod redis;
 mod reload;
 mod support;
+mod upstreams;
 mod websocket;

@@ -1,7 +1,6 @@
 //! `[cache.redis]` resolved.
 
 use super::Resolver;
-use crate::config::defaults::redis as defaults;
 use crate::config::file;
 use crate::config::scalar::{Deadline, Size, Written};
 use crate::config::settings::redis::{Redis, RedisServer};
@@ -23,17 +22,18 @@ impl Resolver<'_> {
             let help = "nodes hand each other what they fetch by way of `url`".to_owned();
             self.problem("cache.redis.collapse", "`collapse` needs stored responses in Redis", Some(help));
         }
+        let usual = Redis::default();
         Redis {
             bodies,
             purging,
             node: written.node.map(|Written(name)| name.0),
-            prefix: written.prefix.map_or_else(|| defaults::PREFIX.to_owned(), |Written(RedisPrefix(prefix))| prefix),
-            timeout: written.timeout.map_or(defaults::TIMEOUT, |Written(Deadline(span))| span),
-            connections: written.connections.unwrap_or(defaults::CONNECTIONS),
-            max_object: written.max_object.map_or(defaults::MAX_OBJECT, |Written(Size(bytes))| bytes),
+            prefix: written.prefix.map_or(usual.prefix, |Written(RedisPrefix(prefix))| prefix),
+            timeout: written.timeout.map_or(usual.timeout, |Written(Deadline(span))| span),
+            connections: written.connections.unwrap_or(usual.connections),
+            max_object: written.max_object.map_or(usual.max_object, |Written(Size(bytes))| bytes),
             collapse,
-            strict: written.strict.unwrap_or(false),
-            purge_history: written.purge_history.unwrap_or(defaults::PURGE_HISTORY),
+            strict: written.strict.unwrap_or(usual.strict),
+            purge_history: written.purge_history.unwrap_or(usual.purge_history),
         }
     }
 }

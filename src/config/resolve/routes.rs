@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use http::Method;
 
-use super::{Resolver, defaults, plain_list, span};
+use super::{Resolver, defaults, plain_list, span, upstreams};
 use crate::config::diagnostics::nearest;
 use crate::config::file::{self, CachedMethod, Ordered, Rules};
 use crate::config::scalar::{Deadline, Size, Span, Written};
@@ -74,6 +74,7 @@ impl Resolver<'_> {
                 request_headers: edits(route.request_headers),
                 response_headers: edits(route.response_headers),
                 timeouts: timeouts(&route.timeouts, usual),
+                retry: upstreams::route_retry(route.retry),
                 max_request_body: route.max_request_body.map_or(defaults::MAX_REQUEST_BODY, |Written(Size(size))| size),
             }));
         }

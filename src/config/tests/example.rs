@@ -83,8 +83,8 @@ fn example_mentions_every_key_of_the_schema() {
 }
 
 fn unmentioned(schema: &Value, shown: &Value, path: &str, missing: &mut Vec<String>) {
-    // The rules of a route are those of [cache.rules]; the two forms of `query` exclude one another.
-    if matches!(path, ".routes.cache" | ".cache.rules.key.query") {
+    // The rules of a route are those of [cache.rules]; the two forms of `query`, and of a server, exclude one another.
+    if matches!(path, ".routes.cache" | ".cache.rules.key.query" | ".upstreams.servers") {
         return;
     }
     for branch in schema["anyOf"].as_array().into_iter().flatten() {

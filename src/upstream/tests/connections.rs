@@ -75,7 +75,7 @@ async fn idle_connection_is_closed_after_idle_timeout() {
 async fn connection_of_the_maximum_age_is_closed() {
     let server = Scripted::listen().await;
     for (max_age, kept) in [(SHORT, true), (Duration::ZERO, false)] {
-        let pool = Pool::with_max_age(Arc::new(server.settings()), max_age).unwrap();
+        let pool = pool(Upstream { max_age, ..server.settings() });
         let (answer, mut line) = tokio::join!(get_text(&pool), server.serve(OK));
         answer.unwrap();
         assert_eq!(server_stats(&pool).idle == 1, kept);
@@ -245,6 +245,6 @@ async fn unreachable_upstream_is_a_connect_error_that_may_be_retried() {
 
 #[tokio::test]
 async fn unknown_name_is_a_resolve_error() {
-    let nowhere = UpstreamServer { tls: false, host: "nowhere.invalid".into(), port: 80 };
+    let nowhere = UpstreamServer::new(false, "nowhere.invalid", 80);
     assert_eq!(kind(get(&pool(settings(vec![nowhere]))).await), UpstreamErrorKind::Resolve);
 }

@@ -93,7 +93,7 @@ async fn https_server_that_cannot_be_verified_is_a_tls_error() {
 #[test]
 fn unusable_ca_file_is_a_clear_error() {
     let empty = tempfile::NamedTempFile::new().unwrap();
-    let server = UpstreamServer { tls: true, host: "localhost".into(), port: 1 };
+    let server = UpstreamServer::new(true, "localhost", 1);
     for file in ["/nowhere/ca.pem".into(), empty.path().to_owned()] {
         let settings = Upstream { ca_file: Some(file.clone()), ..settings(vec![server.clone()]) };
         let error = Pool::new(Arc::new(settings)).unwrap_err().to_string();
@@ -198,7 +198,7 @@ async fn http2_exchange_reset_by_the_server_is_not_retried() {
         };
         let (seen, ()) = tokio::join!(script, client);
         assert_eq!(seen, attempts, "{reason:?}");
-        assert_eq!(server_stats(&pool).retries, u64::from(attempts > 1));
+        assert_eq!(server_stats(&pool).repeats, u64::from(attempts > 1));
         eventually(|| server_stats(&pool).open == 0).await;
     }
 }

@@ -18,7 +18,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 
 use super::*;
-use crate::config::settings::{UpstreamHost, UpstreamProtocol, UpstreamServer};
+use crate::config::settings::{UpstreamProtocol, UpstreamServer};
 
 /// A complete response of two bytes that leaves the connection open.
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
@@ -36,7 +36,7 @@ impl Scripted {
     }
 
     fn address(&self) -> UpstreamServer {
-        UpstreamServer { tls: false, host: "127.0.0.1".into(), port: self.0.local_addr().unwrap().port() }
+        UpstreamServer::new(false, "127.0.0.1", self.0.local_addr().unwrap().port())
     }
 
     fn settings(&self) -> Upstream {
@@ -95,16 +95,12 @@ impl Line {
 
 fn settings(servers: Vec<UpstreamServer>) -> Upstream {
     Upstream {
-        name: "app".into(),
-        servers,
         timeouts: UpstreamTimeouts { connect: LONG, first_byte: LONG, idle: LONG },
         max_connections: 8,
         max_idle: 8,
         idle_timeout: LONG,
         queue_timeout: LONG,
-        host: UpstreamHost::Client,
-        protocol: UpstreamProtocol::Http1,
-        ca_file: None,
+        ..Upstream::usual("app", servers)
     }
 }
 
@@ -127,7 +123,7 @@ async fn eventually(condition: impl Fn() -> bool) {
 }
 
 fn exchange(pool: &Pool) -> Exchange {
-    Exchange { timeouts: pool.settings().timeouts, on_interim: None }
+    Exchange { timeouts: pool.settings().timeouts, on_interim: None, hash: None, retry: RouteRetry::Idempotent }
 }
 
 fn request(method: Method, body: RequestBody) -> Request<RequestBody> {

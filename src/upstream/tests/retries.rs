@@ -24,7 +24,7 @@ async fn connection_closed_while_idle_is_replaced_for_any_method() {
         eventually(|| server_stats(&pool).open == 0).await;
         let (answer, _line) = tokio::join!(send(&pool, method, RequestBody::Empty), server.serve(OK));
         assert_eq!(text(answer.unwrap()).await.unwrap(), "ok");
-        assert_eq!((server_stats(&pool).reuses, server_stats(&pool).retries), (0, 0));
+        assert_eq!((server_stats(&pool).reuses, server_stats(&pool).repeats), (0, 0));
     }
 }
 
@@ -42,7 +42,7 @@ async fn idempotent_request_is_sent_once_more_when_a_reused_connection_closes() 
         let (answer, _line) = tokio::join!(send(&pool, method, RequestBody::Empty), script);
         assert_eq!(answer.unwrap().status(), StatusCode::NO_CONTENT);
         let stats = server_stats(&pool);
-        assert_eq!((stats.retries, stats.connects, stats.errors), (1, 2, vec![]));
+        assert_eq!((stats.repeats, stats.connects, stats.errors), (1, 2, vec![]));
     }
 }
 
@@ -77,7 +77,7 @@ async fn post_is_never_sent_twice() {
     let (answer, head) = tokio::join!(send(&pool, Method::POST, RequestBody::Empty), take_and_close(line));
     assert!(head.starts_with("POST "), "{head}");
     assert_eq!(kind(answer), UpstreamErrorKind::Reset);
-    assert_eq!((server_stats(&pool).connects, server_stats(&pool).retries), (1, 0));
+    assert_eq!((server_stats(&pool).connects, server_stats(&pool).repeats), (1, 0));
 }
 
 #[tokio::test]
@@ -96,7 +96,7 @@ async fn request_that_was_never_written_is_sent_elsewhere_with_its_body() {
         line
     });
     assert_eq!(text(answer.unwrap()).await.unwrap(), "ok");
-    assert_eq!((server_stats(&pool).connects, server_stats(&pool).retries), (2, 1));
+    assert_eq!((server_stats(&pool).connects, server_stats(&pool).repeats), (2, 1));
 }
 
 #[tokio::test]

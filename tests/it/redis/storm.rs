@@ -83,7 +83,7 @@ async fn storm_of_kills_serves_nothing_purged_and_nothing_corrupt() {
         redis.url()
     );
     std::fs::write(&file, text).unwrap();
-    let mut nodes = vec![start(&file).await, start(&file).await, start(&file).await];
+    let mut nodes = [start(&file).await, start(&file).await, start(&file).await];
     let seed = larder::cache::record::new_id();
     let mut random = seed;
     let mut draw = move |below: u64| {
