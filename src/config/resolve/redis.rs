@@ -7,7 +7,7 @@ use crate::config::settings::redis::{Redis, RedisServer};
 use crate::config::values::redis::{RedisPrefix, RedisUrl};
 
 impl Resolver<'_> {
-    pub(super) fn redis(&mut self, written: file::Redis) -> Redis {
+    pub(super) fn redis(&self, written: file::Redis) -> Redis {
         let sentinel_password = written.sentinel_password.map(|Written(secret)| secret.0).filter(|it| !it.is_empty());
         let ca_file = written.ca_file.map(|path| self.path(path));
         let complete = |Written(RedisUrl(server)): Written<RedisUrl>| RedisServer {
@@ -17,11 +17,6 @@ impl Resolver<'_> {
         };
         let bodies = written.url.map(complete);
         let purging = written.purge_url.map(complete).or_else(|| bodies.clone());
-        let collapse = written.collapse.unwrap_or(false);
-        if collapse && bodies.is_none() && self.surroundings.sound {
-            let help = "nodes hand each other what they fetch by way of `url`".to_owned();
-            self.problem("cache.redis.collapse", "`collapse` needs stored responses in Redis", Some(help));
-        }
         let usual = Redis::default();
         Redis {
             bodies,
@@ -31,7 +26,7 @@ impl Resolver<'_> {
             timeout: written.timeout.map_or(usual.timeout, |Written(Deadline(span))| span),
             connections: written.connections.unwrap_or(usual.connections),
             max_object: written.max_object.map_or(usual.max_object, |Written(Size(bytes))| bytes),
-            collapse,
+            collapse: written.collapse.unwrap_or(usual.collapse),
             strict: written.strict.unwrap_or(usual.strict),
             purge_history: written.purge_history.unwrap_or(usual.purge_history),
         }
