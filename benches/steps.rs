@@ -82,6 +82,7 @@ fn steps(criterion: &mut Criterion) {
                 tags: Default::default(),
                 epoch: Default::default(),
                 hits: Default::default(),
+                listing: Default::default(),
             };
             cache.memory.insert(&key(number), Arc::new(stored), 8);
         }

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry as Slot;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use http::StatusCode;
@@ -13,7 +13,9 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::entry::StoredResponse;
+use super::epoch::Epoch;
 use super::key::{BuildPassHash, CacheKey};
+use super::purge::{Logged, PurgeLog, UnderWay};
 use crate::policy::reason::NoStoreReason;
 use crate::policy::time::Timestamp;
 
@@ -53,13 +55,13 @@ pub struct FetchFailure {
 pub struct Flight {
     key: CacheKey,
     progress: watch::Sender<Progress>,
-    /// The key was purged or invalidated after the fetch began: its response must not be stored.
-    purged: AtomicBool,
+    /// Which purges were known when it began. As long as it goes on, the log keeps those that came later.
+    began: UnderWay,
 }
 
 impl Flight {
-    fn new(key: &CacheKey) -> Self {
-        Flight { key: key.clone(), progress: watch::Sender::new(Progress::Fetching), purged: AtomicBool::new(false) }
+    fn new(key: &CacheKey, began: UnderWay) -> Self {
+        Flight { key: key.clone(), progress: watch::Sender::new(Progress::Fetching), began }
     }
 
     /// The key it fetches.
@@ -67,9 +69,22 @@ impl Flight {
         &self.key
     }
 
-    /// Whether what it brings may still be stored.
-    pub fn may_store(&self) -> bool {
-        !self.purged.load(Ordering::Acquire)
+    /// Which purges were known when it began: what it brings is of no use against later ones.
+    pub fn epoch(&self) -> Epoch {
+        self.began.epoch()
+    }
+
+    /// Whether a purge may match what it brings: as long as the upstream has not answered, nobody knows its tags.
+    fn may_match(&self, purge: &Logged) -> bool {
+        if purge.matches_url(&self.key) {
+            return true;
+        }
+        match &*self.progress.borrow() {
+            Progress::Ready(ready) => purge.find(&ready.response.meta(&self.key)).is_some(),
+            Progress::Fetching => purge.needs_answer(),
+            // Nothing of these is shared.
+            Progress::Uncacheable(_) | Progress::Failed(_) => false,
+        }
     }
 
     /// Tells followers how far it has come.
@@ -99,6 +114,7 @@ pub enum Role {
 #[derive(Debug)]
 pub struct Flights {
     under_way: Mutex<HashMap<FlightKey, Arc<Flight>, BuildPassHash>>,
+    log: Arc<PurgeLog>,
     /// Keys whose last answer could not be shared, until when. Bounded; forgetting one costs a wait.
     uncacheable: Cache<u64, Timestamp, BuildPassHash>,
     collapsed: AtomicU64,
@@ -122,22 +138,23 @@ impl std::hash::Hash for FlightKey {
 
 const MOST_UNCACHEABLE: u64 = 100_000;
 
-impl Default for Flights {
-    fn default() -> Self {
+impl Flights {
+    /// None yet; each is to note its place in this log.
+    pub fn new(log: Arc<PurgeLog>) -> Self {
         Flights {
             under_way: Mutex::default(),
+            log,
             uncacheable: Cache::builder().max_capacity(MOST_UNCACHEABLE).build_with_hasher(BuildPassHash::default()),
             collapsed: AtomicU64::new(0),
             alone: AtomicU64::new(0),
         }
     }
-}
 
-impl Flights {
     /// Joins the fetch of a key and variant, or begins one.
     pub fn join(self: &Arc<Self>, key: &CacheKey, variant: u64) -> Role {
         let flight_key = FlightKey::Shared(key.hash() ^ variant);
-        match self.under_way.lock().entry(flight_key) {
+        let mut under_way = self.under_way.lock();
+        match under_way.entry(flight_key) {
             Slot::Occupied(slot) if slot.get().key == *key => {
                 self.collapsed.fetch_add(1, Ordering::Relaxed);
                 return Role::Follower(slot.get().clone());
@@ -145,44 +162,28 @@ impl Flights {
             // Two keys of the same hash are told apart; the second one then fetches unshared.
             Slot::Occupied(_) => {}
             Slot::Vacant(slot) => {
-                let flight = Arc::new(Flight::new(key));
+                let flight = Arc::new(Flight::new(key, self.log.begin()));
                 slot.insert(flight.clone());
+                drop(under_way);
                 return Role::Leader(Lead { flights: self.clone(), flight_key, flight });
             }
         }
+        drop(under_way);
         Role::Leader(self.alone(key))
     }
 
     /// Begins a fetch that nobody joins, but that a purge reaches like any other.
     pub fn alone(self: &Arc<Self>, key: &CacheKey) -> Lead {
         let flight_key = FlightKey::Alone(self.alone.fetch_add(1, Ordering::Relaxed));
-        let flight = Arc::new(Flight::new(key));
+        let flight = Arc::new(Flight::new(key, self.log.begin()));
         self.under_way.lock().insert(flight_key, flight.clone());
         Lead { flights: self.clone(), flight_key, flight }
     }
 
-    /// Keeps fetches of a URL, begun before now, from storing what they bring. How many there are.
-    pub fn purge(&self, base: &str) -> u64 {
-        self.purge_where(|flight| flight.key.base() == base)
-    }
-
-    /// The same for all.
-    pub fn purge_all(&self) -> u64 {
-        self.purge_where(|_| true)
-    }
-
-    fn purge_where(&self, chosen: impl Fn(&Flight) -> bool) -> u64 {
-        let mut under_way = self.under_way.lock();
-        let before = under_way.len();
-        // Taken out as well, so that requests after the purge do not join what began before it.
-        under_way.retain(|_, flight| {
-            let purged = chosen(flight);
-            if purged {
-                flight.purged.store(true, Ordering::Release);
-            }
-            !purged
-        });
-        (before - under_way.len()) as u64
+    /// Requests after a purge do not join what began before it. (That such a fetch does not store what it brings is
+    /// the log's business.)
+    pub fn let_go_of(&self, purge: &Logged) {
+        self.under_way.lock().retain(|_, flight| !flight.may_match(purge));
     }
 
     /// Remembers that a key's answer could not be shared.

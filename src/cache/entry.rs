@@ -1,7 +1,7 @@
 //! What is kept under a cache key: stored responses, one a variant.
 
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, OnceLock};
 
 use http::{HeaderMap, header};
 use parking_lot::Mutex;
@@ -9,12 +9,14 @@ use parking_lot::Mutex;
 use super::body::SharedBody;
 use super::epoch::Epoch;
 use super::fields::StoredFields;
+use super::index::{self, Listing};
 use super::key::CacheKey;
 use super::parts::StoredParts;
 use super::purge::Meta;
 use crate::config::settings::Coding;
-use crate::policy;
 use crate::policy::facts::Facts;
+use crate::policy::tags::Tags;
+use crate::policy::time::Timestamp;
 use crate::policy::validate;
 use crate::policy::vary::Selection;
 
@@ -43,10 +45,9 @@ pub struct StoredResponse {
     pub epoch: Epoch,
     /// How often it answered.
     pub hits: AtomicU32,
+    /// Its places in the memory tier's index, while it is there.
+    pub listing: OnceLock<Option<Listing>>,
 }
-
-/// Purge tags. Cheap to clone; none cost nothing.
-pub type Tags = Arc<[Box<str>]>;
 
 /// The codings of a stored response's body; shared with the response that replaces it after a validation.
 #[derive(Debug, Default)]
@@ -91,13 +92,10 @@ impl FromIterator<(Coding, SharedBody)> for CodedBodies {
     }
 }
 
-/// Until responses have tags.
-static NO_TAGS: LazyLock<policy::tags::Tags> = LazyLock::new(policy::tags::Tags::default);
-
 /// What a stored response costs beside its key, fields and bodies: its own structs, its body's, its share of the
 /// tier's tables, and what the allocator rounds up. Measured: with it `hit memory 100000` (see `benches/hit.rs`)
 /// accounts for what becomes resident.
-const OVERHEAD: u64 = 1030;
+const OVERHEAD: u64 = 1070;
 
 impl StoredResponse {
     /// Whether a request with these fields selects it (RFC 9111 §4.1).
@@ -105,21 +103,40 @@ impl StoredResponse {
         self.selection.is_empty() || self.selection.matches(request, self.fields.get_bytes(&header::CONTENT_LANGUAGE))
     }
 
+    /// What it costs in bytes under a key: fields, bodies, tags and overhead.
+    pub fn cost(&self, key: &CacheKey) -> u64 {
+        let parts = self.parts.as_ref().map_or(0, StoredParts::held);
+        let fields = (self.fields.cost() + self.selection.cost()) as u64 + index::cost(key.as_str(), &self.tags);
+        OVERHEAD + fields + self.body.held() + self.coded.held() + parts
+    }
+
     /// What a purge looks at of it.
     pub fn meta<'a>(&'a self, key: &'a CacheKey) -> Meta<'a> {
         Meta {
             key: key.as_str(),
-            tags: &NO_TAGS,
+            tags: &self.tags,
             status: self.facts.status.as_u16(),
             content_type: self.fields.get_bytes(&header::CONTENT_TYPE),
         }
     }
 
-    /// What it costs in bytes: fields, bodies and overhead.
-    pub fn cost(&self) -> u64 {
-        let parts = self.parts.as_ref().map_or(0, StoredParts::held);
-        let fields = self.fields.cost() + self.selection.cost();
-        OVERHEAD + fields as u64 + self.body.held() + self.coded.held() + parts
+    /// The same, stale since a soft purge; since the first, where there are several.
+    pub fn softened(&self, since: Timestamp) -> StoredResponse {
+        let since = self.facts.stale_since.map_or(since, |before| before.min(since));
+        StoredResponse {
+            facts: Facts { stale_since: Some(since), ..self.facts.clone() },
+            selection: self.selection.clone(),
+            fields: self.fields.clone(),
+            body: self.body.clone(),
+            parts: self.parts.clone(),
+            coded: self.coded.clone(),
+            compressible: self.compressible,
+            own_tag: self.own_tag,
+            tags: self.tags.clone(),
+            epoch: self.epoch,
+            hits: AtomicU32::new(self.hits.load(Ordering::Relaxed)),
+            listing: OnceLock::new(),
+        }
     }
 
     /// Length of the whole body in bytes, once that is known.
@@ -141,6 +158,7 @@ impl StoredResponse {
             tags: self.tags.clone(),
             epoch: self.epoch,
             hits: AtomicU32::new(self.hits.load(Ordering::Relaxed)),
+            listing: OnceLock::new(),
         }
     }
 
@@ -230,6 +248,12 @@ impl Entry {
         (!kept.is_empty()).then_some(Entry { variants: kept })
     }
 
+    /// With each variant as `make` makes it; those for which that is nothing go.
+    pub fn mapped(&self, make: impl FnMut(&Arc<StoredResponse>) -> Option<Arc<StoredResponse>>) -> Option<Entry> {
+        let variants: Arc<[_]> = self.variants.iter().filter_map(make).collect();
+        (!variants.is_empty()).then_some(Entry { variants })
+    }
+
     /// With parts that have become a whole joined, and which those are.
     pub fn joined(self) -> (Entry, Vec<Arc<StoredResponse>>) {
         if self.variants.iter().all(|variant| variant.parts.is_none()) {
@@ -246,8 +270,8 @@ impl Entry {
         (Entry { variants: variants.collect() }, joined)
     }
 
-    /// What all variants cost in bytes.
-    pub fn cost(&self) -> u64 {
-        self.variants.iter().map(|variant| variant.cost()).sum()
+    /// What all variants of a key cost in bytes.
+    pub fn cost(&self, key: &CacheKey) -> u64 {
+        self.variants.iter().map(|variant| variant.cost(key)).sum()
     }
 }

@@ -73,6 +73,11 @@ impl CacheKey {
         is_key.then(|| CacheKey { hash, base_len, text: text.into_boxed_str() })
     }
 
+    /// The part of a URL's keys that the URI alone decides; the URL as [`CacheKey::url`] gives it.
+    pub fn base_of_url(url: &str) -> String {
+        format!("{METHOD_CLASS}{url}")
+    }
+
     /// The part that the URI alone decides.
     pub fn base(&self) -> &str {
         &self.text[..self.base_len as usize]

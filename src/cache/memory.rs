@@ -8,14 +8,18 @@ use moka::ops::compute::{CompResult, Op};
 use moka::sync::Cache;
 
 use super::entry::{Entry, StoredResponse};
-use super::index::UrlIndex;
+use super::index::Index;
 use super::key::{BuildPassHash, CacheKey};
+use super::purge::PurgeLog;
 
 /// The memory tier.
 #[derive(Debug)]
 pub struct MemoryTier {
-    entries: Cache<CacheKey, Entry, BuildPassHash>,
-    index: Arc<UrlIndex>,
+    pub(super) entries: Cache<CacheKey, Entry, BuildPassHash>,
+    pub(super) index: Arc<Index>,
+    pub(super) log: Arc<PurgeLog>,
+    /// Purges by pattern that it has still to apply: until then what matches is sorted out at each look-up.
+    pub(super) bans: AtomicU64,
     evictions: Arc<AtomicU64>,
     size: u64,
     filling: AtomicU64,
@@ -27,46 +31,45 @@ const STORED_PERCENT: u64 = 94;
 const FILLING_PERCENT: u64 = 25;
 
 impl MemoryTier {
-    /// A tier with a budget in bytes.
-    pub fn new(size: u64) -> Self {
+    /// A tier with a budget in bytes, which obeys this log of purges.
+    pub fn new(size: u64, log: Arc<PurgeLog>) -> Self {
         let evictions = Arc::new(AtomicU64::new(0));
-        let index = Arc::new(UrlIndex::default());
-        let (counter, listed) = (evictions.clone(), index.clone());
+        let counter = evictions.clone();
         let entries = Cache::builder()
             .max_capacity(size / 100 * STORED_PERCENT)
             .weigher(|key: &CacheKey, entry: &Entry| {
-                u32::try_from(entry.cost() + key.as_str().len() as u64).unwrap_or(u32::MAX)
+                u32::try_from(entry.cost(key) + key.as_str().len() as u64).unwrap_or(u32::MAX)
             })
-            .eviction_listener(move |key: Arc<CacheKey>, _, cause| {
+            .eviction_listener(move |_, _, cause| {
                 if cause == RemovalCause::Size {
                     counter.fetch_add(1, Ordering::Relaxed);
                 }
-                if cause != RemovalCause::Replaced {
-                    listed.remove(&key);
-                }
             })
             .build_with_hasher(BuildPassHash::default());
-        MemoryTier { entries, index, evictions, size, filling: AtomicU64::new(0) }
+        let (bans, filling) = (AtomicU64::new(0), AtomicU64::new(0));
+        MemoryTier { entries, index: Arc::default(), log, bans, evictions, size, filling }
     }
 
     /// What is stored under a key.
     pub fn get(&self, key: &CacheKey) -> Option<Entry> {
-        self.entries.get(key)
+        let entry = self.entries.get(key)?;
+        if self.bans.load(Ordering::Acquire) == 0 { Some(entry) } else { self.allowed(key, &entry) }
     }
 
     /// Adds a variant; see [`Entry::with`]. What is stored is returned: a part may have been combined with others.
     pub fn insert(&self, key: &CacheKey, response: Arc<StoredResponse>, max_variants: usize) -> Arc<StoredResponse> {
-        self.index.insert(key);
         let entry = self.entries.entry_by_ref(key).and_upsert_with(|existing| {
             let existing = existing.map(|existing| existing.into_value()).unwrap_or_default();
-            existing.with(response.clone(), max_variants)
+            let entry = existing.with(response.clone(), max_variants);
+            entry.variants().iter().take(1).for_each(|stored| self.list(key, stored));
+            entry
         });
         entry.value().variants().first().cloned().unwrap_or(response)
     }
 
     /// Adds a variant that comes from a lower tier, unless there is one for the same selection: that one is newer.
     pub fn promote(&self, key: &CacheKey, response: &Arc<StoredResponse>, max_variants: usize) {
-        self.index.insert(key);
+        self.list(key, response);
         self.entries.entry_by_ref(key).and_compute_with(|existing| {
             let existing = existing.map(|existing| existing.into_value()).unwrap_or_default();
             let is_whole = |variant: &Arc<StoredResponse>| variant.parts.is_none();
@@ -78,6 +81,7 @@ impl MemoryTier {
 
     /// Puts `new` in the place of `old`; false when `old` has gone meanwhile.
     pub fn replace(&self, key: &CacheKey, old: &Arc<StoredResponse>, new: Arc<StoredResponse>) -> bool {
+        self.list(key, &new);
         let done = self.entries.entry_by_ref(key).and_compute_with(|existing| {
             match existing.and_then(|existing| existing.into_value().replacing(old, new)) {
                 Some(entry) => Op::Put(entry),
@@ -105,27 +109,16 @@ impl MemoryTier {
             let Some(existing) = existing.map(|existing| existing.into_value()) else { return Op::Nop };
             let entry;
             (entry, joined) = existing.joined();
+            joined.iter().for_each(|whole| self.list(key, whole));
             Op::Put(entry)
         });
         joined
     }
 
-    /// Removes all variants of a key and of the keys that routes derived from the same URL. How many there were.
-    pub fn purge(&self, key: &CacheKey) -> u64 {
-        let derived = self.index.of_url(key.base());
-        std::iter::once(key).chain(derived.iter()).map(|key| self.remove(key)).sum()
-    }
-
-    /// Removes everything. How many stored responses there were.
-    pub fn purge_all(&self) -> u64 {
-        let keys: Vec<Arc<CacheKey>> = self.entries.iter().map(|(key, _)| key).collect();
-        let removed = keys.iter().map(|key| self.remove(key)).sum();
-        self.entries.invalidate_all();
-        removed
-    }
-
-    fn remove(&self, key: &CacheKey) -> u64 {
-        self.entries.remove(key).map_or(0, |entry| entry.variants().len() as u64)
+    /// Lists a response, so that purges find it. It is listed until it is dropped: before it is in the tier, and for a
+    /// moment after, but never not while it is there.
+    pub(super) fn list(&self, key: &CacheKey, response: &StoredResponse) {
+        response.listing.get_or_init(|| self.index.list(key, &response.tags));
     }
 
     /// Keeps `bytes` more of the budget for a fill in progress; false when there is no room.

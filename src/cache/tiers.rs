@@ -19,6 +19,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use super::Cache;
 use super::entry::StoredResponse;
 use super::key::CacheKey;
+use super::purge::{Logged, PurgeTarget};
 use super::record::Record;
 use crate::policy::reason::Tier;
 use crate::policy::vary::Selection;
@@ -49,6 +50,23 @@ pub trait LowerTier: Debug + Send + Sync + 'static {
 
     /// Removes everything, likewise.
     fn remove_all(&self) -> u64;
+
+    /// Removes what a purge matches as far as that is quick. The log keeps look-ups from the rest, until the tier says
+    /// that it has none of it any more ([`PurgeLog::applied`](super::purge::PurgeLog::applied)). How many stored
+    /// responses there were; `None`: it cannot tell.
+    fn purge(&self, purge: &Logged) -> Option<u64> {
+        if purge.soft_since().is_some() {
+            return None;
+        }
+        let of = |target: &PurgeTarget| match target {
+            PurgeTarget::Url(url) => Some(self.remove_url(&CacheKey::base_of_url(url))),
+            PurgeTarget::All => Some(self.remove_all()),
+            _ => None,
+        };
+        // Every one of them, whether or not the others can be counted.
+        let counts: Vec<_> = purge.purge.targets.iter().map(of).collect();
+        counts.into_iter().sum()
+    }
 
     /// How many records are stored at once.
     fn writers(&self) -> usize;
@@ -108,14 +126,14 @@ impl Tiers {
         }
     }
 
-    /// Removes all that belongs to a URL from all of them. How many stored responses there were, where they know.
-    pub fn remove_url(&self, base: &str) -> u64 {
-        self.tiers.iter().map(|behind| behind.tier.remove_url(base)).sum()
+    /// Applies a purge to all of them: which found how many stored responses, where it can tell.
+    pub fn purge(&self, purge: &Logged) -> Vec<(Tier, Option<u64>)> {
+        self.tiers.iter().map(|behind| (behind.tier.tier(), behind.tier.purge(purge))).collect()
     }
 
-    /// Removes everything, likewise.
-    pub fn remove_all(&self) -> u64 {
-        self.tiers.iter().map(|behind| behind.tier.remove_all()).sum()
+    /// What they are called.
+    pub fn names(&self) -> impl Iterator<Item = &'static str> {
+        self.tiers.iter().map(|behind| behind.tier.tier().word())
     }
 }
 
@@ -170,18 +188,17 @@ impl Cache {
             behind.remove(slot);
             return None;
         }
-        let Record::Response(_, response) = &record else { return Some(record) };
-        if !self.allows(key, response) {
+        let Record::Response(_, response) = record else { return Some(record) };
+        // As long as this is held, the log forgets no purge that may come meanwhile.
+        let _under_way = self.log.begin();
+        let usable = self.usable(key, response).and_then(|response| {
+            self.memory.promote(key, &response, max_variants);
+            // A purge between the question and the promotion found nothing to remove in memory.
+            self.checked(key, &response)
+        });
+        if usable.is_none() {
             behind.remove(slot);
-            return None;
         }
-        self.memory.promote(key, response, max_variants);
-        // A purge between the question and the promotion found nothing to remove in memory.
-        if !self.allows(key, response) {
-            self.memory.remove_variant(key, response);
-            behind.remove(slot);
-            return None;
-        }
-        Some(record)
+        Some(Record::Response(key.clone(), usable?))
     }
 }

@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 
 use super::app::App;
 use crate::cache::key::TargetUri;
+use crate::cache::purge::PurgeTarget;
 use crate::cache::redis::Shared;
 use crate::config;
 use crate::control::{Operations, Stats};
@@ -31,11 +32,12 @@ impl Operations for AppOperations {
             normalised_authority(authority, scheme).ok_or_else(|| format!("{url}: {authority:?} is no host"))?;
         let target = TargetUri { scheme, authority: &authority, path: uri.path(), query: uri.query() };
         let keys = self.0.proxy.site().keys_of(&target);
-        Ok(keys.iter().map(|key| self.0.proxy.cache.purge(key)).sum())
+        let targets = keys.iter().map(|key| PurgeTarget::Url(key.url().to_owned())).collect();
+        Ok(self.0.proxy.cache.invalidate(targets, self.0.proxy.clock.now()).finish().total())
     }
 
     fn purge_all(&self) -> u64 {
-        self.0.proxy.cache.purge_all()
+        self.0.proxy.cache.invalidate(vec![PurgeTarget::All], self.0.proxy.clock.now()).finish().total()
     }
 
     fn stats(&self) -> Stats {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::cache::purge::log::Shared;
-use crate::cache::purge::{Purge, PurgeLog};
+use crate::cache::purge::{Purge, PurgeLog, TierState};
 use crate::cache::redis::link::Purges;
 use crate::proxy::Proxy;
 
@@ -16,10 +16,15 @@ impl Purges for ProxyPurges {
     }
 
     fn apply(&self, purge: Purge, shared: Shared) {
-        self.0.cache.purge_shared(purge, shared);
+        if let Some(purging) = self.0.cache.purge_shared(purge, shared)
+            && purging.has_to_sweep()
+        {
+            // In force already; what patterns match is removed in its own time.
+            tokio::task::spawn_blocking(move || purging.finish());
+        }
     }
 
     fn reached(&self, id: &str, node: &str, has: bool) {
-        tracing::debug!(purge = id, node, has, "a purge on its way");
+        self.0.cache.receipts.node(id, node, if has { TierState::Done } else { TierState::Pending });
     }
 }

@@ -7,6 +7,7 @@ mod devices;
 mod redis;
 mod rules;
 mod shapes;
+mod tags;
 mod upstreams;
 
 use std::net::SocketAddr;
@@ -22,6 +23,7 @@ pub(super) use rules::{
     CachedMethod, CookieRule, Cookies, Key, Query, QueryRule, RequestDirectives, Rules, SetCookie, UpstreamSays,
 };
 pub(super) use shapes::{OneOrMany, Ordered};
+pub(super) use tags::Tags;
 pub(super) use upstreams::{
     Balance, Breaker, Ejection, Health, Maintenance, Protocol, Retries, RetryOn, RouteRetry, Server as UpstreamServer,
     Upstream,
@@ -213,6 +215,8 @@ pub(super) struct Cache {
     pub(super) uncacheable_memory: Option<Written<Span>>,
     /// Redis, which several larders share.
     pub(super) redis: Redis,
+    /// Tags by which the app lets responses be purged together.
+    pub(super) tags: Tags,
     /// Cache rules for all routes; a route's own `cache` goes before.
     pub(super) rules: Rules,
 }

@@ -3,6 +3,7 @@
 mod devices;
 mod redis;
 mod routes;
+mod tags;
 mod upstreams;
 
 use std::net::SocketAddr;
@@ -86,6 +87,7 @@ impl Resolver<'_> {
             static_classes: self.static_classes(file.static_files),
             memory: self.memory(&file.cache),
             redis: self.redis(file.cache.redis),
+            tags: tags::tags(file.cache.tags),
             limits: self.limits(&file.limits),
             client_timeouts: client_timeouts(&file.timeouts),
             trusted_proxies: plain_list(file.server.trusted_proxies).unwrap_or_default(),

@@ -18,6 +18,7 @@ use regex::Regex;
 pub use devices::{DeviceClass, Devices};
 
 use crate::policy::rules::{CacheRules, KeyRules};
+use crate::policy::tags::TagRules;
 pub use upstream::{
     Balance, BodyPattern, Breaker, Ejection, HashBy, HealthCheck, Maintenance, Retries, RetryOn, RouteRetry,
     StatusRange, Upstream, UpstreamHost, UpstreamProtocol, UpstreamServer, UpstreamTimeouts,
@@ -46,6 +47,8 @@ pub struct Settings {
     pub memory: MemoryTier,
     /// Redis, which several larders share.
     pub redis: redis::Redis,
+    /// Tags by which responses are purged together.
+    pub tags: TagRules,
     /// Bounds of what is accepted from clients.
     pub limits: Limits,
     /// Deadlines of the client side.

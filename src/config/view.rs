@@ -18,6 +18,7 @@ use super::settings::{
 use crate::policy::rules::{
     CacheRules, CookieRule, KeyRules, QueryRule, RequestDirectivesRule, SetCookieRule, TtlMode,
 };
+use crate::policy::tags::TagRules;
 
 /// The settings in force, in the words of the file: defaults filled in, the control token and the values of header
 /// fields that carry credentials as `***`.
@@ -115,6 +116,7 @@ impl View {
             static_classes,
             redis,
             memory: MemoryTier { size, collapse_wait, uncacheable_memory },
+            tags: TagRules { fields: tag_fields, most, longest },
             limits: Limits { head, field, fields, uri, connections, http2_streams, ranges },
             client_timeouts: ClientTimeouts { header, idle, keep_alive },
             trusted_proxies,
@@ -138,6 +140,11 @@ impl View {
                 "collapse_wait": duration_text(*collapse_wait),
                 "uncacheable_memory": duration_text(*uncacheable_memory),
                 "redis": self.redis(redis),
+                "tags": {
+                    "fields": tag_fields.iter().map(HeaderName::as_str).collect::<Vec<_>>(),
+                    "most": most,
+                    "longest": size_text(*longest as u64),
+                },
             },
             "limits": {
                 "head": size_text(*head as u64),

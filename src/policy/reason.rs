@@ -203,6 +203,8 @@ pub enum NoStoreReason {
     NoRoom,
     /// Its key was purged or invalidated while it was being fetched.
     Purged,
+    /// It has more tags than are kept: a purge by the others would not find it.
+    TooManyTags,
     /// It is an upgraded connection.
     Upgrade,
 }
@@ -231,6 +233,7 @@ impl NoStoreReason {
             Incomplete => "incomplete",
             NoRoom => "no-room",
             Purged => "purged",
+            TooManyTags => "too-many-tags",
             Upgrade => "upgrade",
         }
     }

@@ -95,6 +95,13 @@ impl Tags {
         Tags::from_packed(&packed)
     }
 
+    /// After a validation, whose answer had tags of its own and these fields: what it did not speak of stays.
+    pub fn updated(&self, fresh: &Tags, headers: &HeaderMap) -> Tags {
+        let tags = if fresh.named().next().is_some() { fresh } else { self };
+        let groups = if headers.contains_key(CACHE_GROUPS) { fresh } else { self };
+        Tags::new(tags.named().map(Tag::Named).chain(groups.groups().map(Tag::Group)))
+    }
+
     /// From the form that [`Tags::packed`] gives.
     pub fn from_packed(packed: &str) -> Self {
         Tags((!packed.is_empty()).then(|| packed.into()))
@@ -234,6 +241,16 @@ mod tests {
         assert_eq!((tags.len(), Tags::from_packed(tags.packed())), (2, tags.clone()));
         assert!(Tags::from_packed("").is_empty() && Tags::new([]).is_empty());
         assert_eq!(Tags::from_packed("?\n\nzz").iter().count(), 0, "what is no packed form has none");
+    }
+
+    #[test]
+    fn validation_changes_what_it_speaks_of() {
+        let stored = Tags::new([Tag::Named("a"), Tag::Group("g")]);
+        let none = HeaderMap::new();
+        let groups = headers(&[("cache-groups", "")]);
+        assert_eq!(stored.updated(&Tags::default(), &none), stored);
+        assert_eq!(stored.updated(&Tags::new([Tag::Named("b")]), &none), Tags::new([Tag::Named("b"), Tag::Group("g")]));
+        assert_eq!(stored.updated(&Tags::default(), &groups), Tags::new([Tag::Named("a")]));
     }
 
     #[test]

@@ -2,8 +2,8 @@
 //! the client that caused it has left.
 
 use std::ops::Range;
-use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use http::request::Parts;
@@ -18,7 +18,7 @@ use super::site::{Site, SiteRoute};
 use super::{Asked, Proxy, outgoing};
 use crate::cache::body::{BodyReader, SharedBody};
 use crate::cache::collapse::{FetchFailure, Lead, Progress, Ready};
-use crate::cache::entry::{Entry, StoredResponse, Tags};
+use crate::cache::entry::{Entry, StoredResponse};
 use crate::cache::epoch::Epoch;
 use crate::cache::fields::StoredFields;
 use crate::cache::parts::StoredParts;
@@ -30,6 +30,7 @@ use crate::policy::reason::NoStoreReason;
 use crate::policy::reuse::{self, Reuse};
 use crate::policy::rules::SetCookieRule;
 use crate::policy::store::{self, Arrival, Storable};
+use crate::policy::tags::{TagRules, Tags, TooManyTags};
 use crate::policy::time::{Times, Timestamp};
 use crate::policy::vary::Selection;
 use crate::policy::{dates, fields, freshness, validate};
@@ -94,6 +95,14 @@ struct Arrived {
     first_byte: Duration,
     /// The purges that were known when it was asked for.
     epoch: Epoch,
+    /// What purges may find it by.
+    tags: Result<Tags, TooManyTags>,
+}
+
+impl Arrived {
+    fn is_found_by_tags(&self) -> Result<(), NoStoreReason> {
+        self.tags.as_ref().map(drop).map_err(|_| NoStoreReason::TooManyTags)
+    }
 }
 
 impl Fetch {
@@ -140,7 +149,7 @@ impl Fetch {
 
     /// Asks the upstream and sees the answer through: to the client's hands, and into the cache where it may.
     /// `lead` is held until the body has ended.
-    pub(super) async fn run(self, lead: Lead) -> Fetched {
+    pub(super) async fn run(mut self, lead: Lead) -> Fetched {
         if let Some(response) = self.fetched_by_another().await {
             let ready = Ready { response, forward_status: StatusCode::OK };
             self.announce(&ready, &lead);
@@ -148,6 +157,7 @@ impl Fetch {
             let brought = Brought { ready, own: HeaderMap::new(), no_store: None, part: None, _anchor: anchor };
             return Fetched { outcome: Outcome::Ready(Box::new(brought)), first_byte: None, by_another: true };
         }
+        self.leave_purged();
         let fetched = self.run_here(lead).await;
         let is_stored = matches!(&fetched.outcome, Outcome::Ready(brought) if brought.no_store.is_none());
         if let Some(leases) = self.leases().filter(|_| !is_stored) {
@@ -168,7 +178,7 @@ impl Fetch {
     }
 
     async fn run_here(&self, lead: Lead) -> Fetched {
-        let (arrived, confirmed) = match self.ask().await {
+        let (arrived, confirmed) = match self.ask(lead.flight().epoch()).await {
             Ok(answered) => answered,
             Err(error) => {
                 let failure = FetchFailure { status: error.status(), word: error.word() };
@@ -184,26 +194,36 @@ impl Fetch {
         Fetched { outcome, first_byte, by_another: false }
     }
 
+    /// What was purged since it was looked up, and before this fetch began, is not to be confirmed.
+    fn leave_purged(&mut self) {
+        let (cache, key) = (&self.proxy.cache, &self.wanted.key);
+        self.wanted.stored = self.wanted.stored.take().filter(|stored| cache.usable(key, stored.clone()).is_some());
+        let entry = self.wanted.entry.mapped(|stored| cache.usable(key, stored.clone()).map(|_| stored.clone()));
+        self.wanted.entry = entry.unwrap_or_default();
+    }
+
     /// Forwards, as a validation where something is stored; with the answer comes what a 304 confirms. One that confirms
     /// nothing we have is asked again without conditions (RFC 9111 §4.3.4).
-    async fn ask(&self) -> Result<(Arrived, Option<Arc<StoredResponse>>), UpstreamError> {
+    async fn ask(&self, epoch: Epoch) -> Result<(Arrived, Option<Arc<StoredResponse>>), UpstreamError> {
         let mut headers = self.outgoing.headers().clone();
         if let Some((gap, stored, _)) = self.wanted.gap() {
             part::ask_for_gap(&mut headers, gap, stored);
-            let arrived = self.send(headers).await?;
+            let arrived = self.send(headers, epoch).await?;
             // What would be no answer to the client's own request is put aside, and that asked.
-            let arrived =
-                if self.is_of_use(&arrived) { arrived } else { self.send(self.outgoing.headers().clone()).await? };
+            let arrived = match self.is_of_use(&arrived) {
+                true => arrived,
+                false => self.send(self.outgoing.headers().clone(), epoch).await?,
+            };
             return Ok((arrived, None));
         }
         if let Some(stored) = &self.wanted.stored {
             make_conditional(&mut headers, stored, &self.wanted);
         }
-        let arrived = self.send(headers).await?;
+        let arrived = self.send(headers, epoch).await?;
         let confirmed = self.confirmed(&arrived).cloned();
         let is_validation = self.wanted.stored.is_some();
         if is_validation && confirmed.is_none() && arrived.response.status() == StatusCode::NOT_MODIFIED {
-            let arrived = self.send(self.outgoing.headers().clone()).await?;
+            let arrived = self.send(self.outgoing.headers().clone(), epoch).await?;
             let confirmed = self.confirmed(&arrived).cloned();
             return Ok((arrived, confirmed));
         }
@@ -248,17 +268,17 @@ impl Fetch {
         })
     }
 
-    async fn send(&self, headers: HeaderMap) -> Result<Arrived, UpstreamError> {
+    async fn send(&self, headers: HeaderMap, epoch: Epoch) -> Result<Arrived, UpstreamError> {
         let mut request = Request::new(RequestBody::Empty);
         *request.method_mut() = Method::GET;
         *request.uri_mut() = self.outgoing.uri().clone();
         *request.headers_mut() = headers;
-        let epoch = self.proxy.cache.epoch();
         let (request_time, sent) = (self.proxy.clock.now(), Instant::now());
         let mut response = self.route.pool.send(request, self.exchange.clone()).await?;
         let times = self.proxy.clock.times_since(request_time);
         prepare(response.headers_mut(), times.wall);
-        Ok(Arrived { response, times, first_byte: sent.elapsed(), epoch })
+        let tags = take_tags(response.headers_mut(), &self.site.settings.tags);
+        Ok(Arrived { response, times, first_byte: sent.elapsed(), epoch, tags })
     }
 
     /// A full response: judged, then filled or passed on.
@@ -279,7 +299,8 @@ impl Fetch {
         }
         let headers = arrived.response.headers();
         let judged = self.judge(arrived.response.status(), headers, arrived.times, is_static);
-        match judged.and_then(|judged| self.fits(announced_length(headers)).map(|()| judged)) {
+        let fits = || self.fits(announced_length(headers)).and(arrived.is_found_by_tags());
+        match judged.and_then(|judged| fits().map(|()| judged)) {
             Ok(judged) => self.fill(arrived, judged, None, lead),
             Err(reason) => self.pass_on(arrived, reason, lead),
         }
@@ -306,6 +327,7 @@ impl Fetch {
         let expected = self.wanted.gap().is_some() || self.received.headers.contains_key(header::RANGE);
         let brings = part::brings(arrived.response.status(), received).filter(|_| expected);
         let brings = brings.ok_or(NoStoreReason::Partial)?;
+        arrived.is_found_by_tags()?;
         self.fits(Some(brings.range.end - brings.range.start))?;
         let mut headers = received.clone();
         let mut onto = None;
@@ -421,9 +443,10 @@ impl Fetch {
             coded: Arc::default(),
             compressible,
             own_tag: false,
-            tags: Tags::default(),
+            tags: arrived.tags.unwrap_or_default(),
             epoch: arrived.epoch,
             hits: AtomicU32::new(0),
+            listing: OnceLock::new(),
         });
         let ready = Ready { response: response.clone(), forward_status: head.status };
         self.announce(&ready, &lead);
@@ -457,15 +480,18 @@ impl Fetch {
             &self.received.headers,
             &self.route,
         );
-        let response = Arc::new(StoredResponse { epoch: arrived.epoch, ..fresh.response });
+        let tags = arrived.tags.as_ref().map(|tags| fresh.response.tags.updated(tags, headers));
+        let no_store = fresh.no_store.or(tags.as_ref().err().map(|_| NoStoreReason::TooManyTags));
+        let tags = tags.unwrap_or_default();
+        let response = Arc::new(StoredResponse { epoch: arrived.epoch, tags, ..fresh.response });
         let ready = Ready { response: response.clone(), forward_status: StatusCode::NOT_MODIFIED };
         let (cache, key) = (&self.proxy.cache, &self.wanted.key);
-        match fresh.no_store {
+        match no_store {
             None => {
-                if lead.flight().may_store() && is_selected {
-                    cache.replace(key, confirmed, &response);
-                } else if lead.flight().may_store() {
-                    cache.insert(key, &response, self.route.route.cache.max_variants);
+                if is_selected {
+                    cache.replace(key, confirmed, response);
+                } else if cache.usable(key, confirmed.clone()).is_some() {
+                    cache.insert(key, response, self.route.route.cache.max_variants);
                 }
                 self.announce(&ready, &lead);
             }
@@ -477,7 +503,7 @@ impl Fetch {
                 }
             }
         }
-        Outcome::Ready(Box::new(Brought { ready, own: fresh.own, no_store: fresh.no_store, part: None, _anchor: None }))
+        Outcome::Ready(Box::new(Brought { ready, own: fresh.own, no_store, part: None, _anchor: None }))
     }
 }
 
@@ -590,6 +616,15 @@ pub(super) fn prepare(headers: &mut HeaderMap, wall: Timestamp) {
     if !headers.contains_key(header::DATE) {
         headers.insert(header::DATE, dates::format(wall));
     }
+}
+
+/// Takes out the fields that carry tags: what they say is between the app and larder.
+pub(super) fn take_tags(headers: &mut HeaderMap, rules: &TagRules) -> Result<Tags, TooManyTags> {
+    let tags = Tags::of(headers, rules);
+    for name in &rules.fields {
+        headers.remove(name);
+    }
+    tags
 }
 
 /// Adds the Cache-Control of a static-file class where the upstream gave none. Whether the response is a static file

@@ -153,13 +153,13 @@ impl Fill {
         };
         let gives_ranges = response.fields.get_bytes(&header::ACCEPT_RANGES) != Some(b"none");
         let is_page = response.facts.status == StatusCode::OK && part::has_strong_tag(response);
-        let memory = &self.proxy.cache.memory;
-        let stored = memory.get(&self.key).unwrap_or_default();
+        let cache = &self.proxy.cache;
+        let stored = cache.memory.get(&self.key).unwrap_or_default();
         // It must not push out a whole, stale or not.
         let others = stored.variants().iter().any(|it| it.selection == response.selection && it.parts.is_none());
-        if gives_ranges && is_page && !others && lead.flight().may_store() {
+        if gives_ranges && is_page && !others {
             let part = response.in_part(StoredParts::new(start..end, complete_length, received, self.max_object));
-            memory.insert(&self.key, Arc::new(part), self.max_variants);
+            cache.insert(&self.key, Arc::new(part), self.max_variants);
         }
         drop(lead); // before the filler: who sees the cut and asks again does not join this
     }
@@ -185,22 +185,13 @@ impl Fill {
             let new = StoredParts::new(range, parts.complete_length(), self.filler.body(), self.max_object);
             response = Arc::new(response.in_part(new));
         }
-        let memory = &self.proxy.cache.memory;
-        if lead.flight().may_store() {
-            response = memory.insert(&self.key, response, self.max_variants);
-        }
+        let cache = &self.proxy.cache;
+        let held = cache.hold(&self.key, response, self.max_variants);
         if let Some(last) = last {
             self.filler.push(last);
         }
         self.filler.finish(trailers);
-        if lead.flight().may_store() {
-            self.proxy.cache.completed(&self.key);
-            if response.parts.is_none() {
-                self.proxy.cache.lower.store(&self.key, &response);
-            }
-        } else {
-            // A purge between the question and the insertion found nothing to remove.
-            memory.remove_variant(&self.key, &response);
+        if !held.is_some_and(|held| cache.keep(&self.key, held)) {
             self.metrics.not_stored(NoStoreReason::Purged);
         }
         drop(lead);

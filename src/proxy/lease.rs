@@ -84,5 +84,5 @@ async fn newer(
     if key != wanted.key || !is_newer() || !answers() {
         return None;
     }
-    proxy.cache.take_over(&key, response, max_variants)
+    proxy.cache.hold(&key, response, max_variants)
 }

@@ -14,6 +14,7 @@ mod device;
 mod fetch;
 mod fill;
 pub mod finish;
+mod invalidation;
 mod lease;
 mod lookup;
 mod maintenance;

@@ -10,14 +10,14 @@ use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 
 use super::body::Body;
-use super::fetch::{self, apply_static_class, prepare};
+use super::fetch::{self, apply_static_class, prepare, take_tags};
 use super::lookup::Wanted;
-use super::{Asked, outgoing};
+use super::{Asked, invalidation, outgoing};
 use crate::cache::entry::StoredResponse;
 use crate::cache::epoch::Epoch;
-use crate::cache::key::TargetUri;
+use crate::policy::tags::Tags;
 use crate::policy::time::Times;
-use crate::policy::{fields, invalidate, validate};
+use crate::policy::{fields, validate};
 use crate::upstream::{Meter, RequestBody, UpstreamBody, UpstreamError};
 
 /// A response that was passed on, and how long its head took.
@@ -43,7 +43,8 @@ pub(super) async fn pass(
     let idle = asked.site.settings.client_timeouts.idle;
     let request = request.map(|()| RequestBody::client(body, route.max_request_body, idle));
     let meter = request.body().meter();
-    let epoch = asked.proxy.cache.epoch();
+    // Held until what it may freshen is stored: the log then forgets no purge that comes meanwhile.
+    let began = freshens.map(|_| asked.proxy.cache.log.begin());
     let (request_time, sent) = (asked.proxy.clock.now(), Instant::now());
     let mut response = asked.route.pool.send(request, asked.exchange()).await?;
     let times = asked.proxy.clock.times_since(request_time);
@@ -56,36 +57,29 @@ pub(super) async fn pass(
         return Ok(Passed { response, first_byte, meter });
     }
     prepare(response.headers_mut(), times.wall);
+    let tags = take_tags(response.headers_mut(), &asked.site.settings.tags);
     apply_static_class(asked.site, asked.route, &asked.parts, &mut response);
-    if invalidate::applies(&asked.parts.method, response.status()) {
-        invalidate_targets(asked, &response);
-    }
+    invalidation::after(asked, &response);
     let answers_head = asked.parts.method == Method::HEAD && response.status() == StatusCode::OK;
-    if let Some(wanted) = freshens.filter(|wanted| answers_head && !wanted.facts.directives.no_store) {
-        freshen_by_head(asked, wanted, &response, times, epoch);
+    if let (Some(wanted), Some(began), Ok(tags)) = (freshens, began, tags)
+        && answers_head
+        && !wanted.facts.directives.no_store
+    {
+        freshen_by_head(asked, wanted, &response, times, &tags, began.epoch());
     }
     Ok(Passed { response, first_byte, meter })
 }
 
-/// RFC 9111 §4.4: the target itself, and what Location and Content-Location name of the same origin.
-fn invalidate_targets(asked: &Asked<'_>, response: &Response<UpstreamBody>) {
-    let uri = asked.admitted.uri();
-    let own = asked.admitted.target.as_str();
-    let named = invalidate::named_targets(uri.scheme, uri.authority, own, response.headers());
-    for target in std::iter::once(own.to_owned()).chain(named) {
-        let (path, query) = match target.split_once('?') {
-            Some((path, query)) => (path, Some(query)),
-            None => (&*target, None),
-        };
-        for key in asked.site.keys_of(&TargetUri { path, query, ..uri }) {
-            asked.proxy.cache.purge(&key);
-        }
-    }
-}
-
 /// RFC 9111 §4.3.5: the answer to a HEAD confirms the response stored for GET that could have been chosen for it, or
 /// shows that it is outdated.
-fn freshen_by_head(asked: &Asked<'_>, wanted: &Wanted, response: &Response<UpstreamBody>, times: Times, epoch: Epoch) {
+fn freshen_by_head(
+    asked: &Asked<'_>,
+    wanted: &Wanted,
+    response: &Response<UpstreamBody>,
+    times: Times,
+    tags: &Tags,
+    epoch: Epoch,
+) {
     let Some(stored) = wanted.stored.as_ref().filter(|stored| stored.facts.status == response.status()) else { return };
     let (cache, headers) = (&asked.proxy.cache, response.headers());
     let fields = stored.fields.unpack(0);
@@ -96,7 +90,10 @@ fn freshen_by_head(asked: &Asked<'_>, wanted: &Wanted, response: &Response<Upstr
     }
     let fresh = fetch::freshened(stored, true, headers, times, &wanted.facts, &asked.parts.headers, asked.route);
     match fresh.no_store {
-        None => cache.replace(&wanted.key, stored, &Arc::new(StoredResponse { epoch, ..fresh.response })),
+        None => {
+            let tags = stored.tags.updated(tags, headers);
+            cache.replace(&wanted.key, stored, Arc::new(StoredResponse { epoch, tags, ..fresh.response }));
+        }
         Some(_) => cache.remove_variant(&wanted.key, stored),
     }
 }

@@ -32,6 +32,7 @@ fn settings(listeners: Vec<Listener>) -> Settings {
         routes: Vec::new(),
         devices: Arc::default(),
         static_classes: Vec::new(),
+        tags: Default::default(),
         memory: MemoryTier { size: 0, collapse_wait: second, uncacheable_memory: second },
         redis: Redis::default(),
         limits: Limits {

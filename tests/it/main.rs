@@ -18,6 +18,7 @@ mod http2;
 mod kill;
 mod prometheus;
 mod proxying;
+mod purging;
 mod records;
 mod redis;
 mod reload;

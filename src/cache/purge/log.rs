@@ -18,6 +18,7 @@ use super::journal::{Journal, JournalError, Line, Record};
 use super::matcher::{BadTarget, Patterns};
 use super::target::{Meta, Mode, Purge, PurgeTarget, group_name};
 use crate::cache::epoch::Epoch;
+use crate::cache::key::CacheKey;
 use crate::policy::time::Timestamp;
 
 /// A position in the sequence that the nodes share.
@@ -58,6 +59,33 @@ impl Logged {
     /// Its place in the sequence that the nodes share, once it has one.
     pub fn shared(&self) -> Option<Shared> {
         self.shared.get().copied()
+    }
+
+    /// The place of a target that matches a stored response.
+    pub fn find(&self, meta: &Meta<'_>) -> Option<usize> {
+        let exact = || self.purge.targets.iter().position(|target| target.is_exact() && target.names(meta));
+        self.patterns.find(meta).or_else(exact)
+    }
+
+    /// Whether it matches whatever is stored under a key.
+    pub fn matches_url(&self, key: &CacheKey) -> bool {
+        let by_key = |target: &PurgeTarget| match target {
+            PurgeTarget::Url(url) => url == key.url(),
+            PurgeTarget::Key(text) => text == key.as_str(),
+            _ => false,
+        };
+        self.patterns.find_by_url(key.url()).is_some() || self.purge.targets.iter().any(by_key)
+    }
+
+    /// Whether the answer alone can tell if it matches.
+    pub fn needs_answer(&self) -> bool {
+        use PurgeTarget::{Group, Tag};
+        self.patterns.needs_answer() || self.purge.targets.iter().any(|target| matches!(target, Tag(_) | Group { .. }))
+    }
+
+    /// Since when what it matches is stale, where it is a soft one.
+    pub fn soft_since(&self) -> Option<Timestamp> {
+        (self.purge.mode == Mode::Soft).then(|| self.purge.time())
     }
 
     /// As far as is known: what has no place yet will have one after all others.
@@ -125,9 +153,9 @@ impl Drop for UnderWay {
 }
 
 impl PurgeLog {
-    /// A log that ends with the process; `now` is what its sequence begins at, so that no other's epochs fit it.
-    pub fn in_memory(now: Timestamp) -> Arc<Self> {
-        Arc::new(PurgeLog::beginning_at(first_position(now), None))
+    /// A log that ends with the process.
+    pub fn in_memory() -> Arc<Self> {
+        Arc::new(PurgeLog::beginning_at(0, None))
     }
 
     /// The log kept in a file, for tiers that survive the process. Where there is none, or it is damaged, what was
@@ -202,19 +230,26 @@ impl PurgeLog {
         Ok(self.add(purge, patterns, None))
     }
 
+    /// The same; a pattern that cannot be compiled counts as everything.
+    pub fn append_compiled(&self, purge: Purge) -> Arc<Logged> {
+        let (purge, patterns) = compiled(purge);
+        self.add(purge, patterns, None)
+    }
+
     /// Adds a purge that the nodes share, at its place among theirs; one of this node's own gets its place by this. A
-    /// pattern that this node cannot compile counts as everything. The place in this node's sequence.
-    pub fn append_shared(&self, purge: Purge, shared: Shared) -> Arc<Logged> {
+    /// pattern that this node cannot compile counts as everything. Its place in this node's sequence, and whether it
+    /// is new.
+    pub fn append_shared(&self, purge: Purge, shared: Shared) -> (Arc<Logged>, bool) {
         let known = self.state.read().by_id.get(&purge.id).cloned();
         if let Some(known) = known {
             let _ = known.shared.set(shared);
             self.reached(shared);
-            return known;
+            return (known, false);
         }
         let (purge, patterns) = compiled(purge);
         let logged = self.add(purge, patterns, Some(shared));
         self.reached(shared);
-        logged
+        (logged, true)
     }
 
     /// This node has seen all that the nodes share up to this position.
@@ -346,6 +381,12 @@ impl PurgeLog {
         let said =
             Record::Begin { head, floor: state.floor, shared_floor: state.shared_floor, shared: *self.shared.lock() };
         journal.write_anew(said, head, &state.retained, anyway);
+    }
+
+    /// Up to where nothing is outstanding for anybody: what a tier has surely applied that survived a restart.
+    pub fn first_outstanding(&self) -> u64 {
+        let state = self.state.read();
+        state.retained.front().map_or_else(|| self.position(), |first| first.seq - 1)
     }
 
     /// Purges remembered.

@@ -51,7 +51,7 @@ fn what_began_before_a_matching_purge_is_purged_and_nothing_else() {
         (PurgeTarget::Status("404".parse().unwrap()), false),
         (PurgeTarget::All, true),
     ] {
-        let log = PurgeLog::in_memory(NOW);
+        let log = PurgeLog::in_memory();
         let before = log.begin();
         assert_eq!(verdict(&log, before.epoch()), Verdict::Allowed);
         log.append(purge(target.clone())).unwrap();
@@ -63,7 +63,7 @@ fn what_began_before_a_matching_purge_is_purged_and_nothing_else() {
 
 #[test]
 fn soft_purge_is_stale_since_the_first_and_a_hard_one_goes_before_it() {
-    let log = PurgeLog::in_memory(NOW);
+    let log = PurgeLog::in_memory();
     let before = log.begin().epoch();
     log.append(soft(tag("t"), 20)).unwrap();
     let between = log.begin().epoch();
@@ -77,7 +77,7 @@ fn soft_purge_is_stale_since_the_first_and_a_hard_one_goes_before_it() {
 
 #[test]
 fn repeated_purges_of_a_name_are_bounded() {
-    let log = PurgeLog::in_memory(NOW);
+    let log = PurgeLog::in_memory();
     let before = log.begin().epoch();
     for at in 0..1000 {
         log.append(soft(tag("t"), at)).unwrap();
@@ -92,7 +92,7 @@ fn repeated_purges_of_a_name_are_bounded() {
 
 #[test]
 fn epochs_that_are_not_of_this_log_are_purged() {
-    let log = PurgeLog::in_memory(NOW);
+    let log = Arc::new(PurgeLog::beginning_at(1_000_000, None));
     let Epoch { local, shared } = log.begin().epoch();
     log.append(purge(url("http://other/"))).unwrap();
     for (local, expected) in [
@@ -108,7 +108,7 @@ fn epochs_that_are_not_of_this_log_are_purged() {
 
 #[test]
 fn purges_are_forgotten_when_every_tier_and_fetch_is_past_them() {
-    let log = PurgeLog::in_memory(NOW);
+    let log = PurgeLog::in_memory();
     log.register("memory", log.position());
     log.register("disk", log.position());
     let fetch = log.begin();
@@ -132,7 +132,7 @@ fn purges_are_forgotten_when_every_tier_and_fetch_is_past_them() {
 
 #[test]
 fn too_many_purges_come_to_mean_everything() {
-    let log = PurgeLog::in_memory(NOW);
+    let log = PurgeLog::in_memory();
     log.register("disk", log.position());
     let before = log.begin().epoch();
     for from in (0..=MOST_TARGETS).step_by(10_000) {
@@ -146,7 +146,7 @@ fn too_many_purges_come_to_mean_everything() {
 
 #[test]
 fn purges_of_other_nodes_count_by_the_shared_sequence() {
-    let log = PurgeLog::in_memory(NOW);
+    let log = PurgeLog::in_memory();
     log.reached((7, 0));
     let epoch = log.begin().epoch();
     assert_eq!(epoch.shared, (7, 0));
@@ -162,7 +162,8 @@ fn purges_of_other_nodes_count_by_the_shared_sequence() {
     let logged = log.append(own.clone()).unwrap();
     assert_eq!(shared(Epoch { local: 1, shared: (99, 0) }), Verdict::Purged);
     assert_eq!(log.unshared().len(), 1);
-    assert!(Arc::ptr_eq(&log.append_shared(own, (50, 0)), &logged), "it is not logged twice");
+    let (known, is_new) = log.append_shared(own, (50, 0));
+    assert!(Arc::ptr_eq(&known, &logged) && !is_new, "it is not logged twice");
     assert_eq!(shared(Epoch { local: 1, shared: (99, 0) }), Verdict::Allowed);
     assert_eq!(shared(Epoch { local: 1, shared: (49, 0) }), Verdict::Purged);
 
@@ -172,7 +173,7 @@ fn purges_of_other_nodes_count_by_the_shared_sequence() {
 
 #[test]
 fn purge_that_this_version_cannot_read_means_everything() {
-    let log = PurgeLog::in_memory(NOW);
+    let log = PurgeLog::in_memory();
     let before = log.begin().epoch();
     assert!(log.append(purge(PurgeTarget::Regex("(".into()))).is_err());
     assert_eq!(verdict(&log, before), Verdict::Allowed);

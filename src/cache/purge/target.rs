@@ -155,6 +155,19 @@ fn new_id(at: Timestamp) -> String {
 }
 
 impl PurgeTarget {
+    /// Whether one that [`PurgeTarget::is_exact`] names a stored response; a pattern never does here.
+    pub fn names(&self, meta: &Meta<'_>) -> bool {
+        match self {
+            PurgeTarget::Url(url) => url == meta.url(),
+            PurgeTarget::Key(key) => key == meta.key,
+            PurgeTarget::Tag(tag) => meta.tags.named().any(|name| name == tag),
+            PurgeTarget::Group { origin, name } => {
+                meta.tags.groups().any(|group| group == name) && origin == meta.origin()
+            }
+            _ => false,
+        }
+    }
+
     /// Whether it is found by a look-up, whatever the cache's size; the others have to look at every stored response.
     pub fn is_exact(&self) -> bool {
         use PurgeTarget::{Group, Key, Tag, Url};

@@ -1,8 +1,8 @@
 //! The head of a record: everything but the bodies.
 
 use std::ops::Range;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use xxhash_rust::xxh3::Xxh3;
@@ -11,13 +11,14 @@ use super::blocks::sealed_len;
 use super::wire::{Put, Take};
 use super::{Damaged, MAGIC, MAX_HEAD, PRELUDE, Record, VERSION, new_id};
 use crate::cache::body::SharedBody;
-use crate::cache::entry::{CodedBodies, StoredResponse, Tags};
+use crate::cache::entry::{CodedBodies, StoredResponse};
 use crate::cache::epoch::Epoch;
 use crate::cache::fields::StoredFields;
 use crate::cache::key::CacheKey;
 use crate::clock::Clock;
 use crate::config::settings::Coding;
 use crate::policy::facts::{Facts, LifetimeSource};
+use crate::policy::tags::Tags;
 use crate::policy::time::Timestamp;
 use crate::policy::vary::Selection;
 
@@ -222,6 +223,7 @@ impl Head {
             tags: head.tags,
             epoch: head.epoch,
             hits: AtomicU32::new(head.hits),
+            listing: OnceLock::new(),
         };
         Some(Record::Response(self.key, Arc::new(response)))
     }
@@ -267,8 +269,7 @@ impl ResponseHead {
             put.option(value, |put, value| put.bytes(value));
         }
         put_fields(put, self.fields.iter());
-        put.count(self.tags.len());
-        self.tags.iter().for_each(|tag| put.bytes(tag.as_bytes()));
+        put.bytes(self.tags.packed().as_bytes());
         put.u64(self.epoch.local);
         put.u64(self.epoch.shared.0);
         put.u64(self.epoch.shared.1);
@@ -296,7 +297,7 @@ impl ResponseHead {
             facts,
             selection: Selection::from_fields(take.list(selecting)?),
             fields: StoredFields::pack(&take_fields(take)?),
-            tags: take.list(|take| Ok(take.text()?.into()))?.into(),
+            tags: Tags::from_packed(take.text()?),
             epoch: Epoch { local: take.u64()?, shared: (take.u64()?, take.u64()?) },
             compressible: take.bool()?,
             own_tag: take.bool()?,

@@ -11,6 +11,7 @@ use crate::cache::epoch::Epoch;
 use crate::cache::fields::StoredFields;
 use crate::config::settings::Coding;
 use crate::policy::facts::{Facts, LifetimeSource};
+use crate::policy::tags::{Tag, Tags};
 use crate::policy::time::Timestamp;
 use crate::policy::vary::Selection;
 
@@ -53,9 +54,10 @@ fn sample(body: &[u8], coded: &[u8]) -> Record {
         coded: Arc::new([(Coding::Zstd, SharedBody::complete(coded))].into_iter().collect()),
         compressible: true,
         own_tag: true,
-        tags: ["a", "b c"].map(Box::from).into(),
+        tags: Tags::new(["a", "b c"].map(Tag::Named)),
         epoch: Epoch { local: 7, shared: (1, 2) },
         hits: 5.into(),
+        listing: Default::default(),
     };
     Record::Response(CacheKey::from_text("GET http://a.test/x\nx-a:1:2".to_owned(), 19).unwrap(), Arc::new(response))
 }

@@ -9,7 +9,7 @@ use tokio::sync::Semaphore;
 
 use super::*;
 use crate::cache::body::SharedBody;
-use crate::cache::purge::PurgeLog;
+use crate::cache::purge::{PurgeLog, PurgeTarget};
 use crate::clock::Clock;
 use crate::policy::facts::RequestFacts;
 use crate::policy::rules::CacheRules;
@@ -126,11 +126,12 @@ fn response(body: &str, varies_for: Option<&HeaderMap>) -> Arc<StoredResponse> {
         tags: Default::default(),
         epoch: Default::default(),
         hits: 0.into(),
+        listing: Default::default(),
     })
 }
 
 fn cache(map: &Arc<Map>) -> Arc<Cache> {
-    Arc::new(Cache::above(64 << 20, Tiers::start(vec![map.clone()]), PurgeLog::in_memory(Timestamp::default()), None))
+    Arc::new(Cache::above(64 << 20, Tiers::start(vec![map.clone()]), PurgeLog::in_memory()))
 }
 
 /// What a request finds, as after a restart: in a cache whose memory is empty.
@@ -146,9 +147,9 @@ async fn what_is_stored_is_found_below_by_another_cache() {
     let map = Map::new();
     let cache = cache(&map);
     let none = HeaderMap::new();
-    cache.insert(&key("/plain"), &response("plain", None), 8);
+    cache.insert(&key("/plain"), response("plain", None), 8);
     for language in ["de", "en"] {
-        cache.insert(&key("/varied"), &response(language, Some(&asking(language))), 8);
+        cache.insert(&key("/varied"), response(language, Some(&asking(language))), 8);
     }
     cache.lower.settle().await;
     assert_eq!(found(&map, &key("/plain"), &none).await.as_deref(), Some("plain"));
@@ -235,14 +236,14 @@ async fn purge_reaches_below() {
     let map = Map::new();
     let cache = cache(&map);
     for language in ["de", "en"] {
-        cache.insert(&key("/varied"), &response(language, Some(&asking(language))), 8);
+        cache.insert(&key("/varied"), response(language, Some(&asking(language))), 8);
     }
-    cache.insert(&key("/other"), &response("other", None), 8);
+    cache.insert(&key("/other"), response("other", None), 8);
     cache.lower.settle().await;
-    cache.purge(&key("/varied"));
+    cache.invalidate(vec![PurgeTarget::Url("http://a.test/varied".to_owned())], clock().now()).finish();
     assert_eq!(found(&map, &key("/varied"), &asking("de")).await, None);
     assert_eq!(found(&map, &key("/other"), &HeaderMap::new()).await.as_deref(), Some("other"));
-    cache.purge_all();
+    cache.invalidate(vec![PurgeTarget::All], clock().now()).finish();
     assert!(map.records.lock().is_empty());
 }
 

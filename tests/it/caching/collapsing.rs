@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use larder::cache::purge::PurgeTarget;
 use tokio::task::JoinSet;
 
 use super::ok;
@@ -331,7 +332,7 @@ async fn collapsing_stores_nothing_that_was_purged_meanwhile() {
         let proxy = Proxy::before(&upstream);
         let purging = async {
             upstream.arrived(1).await;
-            proxy.app.proxy.cache.purge_all();
+            proxy.purge(PurgeTarget::All);
             gate.open();
         };
         let (before, ()) = tokio::join!(proxy.get("/page", &[]), purging);

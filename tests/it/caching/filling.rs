@@ -1,5 +1,6 @@
 //! When a response counts as stored.
 
+use larder::cache::purge::PurgeTarget;
 use larder::telemetry::figures::Snapshot;
 
 use crate::support::client::Connection;
@@ -58,7 +59,7 @@ async fn filling_that_ends_otherwise_is_counted() {
     connection.send("GET /purged HTTP/1.1\r\nhost: a.test\r\n\r\n").await;
     upstream.arrived(3).await;
     assert_eq!(connection.head().await.first_line, "HTTP/1.1 200 OK");
-    proxy.app.proxy.cache.purge_all();
+    proxy.purge(PurgeTarget::All);
     gate.open();
     counted("purged").await;
     assert!(!proxy.get("/purged", &[]).await.is_hit());

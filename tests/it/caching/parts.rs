@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::task::JoinSet;
 
+use larder::cache::purge::PurgeTarget;
+
 use super::Fields;
 use crate::support::client::{self, Connection, request};
 use crate::support::http2;
@@ -344,7 +346,7 @@ async fn parts_are_variants_and_purged_and_invalidated_like_wholes() {
     assert!(!hit(TWO).await && hit(ONE).await && hit(TWO).await);
     proxy.ask("POST", "/film", &[], "x").await;
     assert!(!hit(ONE).await && hit(ONE).await);
-    proxy.app.proxy.cache.purge_all();
+    proxy.purge(PurgeTarget::All);
     assert!(!hit(ONE).await);
     // A purge meanwhile keeps a part out as it does a whole.
     let gate = Gate::new();
@@ -353,7 +355,7 @@ async fn parts_are_variants_and_purged_and_invalidated_like_wholes() {
     let proxy = Proxy::before(&upstream);
     let purging = async {
         upstream.arrived(1).await;
-        proxy.app.proxy.cache.purge_all();
+        proxy.purge(PurgeTarget::All);
         gate.open();
     };
     let (part, ()) = tokio::join!(proxy.get("/film", ONE), purging);

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use larder::cache::purge::{Mode, Purge, PurgeTarget};
 use larder::cli::app::{App, Origin};
 use larder::clock::{Clock, ManualClock};
 use larder::config::{self, Overrides, Source};
@@ -58,6 +59,17 @@ impl Proxy {
     /// Lets time pass.
     pub fn advance(&self, seconds: u64) {
         self.clock.advance(Duration::from_secs(seconds));
+    }
+
+    /// Purges, as an operator would. How many stored responses it matched in memory.
+    pub fn purge(&self, target: PurgeTarget) -> u64 {
+        self.purge_as(vec![target], Mode::Hard)
+    }
+
+    /// The same for several targets, hard or soft.
+    pub fn purge_as(&self, targets: Vec<PurgeTarget>, mode: Mode) -> u64 {
+        let now = self.app.proxy.clock.now();
+        self.app.proxy.cache.purge(Purge::new(targets, mode, now)).expect("valid targets").finish().total()
     }
 
     /// What a scrape of the metrics gets.
