@@ -78,6 +78,7 @@ fn response(clock: &Clock, bytes: usize) -> Arc<StoredResponse> {
         epoch: Default::default(),
         hits: AtomicU32::new(0),
         parts: None,
+        listing: Default::default(),
     })
 }
 
@@ -109,7 +110,7 @@ fn redis(criterion: &mut Criterion) {
     while !client.is_up() {
         std::thread::sleep(Duration::from_millis(10));
     }
-    let tier = RedisTier::new(client, clock.clone(), 4 << 20, PurgeLog::in_memory(clock.now()), gate.clone(), None);
+    let tier = RedisTier::new(client, clock.clone(), 4 << 20, PurgeLog::in_memory(), gate.clone(), None);
     let mut group = criterion.benchmark_group("redis");
     for (name, bytes) in [("1 KiB", 1 << 10), ("64 KiB", 64 << 10), ("1 MiB", 1 << 20)] {
         let key = key(&format!("/{bytes}"));

@@ -16,6 +16,7 @@ pub mod memory;
 pub mod parts;
 pub mod purge;
 pub mod record;
+pub mod redis;
 pub mod tiers;
 
 use std::sync::Arc;

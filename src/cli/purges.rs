@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::cache::purge::log::Shared;
-use crate::cache::purge::{Purge, PurgeLog, TierState};
+use crate::cache::purge::receipt::ReceiptState;
+use crate::cache::purge::{Purge, PurgeLog, Shared};
 use crate::cache::redis::link::Purges;
 use crate::proxy::Proxy;
 
@@ -16,15 +16,13 @@ impl Purges for ProxyPurges {
     }
 
     fn apply(&self, purge: Purge, shared: Shared) {
-        if let Some(purging) = self.0.cache.purge_shared(purge, shared)
-            && purging.has_to_sweep()
-        {
+        if let Some(purging) = self.0.cache.purge_shared(purge, shared) {
             // In force already; what patterns match is removed in its own time.
-            tokio::task::spawn_blocking(move || purging.finish());
+            purging.finish_in_background();
         }
     }
 
     fn reached(&self, id: &str, node: &str, has: bool) {
-        self.0.cache.receipts.node(id, node, if has { TierState::Done } else { TierState::Pending });
+        self.0.cache.receipts.node(id, node, if has { ReceiptState::Done } else { ReceiptState::Pending });
     }
 }

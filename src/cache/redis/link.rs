@@ -20,10 +20,10 @@ use super::connect::Connector;
 use super::fault::Fault;
 use super::gate::{Gate, Standing};
 use super::stream::{Entry, Stream, What};
-use crate::cache::purge::log::Shared;
-use crate::cache::purge::{Mode, Purge, PurgeLog, PurgeTarget};
+use crate::cache::purge::{Mode, Purge, PurgeLog, PurgeTarget, Shared};
 use crate::clock::Clock;
 use crate::config::settings::redis::{Redis, RedisServer};
+use crate::policy::reason::Tier;
 use crate::telemetry::figures::redis::PurgeLinkFigures;
 
 /// What becomes of purges, on this node and others.
@@ -397,10 +397,23 @@ impl Link {
                 self.ask_nodes(stream).await?;
             }
             if Instant::now() >= beat {
+                self.bound_log();
                 self.acknowledge(stream).await?;
                 self.ask_nodes(stream).await?;
                 beat = Instant::now() + HEARTBEAT;
             }
+        }
+    }
+
+    /// What Redis holds may be older than any purge: the log would keep them all. Beyond as many as the stream keeps,
+    /// what was stored before them counts as purged instead.
+    fn bound_log(&self) {
+        let log = self.purges.log();
+        let Some(most) = log.retained().checked_sub(self.history) else { return };
+        let cut = log.since(0).into_iter().take(most).take_while(|logged| logged.shared().is_some()).last();
+        if let Some((cut, shared)) = cut.and_then(|cut| Some((cut.seq, cut.shared()?))) {
+            log.raise_shared_floor(shared);
+            log.applied(Tier::Redis.word(), cut);
         }
     }
 

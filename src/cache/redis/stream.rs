@@ -8,8 +8,7 @@ use redis::{FromRedisValue, cmd};
 
 use super::connect::Connection;
 use super::fault::Fault;
-use crate::cache::purge::Purge;
-use crate::cache::purge::log::Shared;
+use crate::cache::purge::{Purge, Shared};
 
 /// The stream, by the connections of one session.
 pub(super) struct Stream {

@@ -20,7 +20,7 @@ use super::lease::Leases;
 use crate::cache::entry::StoredResponse;
 use crate::cache::epoch::Epoch;
 use crate::cache::key::CacheKey;
-use crate::cache::purge::{PurgeLog, Verdict};
+use crate::cache::purge::{Logged, PurgeLog, Verdict};
 use crate::cache::record::Record;
 use crate::cache::tiers::LowerTier;
 use crate::cache::tiers::slot::Slot;
@@ -218,6 +218,10 @@ impl LowerTier for RedisTier {
 
     fn remove_all(&self) -> u64 {
         0
+    }
+
+    fn purge(&self, _purge: &Logged) -> Option<u64> {
+        None
     }
 
     fn writers(&self) -> usize {

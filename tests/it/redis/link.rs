@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use larder::cache::purge::log::Shared;
-use larder::cache::purge::{Mode, Purge, PurgeLog, PurgeTarget};
+use larder::cache::purge::{Mode, Purge, PurgeLog, PurgeTarget, Shared};
 use larder::cache::redis::gate::{Gate, Standing};
 use larder::cache::redis::link::{PurgeLink, Purges, SEQUENCE};
 use larder::clock::Clock;
@@ -64,7 +63,7 @@ fn settings(name: &str, port: u16) -> Settings {
 
 impl Node {
     fn start(settings: &Settings) -> Self {
-        Node::with_log(settings, PurgeLog::in_memory(now()))
+        Node::with_log(settings, PurgeLog::in_memory())
     }
 
     fn with_log(settings: &Settings, log: Arc<PurgeLog>) -> Self {
