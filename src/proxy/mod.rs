@@ -108,7 +108,8 @@ impl Proxy {
         let shared = Shared::start(&settings.redis, &clock, &log);
         let redis = shared.as_ref().and_then(|shared| shared.tier.clone()).map(|tier| tier as Arc<dyn LowerTier>);
         let lower = redis.map_or_else(Tiers::default, |redis| Tiers::start(vec![redis]));
-        let cache = Cache { shared, ..Cache::above(settings.memory.size, lower, log) };
+        let mut cache = Cache::above(settings.memory.size, lower, log);
+        cache.shared = shared;
         let site = ArcSwap::from_pointee(Site::new(settings, None, &telemetry)?);
         let own_name = outgoing::own_name();
         Ok(Arc::new(Proxy { clock, telemetry, cache, site, boundaries: AtomicU64::new(0), own_name }))
