@@ -104,6 +104,8 @@ pub struct LinkFigures {
 
 /// What the shared sequence is called among the nodes that have a purge.
 pub const SEQUENCE: &str = "redis";
+/// What the log knows the other nodes by.
+const NODES: &str = "nodes";
 /// How long a read waits for something to come.
 const BLOCK: Duration = Duration::from_millis(500);
 /// Longest time of any other operation: none is on a request's path.
@@ -154,6 +156,8 @@ impl PurgeLink {
             leaving: AtomicBool::new(false),
             left: Notify::new(),
         });
+        // The log keeps a purge until it has its place in the shared sequence.
+        link.purges.log().register(NODES, link.purges.log().first_outstanding());
         let stop = CancellationToken::new();
         let (ticking, following) = (link.clone(), link.clone());
         tokio::spawn(stop.clone().run_until_cancelled_owned(async move { ticking.gate.keep_ticking().await }));
@@ -375,6 +379,9 @@ impl Link {
             }
             log.reached(entry.id);
         }
+        let position = log.position();
+        let unshared = log.unshared();
+        log.applied(NODES, unshared.first().map_or(position, |first| first.seq - 1));
     }
 
     /// Sends this node's purges, and says that it is alive.

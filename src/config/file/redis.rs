@@ -36,6 +36,6 @@ pub(in crate::config) struct Redis {
     /// Whether a node that cannot know what was purged forwards instead of serving what it holds. Default: false.
     pub(in crate::config) strict: Option<bool>,
     /// Purges kept for nodes that are away; a node that missed more drops what it holds. Default: 10000.
-    #[schemars(range(min = 100, max = 1_000_000))]
+    #[schemars(range(min = 1, max = 1_000_000))]
     pub(in crate::config) purge_history: Option<usize>,
 }
