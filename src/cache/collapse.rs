@@ -3,8 +3,8 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry as Slot;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use http::StatusCode;
@@ -35,6 +35,8 @@ pub enum Progress {
 /// A stored response that a fetch brought or confirmed.
 #[derive(Clone, Debug)]
 pub struct Ready {
+    /// The key under which it is stored.
+    pub key: CacheKey,
     /// The response.
     pub response: Arc<StoredResponse>,
     /// The status of what the upstream sent: 304 for a confirmed one.
@@ -54,6 +56,8 @@ pub struct FetchFailure {
 #[derive(Debug)]
 pub struct Flight {
     key: CacheKey,
+    /// Under which key the response will be stored, where it said so itself.
+    stored_as: OnceLock<CacheKey>,
     progress: watch::Sender<Progress>,
     /// Which purges were known when it began. As long as it goes on, the log keeps those that came later.
     began: UnderWay,
@@ -61,12 +65,18 @@ pub struct Flight {
 
 impl Flight {
     fn new(key: &CacheKey, began: UnderWay) -> Self {
-        Flight { key: key.clone(), progress: watch::Sender::new(Progress::Fetching), began }
+        let progress = watch::Sender::new(Progress::Fetching);
+        Flight { key: key.clone(), stored_as: OnceLock::new(), progress, began }
     }
 
     /// The key it fetches.
     pub fn key(&self) -> &CacheKey {
         &self.key
+    }
+
+    /// Lets purges of another key reach it as well: the one under which its response will be stored.
+    pub fn will_store_as(&self, key: &CacheKey) {
+        let _ = self.stored_as.set(key.clone());
     }
 
     /// Which purges were known when it began: what it brings is of no use against later ones.
@@ -76,11 +86,11 @@ impl Flight {
 
     /// Whether a purge may match what it brings: as long as the upstream has not answered, nobody knows its tags.
     fn may_match(&self, purge: &Logged) -> bool {
-        if purge.matches_url(&self.key) {
+        if purge.matches_url(&self.key) || self.stored_as.get().is_some_and(|key| purge.matches_url(key)) {
             return true;
         }
         match &*self.progress.borrow() {
-            Progress::Ready(ready) => purge.find(&ready.response.meta(&self.key)).is_some(),
+            Progress::Ready(ready) => purge.find(&ready.response.meta(&ready.key)).is_some(),
             Progress::Fetching => purge.needs_answer(),
             // Nothing of these is shared.
             Progress::Uncacheable(_) | Progress::Failed(_) => false,

@@ -10,6 +10,7 @@ use http::{HeaderMap, HeaderName, header};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::policy::rules::{KeyRules, QueryRule};
+use crate::policy::search::NoVarySearch;
 
 /// What a request is for, as a client sees it.
 #[derive(Clone, Copy, Debug)]
@@ -31,10 +32,13 @@ pub struct CacheKey {
     hash: u64,
     /// Where what the route adds begins.
     base_len: u32,
+    stays_here: bool,
     text: Box<str>,
 }
 
 const METHOD_CLASS: &str = "GET ";
+/// What begins the rule that [`CacheKey::under`] adds. No field's value holds a line that begins with a space.
+const RULE: &str = "\n no-vary-search:";
 
 impl CacheKey {
     /// Of a target, by the route's rules; `headers` are the request's.
@@ -47,7 +51,11 @@ impl CacheKey {
         for name in &rules.cookies {
             push_addition(&mut text, name, cookie(headers, name).unwrap_or_default());
         }
-        CacheKey { hash: xxh3_64(text.as_bytes()), base_len, text: text.into_boxed_str() }
+        CacheKey::made(text, base_len, false)
+    }
+
+    fn made(text: String, base_len: u32, stays_here: bool) -> Self {
+        CacheKey { hash: xxh3_64(text.as_bytes()), base_len, stays_here, text: text.into_boxed_str() }
     }
 
     /// With a further addition of larder's own. A space stands before its name, so that no field's and no cookie's is
@@ -57,20 +65,57 @@ impl CacheKey {
         let mut text = String::with_capacity(self.text.len() + name.len() + value.len() + 8);
         text.push_str(&self.text);
         push_addition(&mut text, &format!(" {name}"), value);
-        CacheKey { hash: xxh3_64(text.as_bytes()), base_len: self.base_len, text: text.into_boxed_str() }
+        CacheKey::made(text, self.base_len, self.stays_here)
+    }
+
+    /// As the key of a response whose rule says that some differences of the query make none: with the query in its
+    /// normal form, and the rule. Such a key stays in this process, which knows the rules that a purge has to try.
+    #[must_use]
+    pub fn under(&self, rule: &NoVarySearch) -> Self {
+        let (path, query) = (self.path(), &self.base()[self.path().len()..]);
+        let query = rule.normalised(query.strip_prefix('?'));
+        let mut text = String::with_capacity(self.text.len() + query.len() + 64);
+        text.push_str(path);
+        if !query.is_empty() {
+            text.push('?');
+            text.push_str(&query);
+        }
+        let base_len = text.len() as u32;
+        text.push_str(&self.text[self.base().len()..]);
+        push_addition(&mut text, &RULE[1..RULE.len() - 1], &rule.text());
+        CacheKey::made(text, base_len, true)
+    }
+
+    /// The rule that [`CacheKey::under`] added, as its text.
+    pub fn rule(&self) -> Option<&str> {
+        let added = &self.text[self.base().len()..];
+        let (_, rule) = added.rsplit_once(RULE).filter(|_| self.stays_here)?;
+        let (length, rule) = rule.split_once(':')?;
+        rule.get(..length.parse().ok()?)
+    }
+
+    /// Whether what is stored under it must not leave this process.
+    pub fn stays_here(&self) -> bool {
+        self.stays_here
+    }
+
+    /// The URL's part of the key without the query.
+    pub fn path(&self) -> &str {
+        self.base().split('?').next().unwrap_or_default()
     }
 
     /// Of a target alone, as a purge by URL names it.
     pub fn of_url(target: &TargetUri<'_>, rules: &KeyRules) -> Self {
         let text = base(target, rules);
-        CacheKey { hash: xxh3_64(text.as_bytes()), base_len: text.len() as u32, text: text.into_boxed_str() }
+        let base_len = text.len() as u32;
+        CacheKey::made(text, base_len, false)
     }
 
     /// As [`CacheKey::as_str`] and the length of [`CacheKey::base`] told it, elsewhere. `None`: that is no key.
     pub fn from_text(text: String, base_len: usize) -> Option<Self> {
         let is_key = text.starts_with(METHOD_CLASS) && base_len > METHOD_CLASS.len() && text.is_char_boundary(base_len);
-        let (hash, base_len) = (xxh3_64(text.as_bytes()), u32::try_from(base_len).ok()?);
-        is_key.then(|| CacheKey { hash, base_len, text: text.into_boxed_str() })
+        let base_len = u32::try_from(base_len).ok()?;
+        is_key.then(|| CacheKey::made(text, base_len, false))
     }
 
     /// The part of a URL's keys that the URI alone decides; the URL as [`CacheKey::url`] gives it.

@@ -11,6 +11,7 @@ use super::entry::{Entry, StoredResponse};
 use super::index::Index;
 use super::key::{BuildPassHash, CacheKey};
 use super::purge::PurgeLog;
+use super::searches::Searches;
 
 /// The memory tier.
 #[derive(Debug)]
@@ -20,6 +21,7 @@ pub struct MemoryTier {
     pub(super) log: Arc<PurgeLog>,
     /// Purges by pattern that it has still to apply: until then what matches is sorted out at each look-up.
     pub(super) bans: AtomicU64,
+    searches: Arc<Searches>,
     evictions: Arc<AtomicU64>,
     size: u64,
     filling: AtomicU64,
@@ -31,23 +33,26 @@ const STORED_PERCENT: u64 = 94;
 const FILLING_PERCENT: u64 = 25;
 
 impl MemoryTier {
-    /// A tier with a budget in bytes, which obeys this log of purges.
-    pub fn new(size: u64, log: Arc<PurgeLog>) -> Self {
+    /// A tier with a budget in bytes, which obeys this log of purges. `searches` is told what is stored.
+    pub fn new(size: u64, log: Arc<PurgeLog>, searches: Arc<Searches>) -> Self {
         let evictions = Arc::new(AtomicU64::new(0));
-        let counter = evictions.clone();
+        let (counter, under_rules) = (evictions.clone(), searches.clone());
         let entries = Cache::builder()
             .max_capacity(size / 100 * STORED_PERCENT)
             .weigher(|key: &CacheKey, entry: &Entry| {
                 u32::try_from(entry.cost(key) + key.as_str().len() as u64).unwrap_or(u32::MAX)
             })
-            .eviction_listener(move |_, _, cause| {
+            .eviction_listener(move |key: Arc<CacheKey>, _, cause| {
                 if cause == RemovalCause::Size {
                     counter.fetch_add(1, Ordering::Relaxed);
+                }
+                if cause != RemovalCause::Replaced {
+                    under_rules.gone(&key);
                 }
             })
             .build_with_hasher(BuildPassHash::default());
         let (bans, filling) = (AtomicU64::new(0), AtomicU64::new(0));
-        MemoryTier { entries, index: Arc::default(), log, bans, evictions, size, filling }
+        MemoryTier { entries, index: Arc::default(), log, bans, searches, evictions, size, filling }
     }
 
     /// What is stored under a key.
@@ -58,6 +63,7 @@ impl MemoryTier {
 
     /// Adds a variant; see [`Entry::with`]. What is stored is returned: a part may have been combined with others.
     pub fn insert(&self, key: &CacheKey, response: Arc<StoredResponse>, max_variants: usize) -> Arc<StoredResponse> {
+        self.searches.stored(key);
         let entry = self.entries.entry_by_ref(key).and_upsert_with(|existing| {
             let existing = existing.map(|existing| existing.into_value()).unwrap_or_default();
             let entry = existing.with(response.clone(), max_variants);
@@ -70,6 +76,7 @@ impl MemoryTier {
     /// Adds a variant that comes from a lower tier, unless there is one for the same selection: that one is newer.
     pub fn promote(&self, key: &CacheKey, response: &Arc<StoredResponse>, max_variants: usize) {
         self.list(key, response);
+        self.searches.stored(key);
         self.entries.entry_by_ref(key).and_compute_with(|existing| {
             let existing = existing.map(|existing| existing.into_value()).unwrap_or_default();
             let is_whole = |variant: &Arc<StoredResponse>| variant.parts.is_none();
@@ -119,6 +126,11 @@ impl MemoryTier {
     /// moment after, but never not while it is there.
     pub(super) fn list(&self, key: &CacheKey, response: &StoredResponse) {
         response.listing.get_or_init(|| self.index.list(key, &response.tags));
+    }
+
+    /// Removes all variants of a key. How many there were.
+    pub fn remove(&self, key: &CacheKey) -> u64 {
+        self.entries.remove(key).map_or(0, |entry| entry.variants().len() as u64)
     }
 
     /// Keeps `bytes` more of the budget for a fill in progress; false when there is no room.

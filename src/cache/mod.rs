@@ -17,6 +17,7 @@ pub mod parts;
 pub mod purge;
 pub mod record;
 pub mod redis;
+pub mod searches;
 pub mod tiers;
 
 use std::sync::Arc;
@@ -27,6 +28,7 @@ use key::CacheKey;
 use memory::MemoryTier;
 use purge::{Outstanding, PurgeLog, Receipts};
 use redis::Shared;
+use searches::Searches;
 use tiers::Tiers;
 
 /// The cache: its tiers and the fetches under way.
@@ -44,6 +46,8 @@ pub struct Cache {
     pub shared: Option<Shared>,
     /// What became of purges.
     pub receipts: Arc<Receipts>,
+    /// Which queries make no difference.
+    pub searches: Arc<Searches>,
     /// Purges that memory has still to apply.
     outstanding: Arc<Outstanding>,
 }
@@ -61,12 +65,14 @@ impl Cache {
         for tier in lower.names() {
             log.register(tier, log.first_outstanding());
         }
+        let searches = Arc::new(Searches::default());
         Cache {
-            memory: Arc::new(MemoryTier::new(memory, log.clone())),
+            memory: Arc::new(MemoryTier::new(memory, log.clone(), searches.clone())),
             lower,
             flights: Arc::new(Flights::new(log.clone())),
             shared: None,
             receipts: Arc::default(),
+            searches,
             outstanding: Arc::default(),
             log,
         }

@@ -109,6 +109,9 @@ impl Tiers {
 
     /// Has a stored response stored in all of them.
     pub fn store(&self, key: &CacheKey, response: &Arc<StoredResponse>) {
+        if key.stays_here() {
+            return;
+        }
         for behind in &self.tiers {
             if !response.selection.is_empty() {
                 let names = response.selection.fields().map(|(name, _)| name.clone()).collect();
@@ -129,6 +132,13 @@ impl Tiers {
     /// Applies a purge to all of them: which found how many stored responses, where it can tell.
     pub fn purge(&self, purge: &Logged) -> Vec<(Tier, Option<u64>)> {
         self.tiers.iter().map(|behind| (behind.tier.tier(), behind.tier.purge(purge))).collect()
+    }
+
+    /// Removes all that belongs to a URL from all of them.
+    pub fn remove_url(&self, base: &str) {
+        self.tiers.iter().for_each(|behind| {
+            behind.tier.remove_url(base);
+        });
     }
 
     /// What they are called.

@@ -31,7 +31,7 @@ impl Operations for AppOperations {
         let authority =
             normalised_authority(authority, scheme).ok_or_else(|| format!("{url}: {authority:?} is no host"))?;
         let target = TargetUri { scheme, authority: &authority, path: uri.path(), query: uri.query() };
-        let keys = self.0.proxy.site().keys_of(&target);
+        let keys = self.0.proxy.site().keys_of(&target, &self.0.proxy.cache.searches);
         let targets = keys.iter().map(|key| PurgeTarget::Url(key.url().to_owned())).collect();
         Ok(self.0.proxy.cache.invalidate(targets, self.0.proxy.clock.now()).finish().total())
     }

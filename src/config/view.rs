@@ -340,7 +340,8 @@ fn cache_rules(rules: &CacheRules, enabled: bool, methods: &[Method], key: &KeyR
         max_object,
         max_variants,
     } = rules;
-    let KeyRules { query, sort_query, normalise_escapes, device, headers, cookies: key_cookies } = key;
+    let KeyRules { query, sort_query, normalise_escapes, ignore_no_vary_search, device, headers, cookies: key_cookies } =
+        key;
     let status_ttl: Map<_, _> =
         status_ttl.iter().map(|(status, ttl)| (status.as_str().to_owned(), duration_text(*ttl).into())).collect();
     json!({
@@ -385,6 +386,7 @@ fn cache_rules(rules: &CacheRules, enabled: bool, methods: &[Method], key: &KeyR
             },
             "sort_query": sort_query,
             "normalise_escapes": normalise_escapes,
+            "no_vary_search": !ignore_no_vary_search,
             "device": device,
             "headers": strings(headers),
             "cookies": key_cookies,

@@ -27,6 +27,7 @@ pub mod reuse;
 pub mod rules;
 #[cfg(test)]
 mod sample;
+pub mod search;
 pub mod store;
 pub mod tags;
 pub mod time;

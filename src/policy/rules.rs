@@ -97,6 +97,8 @@ pub struct KeyRules {
     pub sort_query: bool,
     /// Bring percent-encoding into one form (RFC 3986 §6.2.2), so that `%7e` and `~` are the same.
     pub normalise_escapes: bool,
+    /// No-Vary-Search of responses has no say in it.
+    pub ignore_no_vary_search: bool,
     /// The class of device that the User-Agent names becomes part of the key.
     pub device: bool,
     /// Request header fields whose values become part of the key.

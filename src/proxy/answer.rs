@@ -12,7 +12,7 @@ use super::body::Body;
 use super::fetch::{Brought, Fetch, Fetched, Outcome};
 use super::lookup::{self, Plan, Wanted};
 use super::part::{self, Ask};
-use super::{ALLOWED_METHODS, Asked, maintenance, pass, respond};
+use super::{ALLOWED_METHODS, Asked, maintenance, pass, respond, search};
 use crate::cache::collapse::{Progress, Ready, Role};
 use crate::cache::entry::{Entry, StoredResponse};
 use crate::cache::key::CacheKey;
@@ -65,7 +65,8 @@ impl Asked<'_> {
             return;
         };
         let (key, stored) = (key.clone(), Some(stored.clone()));
-        let wanted = Wanted { key, why: ForwardReason::Stale, facts, entry, stored, ask, collapsible: true };
+        let exact = Some(lookup::identify(self)).filter(|exact| *exact != key);
+        let wanted = Wanted { key, exact, why: ForwardReason::Stale, facts, entry, stored, ask, collapsible: true };
         let fetch = Fetch::new(self, wanted).in_background();
         tokio::spawn(async move { drop(fetch.run(lead).await) });
     }
@@ -95,7 +96,7 @@ impl Asked<'_> {
             Role::Follower(flight) => {
                 let limit = self.site.settings.memory.collapse_wait;
                 match flight.wait(limit).await {
-                    Some(Progress::Ready(ready)) => match self.may_use(&ready.response, &wanted) {
+                    Some(Progress::Ready(ready)) => match self.may_use(&ready, &wanted) {
                         Ok(()) => match self.answer_from(&wanted, &ready, None, true, None) {
                             Some(answer) => answer,
                             // It grew too large to be kept, and its beginning is gone.
@@ -127,7 +128,12 @@ impl Asked<'_> {
     }
 
     /// Whether what another's fetch brought may answer this request too (RFC 9111 §4), or why not.
-    fn may_use(&self, response: &StoredResponse, wanted: &Wanted) -> Result<(), ForwardReason> {
+    fn may_use(&self, ready: &Ready, wanted: &Wanted) -> Result<(), ForwardReason> {
+        let response = &ready.response;
+        // The two were taken for one by what an earlier response said of the query.
+        if search::key_by(response, wanted.exact(), &self.route.route.key) != ready.key {
+            return Err(ForwardReason::UriMiss);
+        }
         if !response.is_selected_by(&self.parts.headers) {
             return Err(ForwardReason::VaryMiss);
         }
@@ -189,7 +195,7 @@ impl Asked<'_> {
     ) -> Option<Answer> {
         let facts = &ready.response.facts;
         let validated = ready.forward_status == StatusCode::NOT_MODIFIED;
-        let mut response = respond::stored(self, &wanted.key, &ready.response)
+        let mut response = respond::stored(self, &ready.key, &ready.response)
             .or_else(|| respond::part_as_received(&ready.response, part?))?;
         let completed = part.is_some() && response.status() != ready.forward_status;
         let verdict = Verdict {

@@ -15,7 +15,7 @@ use super::lease;
 use super::lookup::{self, Wanted};
 use super::part::{self, Ask, Brings};
 use super::site::{Site, SiteRoute};
-use super::{Asked, Proxy, outgoing};
+use super::{Asked, Proxy, outgoing, search};
 use crate::cache::body::{BodyReader, SharedBody};
 use crate::cache::collapse::{FetchFailure, Lead, Progress, Ready};
 use crate::cache::entry::{Entry, StoredResponse};
@@ -23,12 +23,14 @@ use crate::cache::epoch::Epoch;
 use crate::cache::fields::StoredFields;
 use crate::cache::parts::StoredParts;
 use crate::cache::redis::lease::Leases;
+use crate::cache::searches::{Moment, PurgedMeanwhile};
 use crate::content::{compressible, static_files};
 use crate::policy::directives::ResponseDirectives;
 use crate::policy::facts::{Facts, RequestFacts};
 use crate::policy::reason::NoStoreReason;
 use crate::policy::reuse::{self, Reuse};
 use crate::policy::rules::SetCookieRule;
+use crate::policy::search::NoVarySearch;
 use crate::policy::store::{self, Arrival, Storable};
 use crate::policy::tags::{TagRules, Tags, TooManyTags};
 use crate::policy::time::{Times, Timestamp};
@@ -39,10 +41,10 @@ use crate::upstream::{Exchange, RequestBody, UpstreamBody, UpstreamError};
 /// A request to the upstream whose answer may be stored.
 #[derive(Debug)]
 pub(super) struct Fetch {
-    proxy: Arc<Proxy>,
+    pub(super) proxy: Arc<Proxy>,
     site: Arc<Site>,
-    route: Arc<SiteRoute>,
-    wanted: Wanted,
+    pub(super) route: Arc<SiteRoute>,
+    pub(super) wanted: Wanted,
     /// The client's request, as received: Vary speaks of that.
     received: Parts,
     /// As it goes to the upstream.
@@ -95,6 +97,8 @@ struct Arrived {
     first_byte: Duration,
     /// The purges that were known when it was asked for.
     epoch: Epoch,
+    /// The same for purges of what the query does not tell apart.
+    began: Moment,
     /// What purges may find it by.
     tags: Result<Tags, TooManyTags>,
 }
@@ -196,6 +200,9 @@ impl Fetch {
 
     /// What was purged since it was looked up, and before this fetch began, is not to be confirmed.
     fn leave_purged(&mut self) {
+        if self.wanted.entry.variants().is_empty() {
+            return;
+        }
         let (cache, key) = (&self.proxy.cache, &self.wanted.key);
         self.wanted.stored = self.wanted.stored.take().filter(|stored| cache.usable(key, stored.clone()).is_some());
         let entry = self.wanted.entry.mapped(|stored| cache.usable(key, stored.clone()).map(|_| stored.clone()));
@@ -273,12 +280,13 @@ impl Fetch {
         *request.method_mut() = Method::GET;
         *request.uri_mut() = self.outgoing.uri().clone();
         *request.headers_mut() = headers;
+        let began = self.proxy.cache.searches.moment();
         let (request_time, sent) = (self.proxy.clock.now(), Instant::now());
         let mut response = self.route.pool.send(request, self.exchange.clone()).await?;
         let times = self.proxy.clock.times_since(request_time);
         prepare(response.headers_mut(), times.wall);
         let tags = take_tags(response.headers_mut(), &self.site.settings.tags);
-        Ok(Arrived { response, times, first_byte: sent.elapsed(), epoch, tags })
+        Ok(Arrived { response, times, first_byte: sent.elapsed(), epoch, began, tags })
     }
 
     /// A full response: judged, then filled or passed on.
@@ -419,6 +427,11 @@ impl Fetch {
         part: Option<(Brings, Option<StoredParts>)>,
         lead: Lead,
     ) -> Outcome {
+        // A part is stored under the URL's own key, whatever it says of the query.
+        let said = NoVarySearch::of(arrived.response.headers()).filter(|_| part.is_none());
+        let Ok(key) = self.key_of(said.as_ref(), arrived.began, lead.flight()) else {
+            return self.pass_on(arrived, NoStoreReason::Purged, lead);
+        };
         let (brings, onto) = part.unzip();
         let (mut head, upstream_body) = arrived.response.into_parts();
         let own = take_out(&mut head.headers, &storable);
@@ -448,11 +461,11 @@ impl Fetch {
             hits: AtomicU32::new(0),
             listing: OnceLock::new(),
         });
-        let ready = Ready { response: response.clone(), forward_status: head.status };
+        let ready = Ready { key: key.clone(), response: response.clone(), forward_status: head.status };
         self.announce(&ready, &lead);
         let fill = Fill {
             proxy: self.proxy.clone(),
-            key: self.wanted.key.clone(),
+            key,
             response,
             filler,
             range: brings.as_ref().map(|it| it.range.clone()),
@@ -481,17 +494,29 @@ impl Fetch {
             &self.route,
         );
         let tags = arrived.tags.as_ref().map(|tags| fresh.response.tags.updated(tags, headers));
-        let no_store = fresh.no_store.or(tags.as_ref().err().map(|_| NoStoreReason::TooManyTags));
+        let unfound = tags.as_ref().err().map(|_| NoStoreReason::TooManyTags);
         let tags = tags.unwrap_or_default();
         let response = Arc::new(StoredResponse { epoch: arrived.epoch, tags, ..fresh.response });
-        let ready = Ready { response: response.clone(), forward_status: StatusCode::NOT_MODIFIED };
         let (cache, key) = (&self.proxy.cache, &self.wanted.key);
+        let stored_as = match fresh.no_store {
+            None => self.key_of(search::said(&response).as_ref(), arrived.began, lead.flight()),
+            Some(_) => Ok(key.clone()),
+        };
+        let no_store = fresh.no_store.or(unfound).or(stored_as.is_err().then_some(NoStoreReason::Purged));
+        let stored_as = stored_as.unwrap_or_else(|PurgedMeanwhile| key.clone());
+        let ready =
+            Ready { key: stored_as.clone(), response: response.clone(), forward_status: StatusCode::NOT_MODIFIED };
         match no_store {
             None => {
-                if is_selected {
+                let keeps_key = stored_as == *key;
+                if is_selected && keeps_key {
                     cache.replace(key, confirmed, response);
                 } else if cache.usable(key, confirmed.clone()).is_some() {
-                    cache.insert(key, response, self.route.route.cache.max_variants);
+                    cache.insert(&stored_as, response, self.route.route.cache.max_variants);
+                }
+                if !keeps_key {
+                    // It says something else of the query now.
+                    cache.remove_variant(key, confirmed);
                 }
                 self.announce(&ready, &lead);
             }

@@ -39,7 +39,7 @@ fn keys_named<B>(asked: &Asked<'_>, response: &Response<B>) -> Vec<CacheKey> {
             Some((path, query)) => (path, Some(query)),
             None => (&*target, None),
         };
-        keys.extend(asked.site.keys_of(&TargetUri { path, query, ..uri }));
+        keys.extend(asked.site.keys_of(&TargetUri { path, query, ..uri }, &asked.proxy.cache.searches));
     }
     keys
 }

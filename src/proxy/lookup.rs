@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use http::{HeaderMap, Method, header};
 
-use super::Asked;
 use super::part::{self, Ask, Missing};
+use super::{Asked, search};
 use crate::cache::entry::{Entry, StoredResponse};
 use crate::cache::key::{CacheKey, cookies};
 use crate::content::{accept, static_files};
@@ -35,7 +35,7 @@ impl Plan {
     pub(super) fn absent(&self) -> Option<&CacheKey> {
         match self {
             Plan::Fetch(wanted) | Plan::Pass { freshens: Some(wanted), .. } => {
-                wanted.stored.is_none().then_some(&wanted.key)
+                wanted.stored.is_none().then(|| wanted.exact())
             }
             Plan::OnlyIfCached { key } => key.as_ref(),
             Plan::Serve { .. } | Plan::Pass { freshens: None, .. } => None,
@@ -46,8 +46,10 @@ impl Plan {
 /// What a fetch is for.
 #[derive(Clone, Debug)]
 pub(super) struct Wanted {
-    /// Under which key the response will be stored.
+    /// Under which key what is stored was looked for; fetches of the same are one.
     pub key: CacheKey,
+    /// The key that the URL makes by itself, where that is another.
+    pub exact: Option<CacheKey>,
     /// Why the cache could not answer.
     pub why: ForwardReason,
     /// What the request says about caching.
@@ -60,6 +62,13 @@ pub(super) struct Wanted {
     pub ask: Ask,
     /// Whether other requests may wait for the answer.
     pub collapsible: bool,
+}
+
+impl Wanted {
+    /// The key that the URL makes by itself; what the response says of the query may make another of it.
+    pub(super) fn exact(&self) -> &CacheKey {
+        self.exact.as_ref().unwrap_or(&self.key)
+    }
 }
 
 /// Decides what to do with a request.
@@ -75,32 +84,34 @@ pub(super) fn plan(asked: &Asked<'_>) -> Plan {
             _ => Plan::Pass { why, freshens: None },
         };
     }
-    let key = identify(asked);
+    let exact = identify(asked);
     let facts = facts(asked);
-    let entry = if asked.blind { Entry::default() } else { asked.proxy.cache.memory.get(&key).unwrap_or_default() };
+    let (other, entry) = if asked.blind { (None, Entry::default()) } else { search::look_up(asked, &exact) };
     let (stored, missing) = match select(asked, &entry) {
         Ok(selected) => selected,
         Err(why) => {
             return match reuse::decide_without(&facts, why) {
-                Reuse::OnlyIfCached => Plan::OnlyIfCached { key: Some(key) },
-                _ => fetch(asked, key, why, facts, entry, None),
+                Reuse::OnlyIfCached => Plan::OnlyIfCached { key: Some(exact) },
+                _ => fetch(asked, (other, exact), why, facts, entry, None),
             };
         }
     };
     let stored = stored.clone();
     match (reuse::decide(&facts, &stored.facts, asked.now), missing) {
-        (Reuse::Forward(why), _) => fetch(asked, key, why, facts, entry, None),
+        (Reuse::Forward(why), _) => fetch(asked, (other, exact), why, facts, entry, None),
         (Reuse::OnlyIfCached, _) => Plan::OnlyIfCached { key: None },
-        (_, Some(_)) if facts.directives.only_if_cached => Plan::OnlyIfCached { key: Some(key) },
-        (_, Some(missing)) => fetch(asked, key, ForwardReason::Partial, facts, entry, Some((stored, Some(missing)))),
-        (Reuse::Fresh, None) => Plan::Serve { key, stored, stale: None },
-        (Reuse::Stale(why), None) => Plan::Serve { key, stored, stale: Some(why) },
-        (Reuse::Validate(why), None) => fetch(asked, key, why, facts, entry, Some((stored, None))),
+        (_, Some(_)) if facts.directives.only_if_cached => Plan::OnlyIfCached { key: Some(exact) },
+        (_, Some(missing)) => {
+            fetch(asked, (other, exact), ForwardReason::Partial, facts, entry, Some((stored, Some(missing))))
+        }
+        (Reuse::Fresh, None) => Plan::Serve { key: other.unwrap_or(exact), stored, stale: None },
+        (Reuse::Stale(why), None) => Plan::Serve { key: other.unwrap_or(exact), stored, stale: Some(why) },
+        (Reuse::Validate(why), None) => fetch(asked, (other, exact), why, facts, entry, Some((stored, None))),
     }
 }
 
 /// The cache key: from the URL as the client sees it, and what the route adds.
-fn identify(asked: &Asked<'_>) -> CacheKey {
+pub(super) fn identify(asked: &Asked<'_>) -> CacheKey {
     let key = CacheKey::new(&asked.admitted.uri(), &asked.route.route.key, &asked.parts.headers);
     match asked.device {
         Some(class) => key.with("device", class),
@@ -117,7 +128,7 @@ pub(super) fn facts(asked: &Asked<'_>) -> RequestFacts {
 
 /// The stored response for a request and what it lacks, or why there is none. Of several the most recent by Date
 /// (RFC 9111 §4), those that lack nothing first.
-fn select<'a>(
+pub(super) fn select<'a>(
     asked: &Asked<'_>,
     entry: &'a Entry,
 ) -> Result<(&'a Arc<StoredResponse>, Option<Missing>), ForwardReason> {
@@ -189,12 +200,16 @@ pub(super) fn cookie_matters(rule: &CookieRule, headers: &HeaderMap) -> bool {
 /// `selected` is what is to be validated, or what lacks something.
 fn fetch(
     asked: &Asked<'_>,
-    key: CacheKey,
+    (other, exact): (Option<CacheKey>, CacheKey),
     why: ForwardReason,
     facts: RequestFacts,
     entry: Entry,
     selected: Option<(Arc<StoredResponse>, Option<Missing>)>,
 ) -> Plan {
+    let (key, exact) = match other {
+        Some(other) => (other, Some(exact)),
+        None => (exact, None),
+    };
     let (stored, missing) = selected.unzip();
     let missing = missing.flatten();
     let large = asked.proxy.cache.flights.is_uncacheable(&key, asked.now);
@@ -203,7 +218,7 @@ fn fetch(
     let passes = asked.parts.method != Method::GET;
     let stored = stored.filter(|_| passes || missing != Some(Missing::Other));
     let collapsible = !asked.blind && !passes && may_collapse(asked, &key, &facts, stored.as_deref());
-    let wanted = Box::new(Wanted { key, why, facts, entry, stored, ask, collapsible });
+    let wanted = Box::new(Wanted { key, exact, why, facts, entry, stored, ask, collapsible });
     if passes { Plan::Pass { why, freshens: Some(wanted) } } else { Plan::Fetch(wanted) }
 }
 

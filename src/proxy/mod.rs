@@ -25,6 +25,7 @@ mod pass;
 pub mod refusal;
 mod respond;
 pub mod route;
+mod search;
 pub mod site;
 
 use std::sync::Arc;

@@ -12,7 +12,7 @@ use hyper_util::rt::TokioIo;
 use super::body::Body;
 use super::fetch::{self, apply_static_class, prepare, take_tags};
 use super::lookup::Wanted;
-use super::{Asked, invalidation, outgoing};
+use super::{Asked, invalidation, outgoing, search};
 use crate::cache::entry::StoredResponse;
 use crate::cache::epoch::Epoch;
 use crate::policy::tags::Tags;
@@ -89,12 +89,14 @@ fn freshen_by_head(
         return cache.remove_variant(&wanted.key, stored);
     }
     let fresh = fetch::freshened(stored, true, headers, times, &wanted.facts, &asked.parts.headers, asked.route);
+    // It may say something else of the query than it did, and then belongs elsewhere.
+    let keeps_key = search::key_by(&fresh.response, wanted.exact(), &asked.route.route.key) == wanted.key;
     match fresh.no_store {
-        None => {
+        None if keeps_key => {
             let tags = stored.tags.updated(tags, headers);
             cache.replace(&wanted.key, stored, Arc::new(StoredResponse { epoch, tags, ..fresh.response }));
         }
-        Some(_) => cache.remove_variant(&wanted.key, stored),
+        _ => cache.remove_variant(&wanted.key, stored),
     }
 }
 

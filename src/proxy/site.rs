@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::cache::key::{CacheKey, TargetUri};
+use crate::cache::searches::Searches;
 use crate::config::settings::{Route, Settings};
 use crate::policy::rules::KeyRules;
 use crate::telemetry::Telemetry;
@@ -93,8 +94,9 @@ impl Site {
         pools
     }
 
-    /// The keys under which responses of a URL may be stored, whatever route it takes.
-    pub fn keys_of(&self, target: &TargetUri<'_>) -> Vec<CacheKey> {
+    /// The keys under which responses of a URL may be stored, whatever route it takes and whatever its responses said of
+    /// the query: for a purge that begins now.
+    pub fn keys_of(&self, target: &TargetUri<'_>, searches: &Searches) -> Vec<CacheKey> {
         let mut keys: Vec<CacheKey> = Vec::new();
         for rules in &self.key_rules {
             let key = CacheKey::of_url(target, rules);
@@ -102,6 +104,6 @@ impl Site {
                 keys.push(key);
             }
         }
-        keys
+        keys.into_iter().flat_map(|key| searches.purged(key)).collect()
     }
 }

@@ -9,6 +9,7 @@ mod filling;
 mod freshness;
 mod invalidation;
 mod keys;
+mod no_vary_search;
 mod outcomes;
 mod parts;
 mod personal_files;

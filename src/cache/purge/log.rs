@@ -5,7 +5,7 @@
 //! force everywhere at once, and tiers remove what it matches in their own time; a purge that all of them have applied
 //! is forgotten.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -101,7 +101,8 @@ pub struct PurgeLog {
     head: AtomicU64,
     state: RwLock<State>,
     shared: Mutex<Shared>,
-    under_way: Mutex<BTreeMap<u64, usize>>,
+    /// Where those who are under way began, in order, and how many there.
+    under_way: Mutex<Vec<(u64, usize)>>,
     appended: watch::Sender<u64>,
     journal: Option<Journal>,
 }
@@ -143,10 +144,10 @@ impl UnderWay {
 impl Drop for UnderWay {
     fn drop(&mut self) {
         let mut under_way = self.log.under_way.lock();
-        if let Some(count) = under_way.get_mut(&self.epoch.local) {
-            *count -= 1;
-            if *count == 0 {
-                under_way.remove(&self.epoch.local);
+        if let Ok(at) = under_way.binary_search_by_key(&self.epoch.local, |(began, _)| *began) {
+            under_way[at].1 -= 1;
+            if under_way[at].1 == 0 {
+                under_way.remove(at);
             }
         }
     }
@@ -216,7 +217,10 @@ impl PurgeLog {
     pub fn begin(self: &Arc<Self>) -> UnderWay {
         let mut under_way = self.under_way.lock();
         let epoch = Epoch { local: self.position(), shared: *self.shared.lock() };
-        *under_way.entry(epoch.local).or_default() += 1;
+        match under_way.last_mut() {
+            Some((began, count)) if *began == epoch.local => *count += 1,
+            _ => under_way.push((epoch.local, 1)),
+        }
         UnderWay { log: self.clone(), epoch }
     }
 
@@ -364,7 +368,7 @@ impl PurgeLog {
     /// Forgets purges that every tier has applied and no fetch under way began before.
     fn compact(&self) {
         let under_way = self.under_way.lock();
-        let oldest = under_way.keys().next().copied().unwrap_or(u64::MAX);
+        let oldest = under_way.first().map_or(u64::MAX, |(began, _)| *began);
         let mut state = self.state.write();
         let least = state.tiers.values().copied().min().unwrap_or(u64::MAX).min(oldest);
         let before = state.retained.len();

@@ -117,7 +117,7 @@ impl MemoryTier {
     /// Keys under which a target that is no pattern may find something.
     fn keys_of(&self, target: &PurgeTarget) -> Vec<Arc<CacheKey>> {
         let whole = |text: String| {
-            let base = text.find('\n').unwrap_or(text.len());
+            let base = text.len();
             CacheKey::from_text(text, base).map(Arc::new)
         };
         let mut keys = match target {
@@ -126,7 +126,13 @@ impl MemoryTier {
                 keys.extend(whole(CacheKey::base_of_url(url)));
                 keys
             }
-            PurgeTarget::Key(key) => whole(key.clone()).into_iter().collect(),
+            PurgeTarget::Key(text) => match text.split_once('\n') {
+                None => whole(text.clone()).into_iter().collect(),
+                Some((base, _)) => {
+                    let url = base.split_once(' ').map_or(base, |(_, url)| url);
+                    self.index.of_url(url).into_iter().filter(|key| key.as_str() == text).collect()
+                }
+            },
             PurgeTarget::Tag(tag) => self.index.of_tag(tag),
             PurgeTarget::Group { origin, name } => self.index.of_tag(&group_name(origin, name)),
             _ => Vec::new(),

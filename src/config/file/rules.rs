@@ -131,6 +131,8 @@ pub(in crate::config) struct Key {
     pub(in crate::config) sort_query: Option<bool>,
     /// Whether percent-encoding is brought into one form, so that `%7e` and `~` are the same. Default: false.
     pub(in crate::config) normalise_escapes: Option<bool>,
+    /// Whether a response's No-Vary-Search says which differences of the query make none. Default: true.
+    pub(in crate::config) no_vary_search: Option<bool>,
     /// Whether the class of device that the User-Agent names counts; see `devices`. Default: false.
     pub(in crate::config) device: Option<bool>,
     /// Request fields whose values count. Default: none.
