@@ -130,12 +130,10 @@ fn memory(pages: u64) {
         client.ask(&format!("/warm/{page}"));
     }
     let cache = &app.proxy.cache.memory;
-    cache.settle();
     let before = (cache.entries(), cache.bytes(), resident("VmRSS:"), allocated());
     for page in 0..pages {
         client.ask(&format!("/shop/page?id={page:08}"));
     }
-    cache.settle();
     let stored = cache.entries() - before.0;
     println!("pages stored            {stored} of {pages}");
     println!("accounted bytes a page  {}", (cache.bytes() - before.1) / stored);

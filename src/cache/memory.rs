@@ -1,28 +1,25 @@
-//! The memory tier: moka, bounded in bytes. It decides what goes for room; freshness is the policy's business.
+//! The memory tier, bounded in bytes. What goes for room is decided by what it is worth; freshness is the policy's
+//! business.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use moka::notification::RemovalCause;
-use moka::ops::compute::{CompResult, Op};
-use moka::sync::Cache;
-
 use super::entry::{Entry, StoredResponse};
 use super::index::Index;
-use super::key::{BuildPassHash, CacheKey};
+use super::key::CacheKey;
 use super::purge::PurgeLog;
+use super::residents::{Change, Gone, Residents, Weigh};
 use super::searches::Searches;
 
 /// The memory tier.
 #[derive(Debug)]
 pub struct MemoryTier {
-    pub(super) entries: Cache<CacheKey, Entry, BuildPassHash>,
+    pub(super) entries: Residents<Entry>,
     pub(super) index: Arc<Index>,
     pub(super) log: Arc<PurgeLog>,
     /// Purges by pattern that it has still to apply: until then what matches is sorted out at each look-up.
     pub(super) bans: AtomicU64,
     searches: Arc<Searches>,
-    evictions: Arc<AtomicU64>,
     size: u64,
     filling: AtomicU64,
 }
@@ -35,24 +32,11 @@ const FILLING_PERCENT: u64 = 25;
 impl MemoryTier {
     /// A tier with a budget in bytes, which obeys this log of purges. `searches` is told what is stored.
     pub fn new(size: u64, log: Arc<PurgeLog>, searches: Arc<Searches>) -> Self {
-        let evictions = Arc::new(AtomicU64::new(0));
-        let (counter, under_rules) = (evictions.clone(), searches.clone());
-        let entries = Cache::builder()
-            .max_capacity(size / 100 * STORED_PERCENT)
-            .weigher(|key: &CacheKey, entry: &Entry| {
-                u32::try_from(entry.cost(key) + key.as_str().len() as u64).unwrap_or(u32::MAX)
-            })
-            .eviction_listener(move |key: Arc<CacheKey>, _, cause| {
-                if cause == RemovalCause::Size {
-                    counter.fetch_add(1, Ordering::Relaxed);
-                }
-                if cause != RemovalCause::Replaced {
-                    under_rules.gone(&key);
-                }
-            })
-            .build_with_hasher(BuildPassHash::default());
+        let under_rules = searches.clone();
+        let gone = Gone(Box::new(move |key| under_rules.gone(key)));
+        let entries = Residents::new(size / 100 * STORED_PERCENT, gone);
         let (bans, filling) = (AtomicU64::new(0), AtomicU64::new(0));
-        MemoryTier { entries, index: Arc::default(), log, bans, searches, evictions, size, filling }
+        MemoryTier { entries, index: Arc::default(), log, bans, searches, size, filling }
     }
 
     /// What is stored under a key.
@@ -63,61 +47,62 @@ impl MemoryTier {
 
     /// Adds a variant; see [`Entry::with`]. What is stored is returned: a part may have been combined with others.
     pub fn insert(&self, key: &CacheKey, response: Arc<StoredResponse>, max_variants: usize) -> Arc<StoredResponse> {
-        self.searches.stored(key);
-        let entry = self.entries.entry_by_ref(key).and_upsert_with(|existing| {
-            let existing = existing.map(|existing| existing.into_value()).unwrap_or_default();
-            let entry = existing.with(response.clone(), max_variants);
-            entry.variants().iter().take(1).for_each(|stored| self.list(key, stored));
-            entry
+        let mut stored = response.clone();
+        self.entries.update(key, |existing| {
+            let entry = existing.cloned().unwrap_or_default().with(response, max_variants);
+            if let Some(newest) = entry.variants().first() {
+                stored = newest.clone();
+                self.list(key, newest);
+            }
+            self.searches.stored(key);
+            Change::Put(entry)
         });
-        entry.value().variants().first().cloned().unwrap_or(response)
+        stored
     }
 
     /// Adds a variant that comes from a lower tier, unless there is one for the same selection: that one is newer.
     pub fn promote(&self, key: &CacheKey, response: &Arc<StoredResponse>, max_variants: usize) {
         self.list(key, response);
-        self.searches.stored(key);
-        self.entries.entry_by_ref(key).and_compute_with(|existing| {
-            let existing = existing.map(|existing| existing.into_value()).unwrap_or_default();
+        self.entries.update(key, |existing| {
+            let existing = existing.cloned().unwrap_or_default();
             let is_whole = |variant: &Arc<StoredResponse>| variant.parts.is_none();
             let mut wholes = existing.variants().iter().filter(|variant| is_whole(variant));
             let is_there = wholes.any(|variant| variant.selection == response.selection);
-            if is_there { Op::Nop } else { Op::Put(existing.with(response.clone(), max_variants)) }
+            if is_there {
+                return Change::Keep;
+            }
+            self.searches.stored(key);
+            Change::Put(existing.with(response.clone(), max_variants))
         });
     }
 
     /// Puts `new` in the place of `old`; false when `old` has gone meanwhile.
     pub fn replace(&self, key: &CacheKey, old: &Arc<StoredResponse>, new: Arc<StoredResponse>) -> bool {
         self.list(key, &new);
-        let done = self.entries.entry_by_ref(key).and_compute_with(|existing| {
-            match existing.and_then(|existing| existing.into_value().replacing(old, new)) {
-                Some(entry) => Op::Put(entry),
-                None => Op::Nop,
-            }
-        });
-        matches!(done, CompResult::ReplacedWith(_))
+        self.entries.update(key, |existing| match existing.and_then(|existing| existing.replacing(old, new)) {
+            Some(entry) => Change::Put(entry),
+            None => Change::Keep,
+        })
     }
 
     /// Removes one variant, if it is still there.
     pub fn remove_variant(&self, key: &CacheKey, gone: &Arc<StoredResponse>) {
-        self.entries.entry_by_ref(key).and_compute_with(|existing| {
-            let Some(existing) = existing.map(|existing| existing.into_value()) else { return Op::Nop };
-            match existing.without(gone) {
-                Some(entry) => Op::Put(entry),
-                None => Op::Remove,
-            }
+        self.entries.update(key, |existing| match existing.map(|existing| existing.without(gone)) {
+            Some(Some(entry)) => Change::Put(entry),
+            Some(None) => Change::Remove,
+            None => Change::Keep,
         });
     }
 
     /// Weighs an entry again, after one of its bodies grew, and joins parts that have become a whole by that. Those.
     pub fn reweigh(&self, key: &CacheKey) -> Vec<Arc<StoredResponse>> {
         let mut joined = Vec::new();
-        self.entries.entry_by_ref(key).and_compute_with(|existing| {
-            let Some(existing) = existing.map(|existing| existing.into_value()) else { return Op::Nop };
+        self.entries.update(key, |existing| {
+            let Some(existing) = existing else { return Change::Keep };
             let entry;
-            (entry, joined) = existing.joined();
+            (entry, joined) = existing.clone().joined();
             joined.iter().for_each(|whole| self.list(key, whole));
-            Op::Put(entry)
+            Change::Put(entry)
         });
         joined
     }
@@ -154,9 +139,9 @@ impl MemoryTier {
         self.size
     }
 
-    /// Bytes of stored responses, as far as the tier has counted.
+    /// Bytes of stored responses.
     pub fn bytes(&self) -> u64 {
-        self.entries.weighted_size()
+        self.entries.weight()
     }
 
     /// Bytes of fills in progress.
@@ -164,18 +149,19 @@ impl MemoryTier {
         self.filling.load(Ordering::Relaxed)
     }
 
-    /// Number of keys, as far as the tier has counted.
+    /// Number of keys.
     pub fn entries(&self) -> u64 {
-        self.entries.entry_count()
+        self.entries.len()
     }
 
     /// Entries evicted for room so far.
     pub fn evictions(&self) -> u64 {
-        self.evictions.load(Ordering::Relaxed)
+        self.entries.evictions()
     }
+}
 
-    /// Applies what the tier has put off, so that its figures are exact.
-    pub fn settle(&self) {
-        self.entries.run_pending_tasks();
+impl Weigh for Entry {
+    fn weight(&self, key: &CacheKey) -> u64 {
+        self.cost(key) + key.as_str().len() as u64
     }
 }

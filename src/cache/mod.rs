@@ -17,6 +17,7 @@ pub mod parts;
 pub mod purge;
 pub mod record;
 pub mod redis;
+pub mod residents;
 pub mod searches;
 pub mod tiers;
 

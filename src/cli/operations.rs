@@ -85,7 +85,6 @@ impl AppOperations {
 
     fn cache(&self) -> CacheFigures {
         let cache = &self.0.proxy.cache;
-        cache.memory.settle();
         CacheFigures {
             bytes: cache.memory.bytes() + cache.memory.filling(),
             entries: cache.memory.entries(),

@@ -4,14 +4,13 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use moka::ops::compute::Op;
-
 use super::log::{Logged, Verdict};
 use super::matcher::Patterns;
 use super::target::{PurgeTarget, group_name};
 use crate::cache::entry::{Entry, StoredResponse};
 use crate::cache::key::CacheKey;
 use crate::cache::memory::MemoryTier;
+use crate::cache::residents::Change;
 
 /// Entries looked at before others get a turn.
 const SLICE: usize = 512;
@@ -89,7 +88,7 @@ impl MemoryTier {
         for (at, target) in targets.iter().enumerate().filter(|(_, target)| target.is_exact()) {
             for key in self.keys_of(target) {
                 found.visited += 1;
-                let entry = self.entries.get(&*key).unwrap_or_default();
+                let entry = self.entries.peek(&key).unwrap_or_default();
                 for response in entry.variants().iter().filter(|response| target.names(&response.meta(&key))) {
                     if seen.insert(Arc::as_ptr(response) as usize) {
                         found.by_target[at] += 1;
@@ -137,7 +136,7 @@ impl MemoryTier {
             PurgeTarget::Group { origin, name } => self.index.of_tag(&group_name(origin, name)),
             _ => Vec::new(),
         };
-        keys.retain(|key| self.entries.contains_key(&**key));
+        keys.retain(|key| self.entries.peek(key).is_some());
         keys
     }
 
@@ -145,8 +144,8 @@ impl MemoryTier {
     /// many they are.
     fn take(&self, key: &CacheKey, purge: &Logged, chosen: impl Fn(&Arc<StoredResponse>) -> bool) -> u64 {
         let mut count = 0;
-        self.entries.entry_by_ref(key).and_compute_with(|existing| {
-            let Some(entry) = existing.map(|existing| existing.into_value()) else { return Op::Nop };
+        self.entries.update(key, |existing| {
+            let Some(entry) = existing else { return Change::Keep };
             let kept = entry.mapped(|response| {
                 if response.epoch.local >= purge.seq || !chosen(response) {
                     return Some(response.clone());
@@ -157,9 +156,9 @@ impl MemoryTier {
                 Some(stale)
             });
             match kept {
-                _ if count == 0 => Op::Nop,
-                Some(entry) => Op::Put(entry),
-                None => Op::Remove,
+                _ if count == 0 => Change::Keep,
+                Some(entry) => Change::Put(entry),
+                None => Change::Remove,
             }
         });
         count
@@ -167,11 +166,11 @@ impl MemoryTier {
 
     /// Every entry, in slices.
     pub(in crate::cache) fn each(&self, mut look: impl FnMut(&CacheKey, &Entry)) {
-        for (number, (key, entry)) in self.entries.iter().enumerate() {
-            if number % SLICE == SLICE - 1 {
+        for entries in self.entries.by_shard() {
+            for slice in entries.chunks(SLICE) {
+                slice.iter().for_each(|(key, entry)| look(key, entry));
                 std::thread::sleep(PAUSE);
             }
-            look(&key, &entry);
         }
     }
 }
