@@ -17,6 +17,7 @@ pub mod memory;
 pub mod parts;
 pub mod purge;
 pub mod record;
+pub mod redis;
 pub mod residents;
 pub mod searches;
 pub mod tiers;
@@ -28,6 +29,7 @@ use entry::StoredResponse;
 use key::CacheKey;
 use memory::MemoryTier;
 use purge::{Outstanding, PurgeLog, Receipts};
+use redis::Shared;
 use searches::Searches;
 use tiers::Tiers;
 
@@ -42,6 +44,8 @@ pub struct Cache {
     pub flights: Arc<Flights>,
     /// What was purged.
     pub log: Arc<PurgeLog>,
+    /// What is shared with other nodes.
+    pub shared: Option<Shared>,
     /// What became of purges.
     pub receipts: Arc<Receipts>,
     /// Which queries make no difference.
@@ -68,6 +72,7 @@ impl Cache {
             memory: Arc::new(MemoryTier::new(memory, log.clone(), searches.clone())),
             lower,
             flights: Arc::new(Flights::new(log.clone())),
+            shared: None,
             receipts: Arc::default(),
             searches,
             outstanding: Arc::default(),

@@ -14,6 +14,8 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::operations::AppOperations;
+use super::purges::ProxyPurges;
+use crate::cache::redis::link::PurgeLink;
 use crate::clock::Clock;
 use crate::config::settings::{Control, Settings};
 use crate::config::{self, Env, Overrides, Source};
@@ -45,6 +47,8 @@ pub struct App {
     pub(super) started: Instant,
     pub(super) draining: AtomicBool,
     pub(super) reloads: Reloads,
+    /// The way of purges to other nodes.
+    pub(super) link: Option<PurgeLink>,
     origin: Origin,
     log: Option<LogControl>,
     metrics: Mutex<Option<SideListener<SocketAddr>>>,
@@ -61,6 +65,9 @@ pub(super) struct Reloads {
     /// One at a time.
     turn: Mutex<()>,
 }
+
+/// Longest time to tell other nodes that this one ends.
+const LEAVING: Duration = Duration::from_millis(500);
 
 /// The metrics listener or the control API, with what it was opened for.
 struct SideListener<T> {
@@ -102,6 +109,10 @@ impl App {
         let telemetry = Arc::new(Telemetry::new(&settings.access_log, &words).map_err(AppError::AccessLog)?);
         let proxy = Proxy::new(settings.clone(), clock, telemetry.clone())?;
         let server = Server::start(proxy.clone(), &settings)?;
+        let link = proxy.cache.shared.as_ref().and_then(|shared| {
+            let purges = Arc::new(ProxyPurges(proxy.clone()));
+            PurgeLink::start(&settings.redis, shared.gate.clone(), proxy.clock.clone(), purges)
+        });
         let app = Arc::new(App {
             reloads: Reloads {
                 last_success_seconds: AtomicI64::new(proxy.clock.now().as_secs()),
@@ -109,6 +120,7 @@ impl App {
             },
             proxy,
             server,
+            link,
             telemetry,
             settings: ArcSwap::new(settings.clone()),
             started: Instant::now(),
@@ -185,6 +197,7 @@ impl App {
         for (changed, key) in [
             (old.memory.size != settings.memory.size, "cache.memory"),
             (old.disk != settings.disk, "cache.disk"),
+            (old.redis != settings.redis, "cache.redis"),
             (old.workers != settings.workers, "server.workers"),
         ] {
             if changed {
@@ -212,6 +225,13 @@ impl App {
     /// `/readyz` says from now on that requests should go elsewhere.
     pub fn set_draining(&self) {
         self.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Tells other nodes not to wait for this one any more.
+    pub async fn leave(&self) {
+        if let Some(link) = &self.link {
+            link.leave(LEAVING).await;
+        }
     }
 
     /// After the last request: closes what is left, and writes out the access log.

@@ -8,5 +8,6 @@ pub mod demo;
 pub mod demo_app;
 mod operations;
 pub mod purge;
+mod purges;
 pub mod run;
 pub mod stats;

@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use super::app::App;
 use crate::cache::key::TargetUri;
 use crate::cache::purge::PurgeTarget;
+use crate::cache::redis::Shared;
 use crate::config;
 use crate::control::{Operations, Stats};
 use crate::proxy::admit::normalised_authority;
@@ -73,6 +74,8 @@ impl AppOperations {
         Snapshot {
             cache: self.cache(),
             tiers: self.0.proxy.cache.lower.figures(),
+            redis: self.0.proxy.cache.shared.iter().flat_map(Shared::figures).collect(),
+            purge_link: self.0.link.as_ref().map(|link| link.figures().into()),
             upstreams: self.upstreams(),
             balancing: self.balancing(),
             connections: self.connections(),

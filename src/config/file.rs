@@ -5,6 +5,7 @@
 
 mod devices;
 mod disk;
+mod redis;
 mod rules;
 mod shapes;
 mod tags;
@@ -19,6 +20,7 @@ use serde::Deserialize;
 
 pub(super) use devices::{DeviceClass, Devices};
 pub(super) use disk::Disk;
+pub(super) use redis::Redis;
 pub(super) use rules::{
     CachedMethod, CookieRule, Cookies, Key, Query, QueryRule, RequestDirectives, Rules, SetCookie, UpstreamSays,
 };
@@ -215,6 +217,8 @@ pub(super) struct Cache {
     pub(super) uncacheable_memory: Option<Written<Span>>,
     /// The disk tier, below memory. Default: none.
     pub(super) disk: Disk,
+    /// Redis, which several larders share.
+    pub(super) redis: Redis,
     /// Tags by which the app lets responses be purged together.
     pub(super) tags: Tags,
     /// Cache rules for all routes; a route's own `cache` goes before.

@@ -2,6 +2,7 @@
 
 mod devices;
 mod disk;
+mod redis;
 mod routes;
 mod tags;
 mod upstreams;
@@ -93,6 +94,7 @@ impl Resolver<'_> {
             static_classes: self.static_classes(file.static_files),
             memory,
             disk,
+            redis: self.redis(file.cache.redis),
             tags: tags::tags(file.cache.tags),
             limits: self.limits(&file.limits),
             client_timeouts: client_timeouts(&file.timeouts),

@@ -2,6 +2,7 @@
 //! validates again. One immutable value a reload swaps whole.
 
 mod devices;
+pub mod redis;
 mod upstream;
 
 use std::net::SocketAddr;
@@ -46,6 +47,8 @@ pub struct Settings {
     pub memory: MemoryTier,
     /// The disk tier, if any.
     pub disk: Option<DiskTier>,
+    /// Redis, which several larders share.
+    pub redis: redis::Redis,
     /// Tags by which responses are purged together.
     pub tags: TagRules,
     /// Bounds of what is accepted from clients.

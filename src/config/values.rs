@@ -1,5 +1,6 @@
 //! Values with a grammar of their own: addresses, URLs of servers, patterns, names of fields and of things.
 
+pub(super) mod redis;
 mod upstream;
 
 use std::net::SocketAddr;
@@ -57,6 +58,8 @@ pub(super) fn check_of(format: &str) -> Option<Check> {
         LogFilter,
         Secret,
         ParameterName,
+        redis::RedisUrl,
+        redis::RedisPrefix,
         UrlPath,
         StatusRange,
         BodyPattern,

@@ -162,7 +162,7 @@ impl Asked<'_> {
         let first_byte = fetched.first_byte;
         match fetched.outcome {
             Outcome::Ready(brought) => self
-                .answer_from(&wanted, &brought.ready, first_byte, false, brought.part.as_ref())
+                .answer_from(&wanted, &brought.ready, first_byte, fetched.by_another, brought.part.as_ref())
                 .map(|answer| with_own_fields(answer, &brought))
                 .unwrap_or_else(|| failed_answer(StatusCode::BAD_GATEWAY, "cut", Some(wanted.why))),
             Outcome::Passed(response, no_store) => {
