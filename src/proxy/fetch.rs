@@ -155,7 +155,7 @@ impl Fetch {
     /// `lead` is held until the body has ended.
     pub(super) async fn run(mut self, lead: Lead) -> Fetched {
         if let Some(response) = self.fetched_by_another().await {
-            let ready = Ready { response, forward_status: StatusCode::OK };
+            let ready = Ready { key: self.wanted.key.clone(), response, forward_status: StatusCode::OK };
             self.announce(&ready, &lead);
             let anchor = ready.response.body.reader();
             let brought = Brought { ready, own: HeaderMap::new(), no_store: None, part: None, _anchor: anchor };
