@@ -17,6 +17,7 @@ pub mod memory;
 pub mod parts;
 pub mod purge;
 pub mod record;
+pub mod redis;
 pub mod residents;
 pub mod searches;
 pub mod sessions;
@@ -29,6 +30,7 @@ use entry::StoredResponse;
 use key::CacheKey;
 use memory::MemoryTier;
 use purge::{Outstanding, PurgeLog, Receipts};
+use redis::Shared;
 use searches::Searches;
 use sessions::{SessionName, Sessions};
 use tiers::Tiers;
@@ -44,6 +46,8 @@ pub struct Cache {
     pub flights: Arc<Flights>,
     /// What was purged.
     pub log: Arc<PurgeLog>,
+    /// What is shared with other nodes.
+    pub shared: Option<Shared>,
     /// What became of purges.
     pub receipts: Arc<Receipts>,
     /// Which queries make no difference.
@@ -73,6 +77,7 @@ impl Cache {
             memory: Arc::new(MemoryTier::new(memory, log.clone(), searches.clone(), sessions.clone())),
             lower,
             flights: Arc::new(Flights::new(log.clone())),
+            shared: None,
             receipts: Arc::default(),
             searches,
             sessions,

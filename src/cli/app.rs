@@ -16,6 +16,8 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::operations::AppOperations;
+use super::purges::ProxyPurges;
+use crate::cache::redis::link::PurgeLink;
 use crate::clock::Clock;
 use crate::config::settings::{Control, Settings};
 use crate::config::{self, Env, Overrides, Source};
@@ -49,6 +51,8 @@ pub struct App {
     pub(super) draining: AtomicBool,
     handed_over: AtomicBool,
     pub(super) reloads: Reloads,
+    /// The way of purges to other nodes.
+    pub(super) link: Option<PurgeLink>,
     origin: Origin,
     log: Option<LogControl>,
     metrics: Mutex<Option<SideListener<SocketAddr>>>,
@@ -65,6 +69,9 @@ pub(super) struct Reloads {
     /// One at a time.
     turn: Mutex<()>,
 }
+
+/// Longest time to tell other nodes that this one ends.
+const LEAVING: Duration = Duration::from_millis(500);
 
 /// The metrics listener or the control API, with what it was opened for.
 struct SideListener<T> {
@@ -108,6 +115,10 @@ impl App {
         let telemetry = Arc::new(Telemetry::new(&settings.access_log, &words).map_err(AppError::AccessLog)?);
         let proxy = Proxy::new(settings.clone(), clock, telemetry.clone())?;
         let server = Server::start(proxy.clone(), &settings)?;
+        let link = proxy.cache.shared.as_ref().and_then(|shared| {
+            let purges = Arc::new(ProxyPurges(proxy.clone()));
+            PurgeLink::start(&settings.redis, shared.gate.clone(), proxy.clock.clone(), purges)
+        });
         let app = Arc::new(App {
             reloads: Reloads {
                 last_success_seconds: AtomicI64::new(proxy.clock.now().as_secs()),
@@ -115,6 +126,7 @@ impl App {
             },
             proxy,
             server,
+            link,
             telemetry,
             settings: ArcSwap::new(settings.clone()),
             started: Instant::now(),
@@ -192,6 +204,7 @@ impl App {
         for (changed, key) in [
             (old.memory.size != settings.memory.size, "cache.memory"),
             (old.disk != settings.disk, "cache.disk"),
+            (old.redis != settings.redis, "cache.redis"),
             (old.workers != settings.workers, "server.workers"),
         ] {
             if changed {
@@ -250,6 +263,13 @@ impl App {
     pub fn leave_side_listeners(&self) {
         if self.handed_over.load(Ordering::Relaxed) {
             self.close_side_listeners();
+        }
+    }
+
+    /// Tells other nodes not to wait for this one any more.
+    pub async fn leave(&self) {
+        if let Some(link) = &self.link {
+            link.leave(LEAVING).await;
         }
     }
 

@@ -11,6 +11,7 @@ pub mod demo_app;
 pub mod explain;
 mod operations;
 pub mod purge;
+mod purges;
 pub mod run;
 pub mod stats;
 pub mod upstreams;

@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use super::app::App;
 use super::cache_operations;
 use crate::cache::purge::Receipt;
+use crate::cache::redis::Shared;
 use crate::config;
 use crate::control::api::UpstreamStatus;
 use crate::control::inspect::{CacheStats, Entries, EntriesQuery, Health, UrlView};
@@ -103,6 +104,8 @@ impl AppOperations {
         Snapshot {
             cache: self.cache(),
             tiers: self.0.proxy.cache.lower.figures(),
+            redis: self.0.proxy.cache.shared.iter().flat_map(Shared::figures).collect(),
+            purge_link: self.0.link.as_ref().map(|link| link.figures().into()),
             upstreams: self.servers(),
             balancing: self.balancing(),
             connections: self.connections(),

@@ -76,6 +76,7 @@ pub(super) async fn stop(app: &App, signals: &mut Signals) {
         Some(report) => tracing::info!(finished = report.finished, cut = report.cut, "stopped"),
         None => tracing::warn!("stopped at once"),
     }
+    app.leave().await;
     app.close(LOG_PATIENCE);
 }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::scalar::Memory;
+use super::settings::redis::Redis;
 use super::settings::{
     AccessLog, ClientTimeouts, Coding, Compression, CompressionCoding, Limits, LogFormat, LogTarget, StaticClass,
 };
@@ -95,6 +96,26 @@ pub(super) const AUTH_TIMEOUT: Duration = Duration::from_secs(5);
 pub(super) const SHUTDOWN_GRACE: Duration = Duration::from_secs(30);
 /// The diagnostic log's filter.
 pub(super) const LOG_LEVEL: &str = "info";
+
+impl Default for Redis {
+    fn default() -> Self {
+        Redis {
+            bodies: None,
+            purging: None,
+            node: None,
+            prefix: "larder".to_owned(),
+            // A miss costs an exchange with the app anyway: a look-up must not double it.
+            timeout: Duration::from_millis(20),
+            // Enough for two of Redis' I/O threads; operations share them.
+            connections: 2,
+            // What is larger would keep a node's other values waiting.
+            max_object: 1 << 20,
+            collapse: false,
+            strict: false,
+            purge_history: 10_000,
+        }
+    }
+}
 
 impl Default for Limits {
     fn default() -> Self {

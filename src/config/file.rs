@@ -7,6 +7,7 @@ mod devices;
 mod disk;
 mod guards;
 mod listener;
+mod redis;
 mod rewrite;
 mod rules;
 mod shapes;
@@ -22,6 +23,7 @@ pub(super) use devices::{DeviceClass, Devices};
 pub(super) use disk::Disk;
 pub(super) use guards::{Access, RouteLimits};
 pub(super) use listener::{ClientCertificate, Hsts, Listener, Tls};
+pub(super) use redis::Redis;
 pub(super) use rewrite::{Redirect, Rewrite};
 pub(super) use rules::{
     CachedMethod, CookieRule, Cookies, Key, Private, Query, QueryRule, RequestDirectives, Rules, SetCookie,
@@ -196,6 +198,8 @@ pub(super) struct Cache {
     pub(super) uncacheable_memory: Option<Written<Span>>,
     /// The disk tier, below memory. Default: none.
     pub(super) disk: Disk,
+    /// Redis, which several larders share.
+    pub(super) redis: Redis,
     /// Tags by which the app lets responses be purged together.
     pub(super) tags: Tags,
     /// Cache rules for all routes; a route's own `cache` goes before.

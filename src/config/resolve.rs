@@ -4,6 +4,7 @@ mod devices;
 mod disk;
 mod front;
 mod private;
+mod redis;
 mod rewrite;
 mod routes;
 mod tags;
@@ -96,6 +97,7 @@ impl Resolver<'_> {
             static_classes: self.static_classes(file.static_files),
             memory,
             disk,
+            redis: self.redis(file.cache.redis),
             tags: tags::tags(file.cache.tags),
             limits: self.limits(&file.limits),
             client_timeouts: client_timeouts(&file.timeouts),

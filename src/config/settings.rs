@@ -5,6 +5,7 @@ mod devices;
 mod guards;
 mod listener;
 mod private;
+pub mod redis;
 mod rewrite;
 mod upstream;
 
@@ -54,6 +55,8 @@ pub struct Settings {
     pub memory: MemoryTier,
     /// The disk tier, if any.
     pub disk: Option<DiskTier>,
+    /// Redis, which several larders share.
+    pub redis: redis::Redis,
     /// Tags by which responses are purged together.
     pub tags: TagRules,
     /// Bounds of what is accepted from clients.

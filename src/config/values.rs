@@ -1,6 +1,7 @@
 //! Values with a grammar of their own: addresses, URLs of servers, patterns, names of fields and of things.
 
 mod front;
+pub(super) mod redis;
 mod upstream;
 
 use std::net::SocketAddr;
@@ -65,6 +66,8 @@ pub(super) fn check_of(format: &str) -> Option<Check> {
         Rate,
         RateKey,
         AuthUrl,
+        redis::RedisUrl,
+        redis::RedisPrefix,
         UrlPath,
         Regex,
         StatusRange,

@@ -11,6 +11,7 @@ use http::{HeaderName, HeaderValue, Method};
 use serde_json::{Map, Value, json};
 
 use super::scalar::{duration_text, size_text};
+use super::settings::redis::{Redis, RedisServer};
 use super::settings::{
     AccessLog, ClientTimeouts, Compression, Control, Debug, DeviceClass, Devices, DiskTier, HeaderEdit, HostPattern,
     Limits, LogFormat, LogTarget, MemoryTier, PathPattern, PrivateCache, Route, RouteMatch, Settings, StaticClass,
@@ -124,6 +125,7 @@ impl View {
             routes,
             devices,
             static_classes,
+            redis,
             memory: MemoryTier { size, collapse_wait, uncacheable_memory },
             disk,
             tags: TagRules { fields: tag_fields, most, longest },
@@ -150,6 +152,7 @@ impl View {
                 "collapse_wait": duration_text(*collapse_wait),
                 "uncacheable_memory": duration_text(*uncacheable_memory),
                 "disk": disk.as_ref().map(disk_tier),
+                "redis": self.redis(redis),
                 "tags": {
                     "fields": tag_fields.iter().map(HeaderName::as_str).collect::<Vec<_>>(),
                     "most": most,
@@ -204,6 +207,37 @@ impl View {
             "token": token.as_ref().map(|token| if self.secrets { token.as_str() } else { "***" }),
             "token_file": token_file.display().to_string(),
             "allowed_hosts": allowed_hosts,
+        })
+    }
+
+    fn redis(&self, redis: &Redis) -> Value {
+        let Redis { bodies, purging, node, prefix, timeout, connections, max_object, collapse, strict, purge_history } =
+            redis;
+        let server = |server: &RedisServer| {
+            let RedisServer { address: _, tls: _, ca_file, username, password, sentinel_password, database: _ } =
+                server;
+            let secret = |text: &Option<String>| {
+                text.as_ref().map(|text| if self.secrets { text.clone() } else { "***".to_owned() })
+            };
+            json!({
+                "url": server.to_string(),
+                "username": username,
+                "password": secret(password),
+                "sentinel_password": secret(sentinel_password),
+                "ca_file": ca_file.as_ref().map(|path| path.display().to_string()),
+            })
+        };
+        json!({
+            "bodies": bodies.as_ref().map(server),
+            "purging": purging.as_ref().map(server),
+            "node": node,
+            "prefix": prefix,
+            "timeout": duration_text(*timeout),
+            "connections": connections,
+            "max_object": size_text(*max_object),
+            "collapse": collapse,
+            "strict": strict,
+            "purge_history": purge_history,
         })
     }
 

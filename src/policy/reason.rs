@@ -93,6 +93,8 @@ pub enum ForwardReason {
     Precondition,
     /// The request carries Authorization and what is stored may not answer it.
     Authorization,
+    /// It is not known what other nodes have purged, so that nothing stored may be used.
+    PurgesUnknown,
 }
 
 impl ForwardReason {
@@ -106,7 +108,9 @@ impl ForwardReason {
             Partial => "partial",
             Method => "method",
             RequestNoCache | RequestNoStore | RequestMaxAge | RequestMinFresh | Precondition => "request",
-            CacheOff | Debug | CookieRequest | RequestBody | Upgrade | Uncacheable | Authorization => "bypass",
+            CacheOff | Debug | CookieRequest | RequestBody | Upgrade | Uncacheable | Authorization | PurgesUnknown => {
+                "bypass"
+            }
         }
     }
 
@@ -134,6 +138,7 @@ impl ForwardReason {
             CollapseTimeout => "collapse-timeout",
             Precondition => "precondition",
             Authorization => "authorization",
+            PurgesUnknown => "purges-unknown",
         }
     }
 
@@ -151,6 +156,7 @@ impl ForwardReason {
                 | Authorization
                 | Method
                 | Precondition
+                | PurgesUnknown
         )
     }
 }

@@ -195,7 +195,7 @@ impl Asked<'_> {
         let first_byte = fetched.first_byte;
         match fetched.outcome {
             Outcome::Ready(brought) => self
-                .answer_from(&wanted, &brought.ready, first_byte, false, brought.part.as_ref())
+                .answer_from(&wanted, &brought.ready, first_byte, fetched.by_another, brought.part.as_ref())
                 .map(|answer| with_own_fields(answer, &brought))
                 .unwrap_or_else(|| failed_answer(StatusCode::BAD_GATEWAY, "cut", Some(wanted.why))),
             Outcome::Passed(response, no_store) => {
@@ -287,7 +287,7 @@ impl Asked<'_> {
             Ok(Passed { outcome, stored_as, first_byte, meter }) => {
                 let first_byte = Some(first_byte);
                 if let Some(wanted) = stored_as {
-                    return Answer { meter, ..self.take(*wanted, Fetched { outcome, first_byte }) };
+                    return Answer { meter, ..self.take(*wanted, Fetched { outcome, first_byte, by_another: false }) };
                 }
                 let Outcome::Passed(response, no_store) = outcome else {
                     return failed_answer(StatusCode::INTERNAL_SERVER_ERROR, "internal", Some(why));

@@ -12,6 +12,7 @@ use smallvec::SmallVec;
 
 use super::fill::Fill;
 use super::front::Identified;
+use super::lease;
 use super::lookup::{self, Own, Wanted};
 use super::part::{self, Ask, Brings};
 use super::site::{Site, SiteRoute};
@@ -22,6 +23,7 @@ use crate::cache::entry::{Entry, StoredResponse};
 use crate::cache::epoch::Epoch;
 use crate::cache::fields::StoredFields;
 use crate::cache::parts::StoredParts;
+use crate::cache::redis::lease::Leases;
 use crate::cache::searches::{Moment, PurgedMeanwhile};
 use crate::cache::sessions::SessionMoment;
 use crate::content::{compressible, static_files};
@@ -62,6 +64,8 @@ pub(super) struct Fetched {
     pub outcome: Outcome,
     /// From sending the request to the head of the answer.
     pub first_byte: Option<Duration>,
+    /// Another node fetched it, and this one waited for that.
+    pub by_another: bool,
 }
 
 /// How a fetch ended.
@@ -156,13 +160,40 @@ impl Fetch {
     /// Asks the upstream and sees the answer through: to the client's hands, and into the cache where it may.
     /// `lead` is held until the body has ended.
     pub(super) async fn run(mut self, lead: Lead) -> Fetched {
+        if let Some(response) = self.fetched_by_another().await {
+            let ready = Ready { key: self.wanted.key.clone(), response, forward_status: StatusCode::OK };
+            self.announce(&ready, &lead);
+            let anchor = ready.response.body.reader();
+            let brought = Brought { ready, own: HeaderMap::new(), no_store: None, part: None, _anchor: anchor };
+            return Fetched { outcome: Outcome::Ready(Box::new(brought)), first_byte: None, by_another: true };
+        }
         self.leave_purged();
+        let fetched = self.run_here(lead).await;
+        let is_stored = matches!(&fetched.outcome, Outcome::Ready(brought) if brought.no_store.is_none());
+        if let Some(leases) = self.leases().filter(|_| !is_stored) {
+            lease::let_go(leases, &self.wanted).await;
+        }
+        fetched
+    }
+
+    fn leases(&self) -> Option<&Leases> {
+        self.proxy.cache.shared.as_ref()?.leases.as_deref()
+    }
+
+    /// What another node fetches at this moment, where nodes agree on that.
+    async fn fetched_by_another(&self) -> Option<Arc<StoredResponse>> {
+        self.leases().filter(|_| self.wanted.ask == Ask::Whole)?;
+        let (wait, rules) = (self.site.settings.memory.collapse_wait, &self.route.route.cache);
+        lease::fetched_by_another(&self.proxy, &self.wanted, &self.received.headers, wait, rules.max_variants).await
+    }
+
+    async fn run_here(&self, lead: Lead) -> Fetched {
         let (arrived, confirmed) = match self.ask(lead.flight().epoch()).await {
             Ok(answered) => answered,
             Err(error) => {
                 let failure = FetchFailure { status: error.status(), word: error.word() };
                 lead.flight().publish(Progress::Failed(failure));
-                return Fetched { outcome: Outcome::Failed(error), first_byte: None };
+                return Fetched { outcome: Outcome::Failed(error), first_byte: None, by_another: false };
             }
         };
         let first_byte = Some(arrived.first_byte);
@@ -170,7 +201,7 @@ impl Fetch {
             Some(confirmed) => self.freshen(&confirmed, &arrived, lead),
             None => self.take(arrived, lead),
         };
-        Fetched { outcome, first_byte }
+        Fetched { outcome, first_byte, by_another: false }
     }
 
     /// What was purged since it was looked up, and before this fetch began, is not to be confirmed.

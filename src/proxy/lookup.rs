@@ -119,7 +119,7 @@ pub(super) fn plan(asked: &Asked<'_>) -> Plan {
     }
     let exact = identify(asked);
     let own = session::own(asked, &exact);
-    let of_session = own.as_ref().and_then(|own| session::plan(asked, own, &exact));
+    let of_session = own.as_ref().filter(|_| !asked.blind).and_then(|own| session::plan(asked, own, &exact));
     if let Some(plan @ Plan::Serve { .. }) = of_session {
         return plan;
     }
@@ -132,7 +132,7 @@ pub(super) fn plan(asked: &Asked<'_>) -> Plan {
 
 fn plan_for_all(asked: &Asked<'_>, exact: CacheKey, own: Option<Own>) -> Plan {
     let facts = facts(asked);
-    let (other, entry) = search::look_up(asked, &exact);
+    let (other, entry) = if asked.blind { (None, Entry::default()) } else { search::look_up(asked, &exact) };
     let (stored, missing) = match select(asked, &entry) {
         Ok(selected) => selected,
         Err(why) => {
@@ -182,7 +182,11 @@ pub(super) fn select<'a>(
     entry: &'a Entry,
 ) -> Result<(&'a Arc<StoredResponse>, Option<Missing>), ForwardReason> {
     let request = &asked.parts.headers;
-    let mut why = if entry.variants().is_empty() { ForwardReason::UriMiss } else { ForwardReason::VaryMiss };
+    let mut why = match entry.variants() {
+        [] if asked.blind => ForwardReason::PurgesUnknown,
+        [] => ForwardReason::UriMiss,
+        _ => ForwardReason::VaryMiss,
+    };
     let mut best: Option<(&Arc<StoredResponse>, Option<Missing>)> = None;
     for stored in entry.variants().iter().filter(|stored| stored.is_selected_by(request)) {
         if !is_acceptable(stored, request) {
@@ -269,7 +273,7 @@ fn fetch(
     // Only a GET brings a body to store; HEAD freshens what is stored, if there is all of it or not.
     let passes = asked.parts.method != Method::GET;
     let stored = stored.filter(|_| passes || missing != Some(Missing::Other));
-    let collapsible = !passes && may_collapse(asked, &key, &facts, stored.as_deref());
+    let collapsible = !asked.blind && !passes && may_collapse(asked, &key, &facts, stored.as_deref());
     let wanted = Box::new(Wanted { key, exact, own, why, facts, entry, stored, ask, collapsible });
     if passes { Plan::Pass { why, freshens: Some(wanted) } } else { Plan::Fetch(wanted) }
 }

@@ -20,6 +20,7 @@ mod forward_auth;
 pub mod front;
 pub mod guard;
 mod invalidation;
+mod lease;
 mod lookup;
 mod maintenance;
 mod max_forwards;
@@ -58,7 +59,8 @@ use crate::cache::disk::stored_body::OpenBody;
 use crate::cache::entry::StoredResponse;
 use crate::cache::key::CacheKey;
 use crate::cache::purge::PurgeLog;
-use crate::cache::tiers::Tiers;
+use crate::cache::redis::Shared;
+use crate::cache::tiers::{LowerTier, Tiers};
 use crate::clock::Clock;
 use crate::config::settings::{Settings, UpstreamProtocol};
 use crate::policy::cache_status::Verdict;
@@ -121,6 +123,8 @@ struct Asked<'a> {
     open: Option<Arc<OpenBody>>,
     /// Keeps the beginning of what is made for this answer alone from going before the client has begun to read.
     anchor: Mutex<Option<Box<BodyReader>>>,
+    /// It is not known what other nodes have purged: nothing stored may be used.
+    blind: bool,
 }
 
 impl Proxy {
@@ -131,8 +135,14 @@ impl Proxy {
     pub fn new(settings: Arc<Settings>, clock: Clock, telemetry: Arc<Telemetry>) -> Result<Arc<Proxy>, SiteError> {
         let disk = settings.disk.as_ref().map(|disk| DiskTier::open(disk, clock.clone()));
         let log = disk.as_ref().map_or_else(PurgeLog::in_memory, |disk| disk.purge_log(clock.now()));
-        let lower = if disk.is_some() { Tiers::start(disk, Vec::new()) } else { Tiers::default() };
-        let cache = Cache::above(settings.memory.size, lower, log);
+        let shared = Shared::start(&settings.redis, &clock, &log);
+        let redis = shared.as_ref().and_then(|shared| shared.tier.clone()).map(|tier| tier as Arc<dyn LowerTier>);
+        let lower = match (disk, redis) {
+            (None, None) => Tiers::default(),
+            (disk, redis) => Tiers::start(disk, redis.into_iter().collect()),
+        };
+        let mut cache = Cache::above(settings.memory.size, lower, log);
+        cache.shared = shared;
         let site = ArcSwap::from_pointee(Site::new(settings, None, &telemetry)?);
         let own_name = outgoing::own_name();
         Ok(Arc::new(Proxy { clock, telemetry, cache, site, boundaries: AtomicU64::new(0), own_name }))
@@ -214,6 +224,7 @@ impl Proxy {
             place: None,
             open: None,
             anchor: Mutex::new(None),
+            blind: false,
         };
         if let Some(status) = max_forwards::ends_here(&mut asked.parts) {
             return asked.finish(own_answer(status), started);
@@ -223,8 +234,11 @@ impl Proxy {
         }
         // What waits for an upstream is boxed: within this future it would be moved with every hit, and kept with
         // every idle connection, in case it were needed (10,000 instructions a hit).
+        if let Some(shared) = self.cache.shared.as_ref().filter(|shared| !shared.gate.is_open()) {
+            asked.blind = !Box::pin(shared.gate.wait()).await;
+        }
         let mut plan = lookup::plan(&asked);
-        if let Some(key) = plan.absent().filter(|key| asked.proxy.cache.may_be_below(key)) {
+        if let Some(key) = plan.absent().filter(|key| !asked.blind && asked.proxy.cache.may_be_below(key)) {
             asked.found_in = Box::pin(asked.look_below(key)).await;
             if asked.found_in.is_some() {
                 plan = lookup::plan(&asked);

@@ -8,6 +8,7 @@ use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 
 use super::*;
+use crate::config::settings::redis::Redis;
 use crate::config::settings::{
     AccessLog, CertificateFiles, ClientTimeouts, Debug, Limits, Listener, ListenerTls, LogFormat, LogTarget, MemoryTier,
 };
@@ -34,6 +35,7 @@ fn settings(listeners: Vec<Listener>) -> Settings {
         tags: Default::default(),
         memory: MemoryTier { size: 0, collapse_wait: second, uncacheable_memory: second },
         disk: None,
+        redis: Redis::default(),
         limits: Limits {
             head: 32 * 1024,
             field: 8 * 1024,

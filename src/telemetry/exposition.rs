@@ -1,5 +1,7 @@
 //! Pulled figures as Prometheus metric families.
 
+mod redis;
+
 use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
 use tikv_jemalloc_ctl::{epoch, stats};
 
@@ -15,6 +17,10 @@ pub(super) fn families(snapshot: &Snapshot) -> Vec<MetricFamily> {
     let mut families = Families(Vec::with_capacity(40));
     cache(&mut families, &snapshot.cache);
     tiers(&mut families, &snapshot.tiers);
+    redis::clients(&mut families, &snapshot.redis);
+    if let Some(link) = &snapshot.purge_link {
+        redis::purge_link(&mut families, link);
+    }
     upstreams(&mut families, &snapshot.upstreams);
     servers(&mut families, &snapshot.upstreams);
     balancing(&mut families, &snapshot.balancing);

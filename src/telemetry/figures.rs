@@ -1,5 +1,7 @@
 //! Figures that other rooms own: read by the caller at the moment of a scrape and handed in as plain values.
 
+pub mod redis;
+
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
@@ -12,6 +14,10 @@ pub struct Snapshot {
     pub cache: CacheFigures,
     /// The tiers below it, the nearest first.
     pub tiers: Vec<TierFigures>,
+    /// Clients of Redis.
+    pub redis: Vec<redis::RedisFigures>,
+    /// The way of purges to other nodes, where there is one.
+    pub purge_link: Option<redis::PurgeLinkFigures>,
     /// One element a server of an upstream.
     pub upstreams: Vec<UpstreamFigures>,
     /// One element an upstream.

@@ -54,7 +54,9 @@ fn caching_explains_every_reason_word_and_no_other() {
 #[test]
 fn operations_names_every_metric_family_and_log_field() {
     let page = read("docs/OPERATIONS.md");
-    let sources = ["metrics", "exposition"].map(|file| code(&read(&format!("src/telemetry/{file}.rs")))).concat();
+    let sources = ["metrics", "exposition", "exposition/redis"]
+        .map(|file| code(&read(&format!("src/telemetry/{file}.rs"))))
+        .concat();
     let families: BTreeSet<String> = sources
         .split('"')
         .filter(|text| {

@@ -22,6 +22,7 @@ mod prometheus;
 mod proxying;
 mod purging;
 mod records;
+mod redis;
 mod reload;
 mod support;
 mod upstreams;

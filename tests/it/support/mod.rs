@@ -6,6 +6,7 @@ pub mod http2;
 pub mod larder;
 pub mod process;
 pub mod proxy;
+pub mod redis;
 pub mod reply;
 pub mod tap;
 pub mod upstream;

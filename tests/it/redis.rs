@@ -1,0 +1,6 @@
+//! larder and real redis-servers.
+
+mod client;
+mod link;
+mod nodes;
+mod storm;
