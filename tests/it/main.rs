@@ -13,6 +13,7 @@ mod curl;
 mod deploy;
 mod django;
 mod docs;
+mod fuzz;
 mod hardening;
 mod http2;
 mod kill;
