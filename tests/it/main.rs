@@ -11,6 +11,7 @@ mod caching;
 mod control;
 mod curl;
 mod deploy;
+mod disk;
 mod django;
 mod docs;
 mod fuzz;
