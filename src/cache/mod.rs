@@ -7,6 +7,7 @@
 
 pub mod body;
 pub mod collapse;
+pub mod disk;
 pub mod entry;
 pub mod epoch;
 pub mod fields;
@@ -118,7 +119,8 @@ impl Cache {
             return;
         }
         let Some(new) = self.checked(key, &new) else { return };
-        if old.selection != new.selection {
+        // A body that is on disk alone moves there.
+        if old.selection != new.selection && new.body.stored().is_none() {
             self.lower.remove(key, old);
         }
         if new.parts.is_none() {

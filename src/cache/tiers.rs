@@ -17,6 +17,7 @@ use http::HeaderMap;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::Cache;
+use super::disk::DiskTier;
 use super::entry::StoredResponse;
 use super::key::CacheKey;
 use super::purge::{Logged, PurgeTarget};
@@ -79,15 +80,22 @@ pub trait LowerTier: Debug + Send + Sync + 'static {
 #[derive(Debug, Default)]
 pub struct Tiers {
     tiers: Vec<Arc<Behind>>,
+    disk: Option<Arc<DiskTier>>,
     _stop: Option<DropGuard>,
 }
 
 impl Tiers {
-    /// These tiers, the nearest first. Must be called within a tokio runtime.
-    pub fn start(tiers: Vec<Arc<dyn LowerTier>>) -> Tiers {
+    /// These tiers: the disk, then others, the nearest first. Must be called within a tokio runtime.
+    pub fn start(disk: Option<Arc<DiskTier>>, further: Vec<Arc<dyn LowerTier>>) -> Tiers {
         let stop = CancellationToken::new();
-        let tiers = tiers.into_iter().map(|tier| Behind::start(tier, &stop)).collect();
-        Tiers { tiers, _stop: Some(stop.drop_guard()) }
+        let nearest = disk.clone().map(|disk| disk as Arc<dyn LowerTier>);
+        let tiers = nearest.into_iter().chain(further).map(|tier| Behind::start(tier, &stop)).collect();
+        Tiers { tiers, disk, _stop: Some(stop.drop_guard()) }
+    }
+
+    /// The disk, which takes bodies that are too large for memory.
+    pub fn disk(&self) -> Option<&Arc<DiskTier>> {
+        self.disk.as_ref()
     }
 
     /// Whether there are none.

@@ -184,6 +184,7 @@ impl App {
         }
         for (changed, key) in [
             (old.memory.size != settings.memory.size, "cache.memory"),
+            (old.disk != settings.disk, "cache.disk"),
             (old.workers != settings.workers, "server.workers"),
         ] {
             if changed {

@@ -28,6 +28,10 @@ pub(super) const ROUTE: &str = "default";
 pub(super) const TOKEN_FILE: &str = "control-token";
 /// The memory tier's share.
 pub(super) const MEMORY: Memory = Memory::Percent(25);
+/// Largest body on disk.
+pub(super) const DISK_MAX_OBJECT: u64 = 4 << 30;
+/// Largest body that is kept in memory where there is a disk: larger ones are read as quickly as clients take them.
+pub(super) const DISK_MEMORY_OBJECT: u64 = 1 << 20;
 /// Longest wait for another request's fetch.
 pub(super) const COLLAPSE_WAIT: Duration = Duration::from_secs(5);
 /// How long an uncacheable answer is remembered as such.

@@ -4,6 +4,7 @@
 //! check reads, so that one missing key does not keep the rest from being looked at.
 
 mod devices;
+mod disk;
 mod rules;
 mod shapes;
 mod tags;
@@ -17,6 +18,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 pub(super) use devices::{DeviceClass, Devices};
+pub(super) use disk::Disk;
 pub(super) use rules::{
     CachedMethod, CookieRule, Cookies, Key, Query, QueryRule, RequestDirectives, Rules, SetCookie, UpstreamSays,
 };
@@ -211,6 +213,8 @@ pub(super) struct Cache {
     /// How long it is remembered that a URL's answer can't be stored, so that requests do not queue for it.
     /// Default: 1m.
     pub(super) uncacheable_memory: Option<Written<Span>>,
+    /// The disk tier, below memory. Default: none.
+    pub(super) disk: Disk,
     /// Tags by which the app lets responses be purged together.
     pub(super) tags: Tags,
     /// Cache rules for all routes; a route's own `cache` goes before.

@@ -1,6 +1,7 @@
 //! From the file as written to the settings as meant: defaults filled in, names looked up, contradictions found.
 
 mod devices;
+mod disk;
 mod routes;
 mod tags;
 mod upstreams;
@@ -59,6 +60,7 @@ struct Resolver<'a> {
 
 impl Resolver<'_> {
     fn settings(&mut self, file: File) -> Settings {
+        let memory = self.memory(&file.cache);
         let mut addresses = self.listener_addresses(&file.listeners);
         let listeners = self.listeners(file.listeners);
         let metrics_assumed = file.metrics.address.is_none();
@@ -73,7 +75,12 @@ impl Resolver<'_> {
         let compression = compression(&file.compression);
         let compression = (compression, file.compression.enabled.unwrap_or(true));
         let devices = Arc::new(self.devices(file.devices));
-        let routes = self.routes(file.routes, &upstreams, &file.cache.rules, compression, &devices);
+        let disk = self.disk(&file.cache.disk);
+        let mut rules = file.cache.rules;
+        if let Some(disk) = &disk {
+            rules.max_object.get_or_insert(Written(Size(disk.max_object)));
+        }
+        let routes = self.routes(file.routes, &upstreams, &rules, compression, &devices);
         let access_log = AccessLog::default();
         Settings {
             listeners,
@@ -84,7 +91,8 @@ impl Resolver<'_> {
             routes,
             devices,
             static_classes: self.static_classes(file.static_files),
-            memory: self.memory(&file.cache),
+            memory,
+            disk,
             tags: tags::tags(file.cache.tags),
             limits: self.limits(&file.limits),
             client_timeouts: client_timeouts(&file.timeouts),

@@ -44,6 +44,8 @@ pub struct Settings {
     pub devices: Arc<Devices>,
     /// The memory tier.
     pub memory: MemoryTier,
+    /// The disk tier, if any.
+    pub disk: Option<DiskTier>,
     /// Tags by which responses are purged together.
     pub tags: TagRules,
     /// Bounds of what is accepted from clients.
@@ -277,6 +279,19 @@ pub struct MemoryTier {
     pub collapse_wait: Duration,
     /// How long a key whose answer proved uncacheable is not collapsed again.
     pub uncacheable_memory: Duration,
+}
+
+/// The disk tier.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DiskTier {
+    /// Its directory, which no other larder uses.
+    pub path: PathBuf,
+    /// Budget in bytes for the files.
+    pub size: u64,
+    /// Largest body stored, in bytes.
+    pub max_object: u64,
+    /// Bodies larger than this, in bytes, are on disk alone; others are in memory as well.
+    pub memory_object: u64,
 }
 
 /// Bounds of what is accepted from clients.

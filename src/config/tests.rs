@@ -1,6 +1,7 @@
 //! Loading as a whole: every kind of error with its place, defaults, the environment and the command line.
 
 mod devices;
+mod disk;
 mod example;
 
 use std::time::Duration;

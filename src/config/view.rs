@@ -10,9 +10,9 @@ use serde_json::{Map, Value, json};
 
 use super::scalar::{duration_text, size_text};
 use super::settings::{
-    AccessLog, ClientTimeouts, Compression, Control, Debug, DeviceClass, Devices, HeaderEdit, HostPattern, Limits,
-    Listener, ListenerTls, LogFormat, LogTarget, MemoryTier, PathPattern, Route, RouteMatch, Settings, StaticClass,
-    Upstream, ValueMatch, ValuePattern,
+    AccessLog, ClientTimeouts, Compression, Control, Debug, DeviceClass, Devices, DiskTier, HeaderEdit, HostPattern,
+    Limits, Listener, ListenerTls, LogFormat, LogTarget, MemoryTier, PathPattern, Route, RouteMatch, Settings,
+    StaticClass, Upstream, ValueMatch, ValuePattern,
 };
 use crate::policy::rules::{
     CacheRules, CookieRule, KeyRules, QueryRule, RequestDirectivesRule, SetCookieRule, TtlMode,
@@ -23,6 +23,15 @@ use crate::policy::tags::TagRules;
 /// fields that carry credentials as `***`.
 pub fn masked(settings: &Settings) -> Value {
     View { secrets: false }.settings(settings)
+}
+
+fn disk_tier(DiskTier { path, size, max_object, memory_object }: &DiskTier) -> Value {
+    json!({
+        "path": path.display().to_string(),
+        "size": size_text(*size),
+        "max_object": size_text(*max_object),
+        "memory_object": size_text(*memory_object),
+    })
 }
 
 /// What is different in `new`, a line each, e.g. ``routes: `api` changed``. Empty: nothing.
@@ -114,6 +123,7 @@ impl View {
             devices,
             static_classes,
             memory: MemoryTier { size, collapse_wait, uncacheable_memory },
+            disk,
             tags: TagRules { fields: tag_fields, most, longest },
             limits: Limits { head, field, fields, uri, connections, http2_streams, ranges },
             client_timeouts: ClientTimeouts { header, idle, keep_alive },
@@ -137,6 +147,7 @@ impl View {
                 "memory": size_text(*size),
                 "collapse_wait": duration_text(*collapse_wait),
                 "uncacheable_memory": duration_text(*uncacheable_memory),
+                "disk": disk.as_ref().map(disk_tier),
                 "tags": {
                     "fields": tag_fields.iter().map(HeaderName::as_str).collect::<Vec<_>>(),
                     "most": most,

@@ -84,7 +84,9 @@ impl Asked<'_> {
         match self.proxy.cache.flights.join(&wanted.key, distinction) {
             Role::Leader(lead) => {
                 // Another's fill may have ended since the look-up: then there is nothing to lead.
-                if let Plan::Serve { key, stored, stale } = lookup::plan(self) {
+                if let Plan::Serve { key, stored, stale } = lookup::plan(self)
+                    && self.open(&stored).await
+                {
                     drop(lead);
                     return self.answer_stored(&key, &stored, stale);
                 }
@@ -101,6 +103,7 @@ impl Asked<'_> {
                 let limit = self.site.settings.memory.collapse_wait;
                 match flight.wait(limit).await {
                     Some(Progress::Ready(ready)) => match self.may_use(&ready, &wanted) {
+                        Ok(()) if !self.open(&ready.response).await => self.fetch_alone(wanted).await,
                         Ok(()) => match self.answer_from(&wanted, &ready, None, true, None) {
                             Some(answer) => answer,
                             // It grew too large to be kept, and its beginning is gone.

@@ -9,14 +9,14 @@ use crate::cache::key::CacheKey;
 use crate::config::settings::CompressionCoding;
 use crate::content::encode::Encoder;
 
-use super::Proxy;
+use super::{Asked, Proxy};
 
 /// Most input encoded before other tasks get their turn.
 const SLICE: usize = 64 * 1024;
 
 /// The body of a stored response in a coding. `None`: its plain body can't be read any more.
 pub(super) fn coded_body(
-    proxy: &Arc<Proxy>,
+    asked: &Asked<'_>,
     key: &CacheKey,
     response: &Arc<StoredResponse>,
     coding: CompressionCoding,
@@ -27,9 +27,15 @@ pub(super) fn coded_body(
     let reader = response.body.reader()?;
     let begin = || {
         let (body, filler) = SharedBody::growing();
-        tokio::spawn(encode(proxy.clone(), key.clone(), response.clone(), coding, reader, filler));
+        tokio::spawn(encode(asked.proxy.clone(), key.clone(), response.clone(), coding, reader, filler));
         body
     };
+    if response.body.is_beyond_memory() {
+        // Nor is what is made of it kept: each request has its own, and holds on to its beginning.
+        let body = begin();
+        *asked.anchor.lock() = body.reader().map(Box::new);
+        return Some(body);
+    }
     Some(response.coded.get_or_begin(coding.coding, begin))
 }
 
@@ -41,7 +47,7 @@ async fn encode(
     mut reader: BodyReader,
     mut filler: Filler,
 ) {
-    let encoded = encode_all(coding, &mut reader, &mut filler).await;
+    let encoded = encode_all(&response, coding, &mut reader, &mut filler).await;
     match encoded {
         Ok(()) => {
             filler.finish(None);
@@ -56,17 +62,27 @@ async fn encode(
 }
 
 async fn encode_all(
+    response: &StoredResponse,
     coding: CompressionCoding,
     reader: &mut BodyReader,
     filler: &mut Filler,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let mut encoder = Encoder::new(coding);
+    let mut passing = false;
     while let Some(piece) = poll_fn(|cx| reader.poll_next(cx)).await {
         let Piece::Data(data) = piece? else { continue };
         for slice in data.chunks(SLICE) {
             encoder.push(slice)?;
             filler.push(encoder.take());
             tokio::task::yield_now().await;
+            if !passing && response.body.is_beyond_memory() {
+                passing = true;
+                filler.stop_keeping();
+                response.coded.forget(coding.coding);
+            }
+            if !poll_fn(|cx| filler.poll_room(cx)).await {
+                return Err("nobody reads".into());
+            }
         }
     }
     encoder.finish()?;

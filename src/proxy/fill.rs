@@ -13,6 +13,7 @@ use http_body::{Body as _, Frame};
 use super::{Proxy, part};
 use crate::cache::body::Filler;
 use crate::cache::collapse::Lead;
+use crate::cache::disk::spill::Spill;
 use crate::cache::entry::StoredResponse;
 use crate::cache::key::CacheKey;
 use crate::cache::parts::StoredParts;
@@ -46,6 +47,11 @@ pub(super) struct Fill {
 
 /// Bytes of the budget taken at a time.
 const STEP: u64 = 64 * 1024;
+/// What a body takes of memory while it goes to disk.
+const SPILLED: u64 = 2 << 20;
+
+/// Largest body that is kept in memory, where the disk does not take it.
+const MEMORY_OBJECT: u64 = 64 << 20;
 
 /// A share of the memory budget, given back when the fill is over.
 struct Reservation<'a> {
@@ -63,6 +69,11 @@ impl Reservation<'_> {
             self.bytes += STEP;
         }
         true
+    }
+
+    fn shrink_to(&mut self, bytes: u64) {
+        self.proxy.cache.memory.release(self.bytes.saturating_sub(bytes));
+        self.bytes = self.bytes.min(bytes);
     }
 }
 
@@ -91,6 +102,7 @@ impl Fill {
         let (mut last, mut trailers) = (None, None);
         let mut length = 0;
         let mut keeping = true;
+        let mut spill: Option<Spill> = None;
         loop {
             if !poll_fn(|cx| self.filler.poll_room(cx)).await {
                 return; // nobody reads, nothing is kept
@@ -100,7 +112,7 @@ impl Fill {
                 Some(Err(error)) => {
                     tracing::debug!(key = self.key.as_str(), %error, "fill cut short");
                     self.metrics.not_stored(NoStoreReason::Incomplete);
-                    if keeping {
+                    if keeping && spill.is_none() {
                         self.keep_part(lead);
                     }
                     return; // dropping the filler tells every reader
@@ -111,21 +123,34 @@ impl Fill {
                         if self.expects(|expected| length > expected) {
                             return self.metrics.not_stored(NoStoreReason::Incomplete);
                         }
-                        if keeping && length > self.max_object {
+                        if keeping && spill.is_none() {
+                            spill = self.spill_if_due(length, &mut reservation).await;
+                        }
+                        if keeping && let Err(reason) = self.fits(length, spill.is_some(), &mut reservation) {
                             keeping = false;
-                            self.give_up_storing(NoStoreReason::TooLarge, &lead);
-                        } else if keeping && !reservation.covers(length) {
-                            keeping = false;
-                            self.give_up_storing(NoStoreReason::NoRoom, &lead);
+                            self.give_up_storing(reason, &lead);
                         }
                         if keeping {
                             hasher.update(&data);
                         }
-                        if keeping && body.is_end_stream() {
+                        let ends = keeping && body.is_end_stream();
+                        if !ends {
+                            self.filler.push(data.clone());
+                        }
+                        if keeping && let Some(spilling) = &mut spill {
+                            match spilling.write(&data).await {
+                                Ok(there) => self.filler.spilled(there),
+                                Err(_) => {
+                                    keeping = false;
+                                    spill = None;
+                                    self.give_up_storing(NoStoreReason::NoRoom, &lead);
+                                }
+                            }
+                        }
+                        if ends {
                             last = Some(data);
                             break;
                         }
-                        self.filler.push(data);
                     }
                     Err(frame) => trailers = frame.into_trailers().ok(),
                 },
@@ -134,9 +159,49 @@ impl Fill {
         if self.expects(|expected| length != expected) {
             return self.metrics.not_stored(NoStoreReason::Incomplete);
         }
-        match keeping {
-            true => self.store(last, trailers, hasher.digest(), lead),
-            false => self.filler.finish(trailers),
+        match spill {
+            Some(spill) if keeping => self.store_on_disk(spill, last, trailers, hasher.digest(), lead).await,
+            _ if keeping => self.store(last, trailers, hasher.digest(), lead),
+            _ => {
+                // Where the disk failed at the very end.
+                last.into_iter().for_each(|last| self.filler.push(last));
+                self.filler.finish(trailers);
+            }
+        }
+    }
+
+    /// Has the body written to disk from now on, where it has grown too large for memory. What came so far goes first.
+    async fn spill_if_due(&mut self, length: u64, reservation: &mut Reservation<'_>) -> Option<Spill> {
+        let disk = self.proxy.cache.lower.disk()?.clone();
+        if self.range.is_some() || (length <= disk.memory_object() && reservation.covers(length)) {
+            return None;
+        }
+        if length > self.max_object.min(disk.max_object()) {
+            return None;
+        }
+        let mut spill = disk.spill(&self.key, &self.response).await?;
+        let mut there = 0;
+        for piece in self.filler.pieces() {
+            there = spill.write(&piece).await.ok()?;
+        }
+        self.filler.spill(spill.file());
+        self.filler.spilled(there);
+        reservation.shrink_to(SPILLED);
+        Some(spill)
+    }
+
+    /// Whether a body of so many bytes can still be stored.
+    fn fits(&self, length: u64, spilled: bool, reservation: &mut Reservation<'_>) -> Result<(), NoStoreReason> {
+        let most = match self.proxy.cache.lower.disk() {
+            None => self.max_object,
+            Some(disk) if spilled => self.max_object.min(disk.max_object()),
+            // The bound is the disk's, which is off.
+            Some(_) => self.max_object.min(MEMORY_OBJECT),
+        };
+        match length {
+            _ if length > most => Err(NoStoreReason::TooLarge),
+            _ if !spilled && !reservation.covers(length) => Err(NoStoreReason::NoRoom),
+            _ => Ok(()),
         }
     }
 
@@ -158,10 +223,18 @@ impl Fill {
         // It must not push out a whole, stale or not.
         let others = stored.variants().iter().any(|it| it.selection == response.selection && it.parts.is_none());
         if gives_ranges && is_page && !others {
-            let part = response.in_part(StoredParts::new(start..end, complete_length, received, self.max_object));
+            let part = response.in_part(StoredParts::new(start..end, complete_length, received, self.parts_object()));
             cache.insert(&self.key, Arc::new(part), self.max_variants);
         }
         drop(lead); // before the filler: who sees the cut and asks again does not join this
+    }
+
+    /// Most bytes kept of a representation in part: parts are in memory alone.
+    fn parts_object(&self) -> u64 {
+        match self.proxy.cache.lower.disk() {
+            None => self.max_object,
+            Some(_) => self.max_object.min(MEMORY_OBJECT),
+        }
     }
 
     fn expects(&self, otherwise: impl FnOnce(u64) -> bool) -> bool {
@@ -177,12 +250,39 @@ impl Fill {
         self.proxy.cache.flights.remember_uncacheable(&self.key, until);
     }
 
+    /// As [`Fill::store`], where the body lies on disk.
+    async fn store_on_disk(
+        mut self,
+        spill: Spill,
+        last: Option<Bytes>,
+        trailers: Option<HeaderMap>,
+        digest: u128,
+        lead: Lead,
+    ) {
+        let response = with_validator(self.response.clone(), digest);
+        let Some(stored) = spill.finish(&self.key, &response, trailers.clone()).await else {
+            self.metrics.not_stored(NoStoreReason::NoRoom);
+            self.filler.stop_keeping();
+            last.into_iter().for_each(|last| self.filler.push(last));
+            return self.filler.finish(trailers);
+        };
+        let cache = &self.proxy.cache;
+        let held = cache.hold(&self.key, response.clone(), self.max_variants);
+        self.filler.finish_on_disk(stored, trailers);
+        if !held.is_some_and(|held| cache.keep(&self.key, held)) {
+            cache.lower.remove(&self.key, &response);
+            self.metrics.not_stored(NoStoreReason::Purged);
+        }
+        drop(lead);
+    }
+
     /// Stored first, then handed to the readers: whoever has the whole response and asks again gets a hit.
     fn store(mut self, last: Option<Bytes>, trailers: Option<HeaderMap>, digest: u128, lead: Lead) {
+        let most = self.parts_object();
         let mut response = with_validator(self.response, digest);
         if let Some((parts, range)) = response.parts.as_ref().zip(self.range) {
             // What it was combined with to answer from is stored already, or has gone since.
-            let new = StoredParts::new(range, parts.complete_length(), self.filler.body(), self.max_object);
+            let new = StoredParts::new(range, parts.complete_length(), self.filler.body(), most);
             response = Arc::new(response.in_part(new));
         }
         let cache = &self.proxy.cache;

@@ -41,6 +41,16 @@ impl Plan {
             Plan::Serve { .. } | Plan::Pass { freshens: None, .. } => None,
         }
     }
+
+    /// What it may answer with, where the body of that is on disk alone.
+    pub(super) fn on_disk(&self) -> Option<(&CacheKey, &Arc<StoredResponse>)> {
+        let (key, stored) = match self {
+            Plan::Serve { key, stored, .. } => (key, stored),
+            Plan::Fetch(wanted) => (&wanted.key, wanted.stored.as_ref()?),
+            Plan::Pass { .. } | Plan::OnlyIfCached { .. } => return None,
+        };
+        stored.body.stored().is_some().then_some((key, stored))
+    }
 }
 
 /// What a fetch is for.
@@ -195,7 +205,9 @@ pub(super) fn cookie_matters(rule: &CookieRule, headers: &HeaderMap) -> bool {
     match rule {
         CookieRule::Ignore => false,
         CookieRule::Protect | CookieRule::Bypass => headers.contains_key(header::COOKIE),
-        CookieRule::BypassNames(names) => cookies(headers).any(|(name, _)| names.iter().any(|listed| listed == name)),
+        CookieRule::BypassNames(names) => {
+            cookies(headers).any(|(name, _)| names.iter().any(|listed| listed.as_bytes() == name))
+        }
     }
 }
 

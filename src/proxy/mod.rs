@@ -37,9 +37,16 @@ use bytes::{BufMut, BytesMut};
 use http::request::Parts;
 use http::{HeaderValue, Request, Response, StatusCode, Version, header};
 use hyper::body::Incoming;
+use parking_lot::Mutex;
 
 use crate::cache::Cache;
+use crate::cache::body::BodyReader;
+use crate::cache::disk::DiskTier;
+use crate::cache::disk::stored_body::OpenBody;
+use crate::cache::entry::StoredResponse;
 use crate::cache::key::CacheKey;
+use crate::cache::purge::PurgeLog;
+use crate::cache::tiers::Tiers;
 use crate::clock::Clock;
 use crate::config::settings::{Settings, UpstreamProtocol};
 use crate::policy::cache_status::Verdict;
@@ -92,6 +99,10 @@ struct Asked<'a> {
     conditions_withheld: bool,
     /// The tier below memory where what is stored was found.
     found_in: Option<Tier>,
+    /// Keeps open what the answer is read from, where that is on disk alone.
+    open: Option<Arc<OpenBody>>,
+    /// Keeps the beginning of what is made for this answer alone from going before the client has begun to read.
+    anchor: Mutex<Option<Box<BodyReader>>>,
 }
 
 impl Proxy {
@@ -100,7 +111,10 @@ impl Proxy {
     /// # Errors
     /// An upstream cannot be set up.
     pub fn new(settings: Arc<Settings>, clock: Clock, telemetry: Arc<Telemetry>) -> Result<Arc<Proxy>, PoolError> {
-        let cache = Cache::new(settings.memory.size);
+        let disk = settings.disk.as_ref().map(|disk| DiskTier::open(disk, clock.clone()));
+        let log = disk.as_ref().map_or_else(PurgeLog::in_memory, |disk| disk.purge_log(clock.now()));
+        let lower = if disk.is_some() { Tiers::start(disk, Vec::new()) } else { Tiers::default() };
+        let cache = Cache::above(settings.memory.size, lower, log);
         let site = ArcSwap::from_pointee(Site::new(settings, None, &telemetry)?);
         let own_name = outgoing::own_name();
         Ok(Arc::new(Proxy { clock, telemetry, cache, site, boundaries: AtomicU64::new(0), own_name }))
@@ -165,6 +179,8 @@ impl Proxy {
             has_body,
             conditions_withheld: false,
             found_in: None,
+            open: None,
+            anchor: Mutex::new(None),
         };
         if let Some(status) = max_forwards::ends_here(&mut asked.parts) {
             return asked.finish(own_answer(status), started);
@@ -177,6 +193,14 @@ impl Proxy {
             if asked.found_in.is_some() {
                 plan = lookup::plan(&asked);
             }
+        }
+        while let Some((key, stored)) = plan.on_disk() {
+            if Box::pin(asked.open(stored)).await {
+                break;
+            }
+            // It went for room, or the disk fails: it is not there.
+            self.cache.remove_variant(key, stored);
+            plan = lookup::plan(&asked);
         }
         let answer = match plan {
             Plan::Serve { key, stored, stale } => asked.answer_stored(&key, &stored, stale),
@@ -248,6 +272,13 @@ impl Asked<'_> {
     /// What the tiers below memory have for this request comes up into memory.
     async fn look_below(&self, key: &CacheKey) -> Option<Tier> {
         self.proxy.cache.fetch_up(key, &self.parts.headers, self.route.route.cache.max_variants).await
+    }
+
+    /// Opens the body of a stored response, where it is on disk alone; false: it is not there any more.
+    async fn open(&mut self, response: &StoredResponse) -> bool {
+        let Some(stored) = response.body.stored() else { return true };
+        self.open = stored.open().await;
+        self.open.is_some()
     }
 
     /// What is the same for every answer: Via, the route's edits, Cache-Status, the record.

@@ -99,7 +99,7 @@ pub(super) fn stored(asked: &Asked<'_>, key: &CacheKey, response: &Arc<StoredRes
         return Some(not_modified(headers));
     }
     let body = match (coding, &response.parts) {
-        (Some(coding), _) => Content::Whole(code::coded_body(asked.proxy, key, response, coding)?),
+        (Some(coding), _) => Content::Whole(code::coded_body(asked, key, response, coding)?),
         (None, Some(parts)) => Content::Parts(parts),
         (None, None) => Content::Whole(response.body.clone()),
     };

@@ -33,6 +33,7 @@ fn settings(listeners: Vec<Listener>) -> Settings {
         static_classes: Vec::new(),
         tags: Default::default(),
         memory: MemoryTier { size: 0, collapse_wait: second, uncacheable_memory: second },
+        disk: None,
         limits: Limits {
             head: 32 * 1024,
             field: 8 * 1024,

@@ -8,13 +8,14 @@ use larder::config::{self, Overrides, Source};
 
 use crate::support::repository;
 
-const PAGES: [&str; 7] = [
+const PAGES: [&str; 8] = [
     "README.md",
     "docs/ARCHITECTURE.md",
     "docs/CACHING.md",
     "docs/CONFIGURATION.md",
     "docs/CONTRIBUTING.md",
     "docs/OPERATIONS.md",
+    "docs/TIERS.md",
     "docs/UPSTREAMS.md",
 ];
 
@@ -94,7 +95,7 @@ fn metrics_that_operations_asks_for_exist() {
 #[test]
 fn configurations_in_the_pages_load() {
     let mut loaded = 0;
-    for page in ["README.md", "docs/CACHING.md", "docs/UPSTREAMS.md", "docs/OPERATIONS.md"] {
+    for page in ["README.md", "docs/CACHING.md", "docs/UPSTREAMS.md", "docs/OPERATIONS.md", "docs/TIERS.md"] {
         for block in read(page).split("```toml\n").skip(1) {
             let text = block.split("```").next().unwrap().to_owned();
             let source = Source::Text { name: page.to_owned(), text };

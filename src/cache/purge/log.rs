@@ -159,6 +159,12 @@ impl PurgeLog {
         Arc::new(PurgeLog::beginning_at(0, None))
     }
 
+    /// A log that ends with the process, beside a tier that does not: what was stored before `now` is taken to be
+    /// purged, and what is stored now will be by the next process.
+    pub fn unkept(now: Timestamp) -> Arc<Self> {
+        Arc::new(PurgeLog::beginning_at(first_position(now), None))
+    }
+
     /// The log kept in a file, for tiers that survive the process. Where there is none, or it is damaged, what was
     /// stored before `now` is taken to be purged. Blocks on the file.
     ///

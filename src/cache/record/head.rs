@@ -92,10 +92,27 @@ impl Head {
     /// Of a record to be written. `None`: its body is not complete.
     pub fn of(record: &Record, clock: &Clock) -> Option<Head> {
         let content = match record {
-            Record::Response(_, response) => Content::Response(Box::new(ResponseHead::of(response, clock)?)),
+            Record::Response(_, response) => {
+                let coded = response.coded.complete();
+                let coded = coded.iter().filter_map(|(coding, body)| Some((*coding, body.len()?))).collect();
+                let trailers = response.body.trailers().cloned();
+                Content::Response(Box::new(ResponseHead::of(response, clock, response.body.len()?, trailers, coded)))
+            }
             Record::Vary(_, names) => Content::Vary(names.clone()),
         };
         Some(Head { id: new_id(), key: record.key().clone(), bodies_start: 0, content })
+    }
+
+    /// Of a record whose body is known to have so many bytes, and is stored by itself.
+    pub fn of_body(
+        key: &CacheKey,
+        response: &StoredResponse,
+        clock: &Clock,
+        body_len: u64,
+        trailers: Option<HeaderMap>,
+    ) -> Head {
+        let content = ResponseHead::of(response, clock, body_len, trailers, Vec::new());
+        Head { id: new_id(), key: key.clone(), bodies_start: 0, content: Content::Response(Box::new(content)) }
     }
 
     /// As bytes, up to where the bodies begin: the first time with room for `room` more, from then on in that place.
@@ -238,9 +255,14 @@ impl Head {
 }
 
 impl ResponseHead {
-    fn of(response: &StoredResponse, clock: &Clock) -> Option<ResponseHead> {
-        let coded = response.coded.complete();
-        Some(ResponseHead {
+    fn of(
+        response: &StoredResponse,
+        clock: &Clock,
+        body_len: u64,
+        trailers: Option<HeaderMap>,
+        coded: Vec<(Coding, u64)>,
+    ) -> ResponseHead {
+        ResponseHead {
             facts: shifted(&response.facts, wall_ahead(clock)),
             selection: response.selection.clone(),
             fields: response.fields.clone(),
@@ -249,10 +271,10 @@ impl ResponseHead {
             compressible: response.compressible,
             own_tag: response.own_tag,
             hits: response.hits.load(Ordering::Relaxed),
-            body_len: response.body.len()?,
-            trailers: response.body.trailers().cloned(),
-            coded: coded.iter().filter_map(|(coding, body)| Some((*coding, body.len()?))).collect(),
-        })
+            body_len,
+            trailers,
+            coded,
+        }
     }
 
     /// The bodies that its lengths speak of. `None`: one has gone meanwhile.

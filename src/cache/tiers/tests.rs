@@ -131,7 +131,7 @@ fn response(body: &str, varies_for: Option<&HeaderMap>) -> Arc<StoredResponse> {
 }
 
 fn cache(map: &Arc<Map>) -> Arc<Cache> {
-    Arc::new(Cache::above(64 << 20, Tiers::start(vec![map.clone()]), PurgeLog::in_memory()))
+    Arc::new(Cache::above(64 << 20, Tiers::start(None, vec![map.clone()]), PurgeLog::in_memory()))
 }
 
 /// What a request finds, as after a restart: in a cache whose memory is empty.

@@ -1,0 +1,203 @@
+//! A body while it grows, and the hand that fills it.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+use http::HeaderMap;
+
+use super::{Complete, Place, Shared, SharedBody, blocks};
+use crate::cache::disk::stored_body::{OpenBody, StoredBody};
+
+/// Once nobody can join any more (see [`Filler::stop_keeping`]), at most this much is read ahead of the slowest
+/// reader.
+const READ_AHEAD: u64 = 256 * 1024;
+
+/// Of a body that is on its way to disk, the end stays in memory: who follows closely needs no file.
+const WINDOW: u64 = 1024 * 1024;
+
+#[derive(Debug, Default)]
+pub(super) struct Growing {
+    /// As they came, but for those that were dropped from the front.
+    pub(super) pieces: VecDeque<Bytes>,
+    /// Pieces dropped, and their bytes.
+    pub(super) dropped: usize,
+    pub(super) dropped_len: u64,
+    pub(super) len: u64,
+    pub(super) end: Option<End>,
+    /// Nobody joins any more: pieces that all readers have are dropped.
+    pub(super) passing: bool,
+    /// For each reader, the piece that it needs next; `None` when it has gone.
+    pub(super) readers: Vec<Option<usize>>,
+    pub(super) waiting: Vec<Waker>,
+    pub(super) filler: Option<Waker>,
+    /// Where what was dropped can be read, once the body has outgrown memory.
+    pub(super) spilled: Option<Spilled>,
+}
+
+/// The part of a growing body that is on disk.
+#[derive(Debug)]
+pub(super) struct Spilled {
+    pub(super) file: Arc<OpenBody>,
+    /// Bytes that are there, in whole blocks.
+    pub(super) len: u64,
+}
+
+#[derive(Debug)]
+pub(super) enum End {
+    Clean(Option<Box<HeaderMap>>),
+    Cut,
+}
+
+impl Growing {
+    pub(super) fn wake_readers(&mut self) {
+        for waker in self.waiting.drain(..) {
+            waker.wake();
+        }
+    }
+
+    pub(super) fn drop_what_all_have(&mut self) {
+        if !self.passing {
+            return;
+        }
+        let slowest = self.readers.iter().flatten().min().copied().unwrap_or(self.dropped + self.pieces.len());
+        while self.dropped < slowest {
+            let Some(piece) = self.pieces.pop_front() else { break };
+            self.dropped += 1;
+            self.dropped_len += piece.len() as u64;
+        }
+    }
+
+    /// Lets go of the file when nobody is left that began to read before it was complete.
+    pub(super) fn close_unread(&mut self) {
+        if self.readers.iter().all(Option::is_none) {
+            self.spilled = None;
+        }
+    }
+
+    pub(super) fn wake_filler(&mut self) {
+        if let Some(filler) = self.filler.take() {
+            filler.wake();
+        }
+    }
+}
+
+/// Fills a [`SharedBody`]. Dropped without [`Filler::finish`], the body counts as cut.
+#[derive(Debug)]
+pub struct Filler(pub(super) Arc<Shared>);
+
+impl Filler {
+    /// Adds a piece.
+    pub fn push(&mut self, piece: Bytes) {
+        if piece.is_empty() {
+            return;
+        }
+        let mut growing = self.0.growing.lock();
+        growing.len += piece.len() as u64;
+        growing.pieces.push_back(piece);
+        growing.drop_what_all_have();
+        growing.wake_readers();
+    }
+
+    /// The body that it fills.
+    pub fn body(&self) -> SharedBody {
+        SharedBody(self.0.clone())
+    }
+
+    /// What has come so far, as a body by itself.
+    pub fn received(&self) -> SharedBody {
+        let growing = self.0.growing.lock();
+        let len = (growing.len - growing.dropped_len) as usize;
+        SharedBody::of_pieces(growing.pieces.iter().map(|piece| &piece[..]), len, None)
+    }
+
+    /// All that came so far.
+    pub fn pieces(&self) -> Vec<Bytes> {
+        self.0.growing.lock().pieces.iter().cloned().collect()
+    }
+
+    /// From now on the body is on its way to disk: what is there already can be dropped from memory, so that readers
+    /// may be as slow as they are.
+    pub fn spill(&mut self, file: Arc<OpenBody>) {
+        self.0.growing.lock().spilled = Some(Spilled { file, len: 0 });
+    }
+
+    /// So many bytes have arrived on disk, in whole blocks.
+    pub fn spilled(&mut self, len: u64) {
+        let mut growing = self.0.growing.lock();
+        let Some(spilled) = &mut growing.spilled else { return };
+        spilled.len = len;
+        while let Some(piece) = growing.pieces.front()
+            && growing.dropped_len + piece.len() as u64 <= len
+            && growing.len - growing.dropped_len > WINDOW
+        {
+            growing.dropped_len += piece.len() as u64;
+            growing.dropped += 1;
+            growing.pieces.pop_front();
+        }
+    }
+
+    /// All has arrived, and lies on disk.
+    pub fn finish_on_disk(self, stored: StoredBody, trailers: Option<HeaderMap>) {
+        let mut growing = self.0.growing.lock();
+        let len = stored.len();
+        let _ = self.0.complete.set(Complete { place: Place::Disk(stored), len, trailers: trailers.map(Box::new) });
+        growing.wake_readers();
+        // The file stays open for as long as there are readers that found it so.
+        let (readers, spilled) = (std::mem::take(&mut growing.readers), growing.spilled.take());
+        *growing = Growing { end: Some(End::Clean(None)), readers, spilled, ..Growing::default() };
+        growing.close_unread();
+    }
+
+    /// From now on the body is only passed on: nobody joins, and what all readers have is dropped.
+    pub fn stop_keeping(&mut self) {
+        let mut growing = self.0.growing.lock();
+        growing.passing = true;
+        growing.drop_what_all_have();
+    }
+
+    /// Ready when there is room for more: at once while the body is kept, else when the slowest reader has come near.
+    /// `Ready(false)`: it is not kept and nobody reads, so there is no point in going on.
+    pub fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+        let mut growing = self.0.growing.lock();
+        if !growing.passing {
+            return Poll::Ready(true);
+        }
+        if growing.readers.iter().all(Option::is_none) {
+            return Poll::Ready(false);
+        }
+        if growing.len - growing.dropped_len <= READ_AHEAD {
+            return Poll::Ready(true);
+        }
+        growing.filler = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
+    /// All has arrived.
+    pub fn finish(self, trailers: Option<HeaderMap>) {
+        let mut growing = self.0.growing.lock();
+        let trailers = trailers.map(Box::new);
+        if growing.passing {
+            growing.end = Some(End::Clean(trailers));
+        } else {
+            let blocks = blocks(growing.pieces.iter().map(|piece| &piece[..]), growing.len as usize);
+            let place = Place::Memory(blocks);
+            let _ = self.0.complete.set(Complete { place, len: growing.len, trailers });
+            growing.wake_readers();
+            // Readers look no further than what is complete: what it took to get there is given back, all of it.
+            *growing = Growing { end: Some(End::Clean(None)), ..Growing::default() };
+        }
+        growing.wake_readers();
+    }
+}
+
+impl Drop for Filler {
+    fn drop(&mut self) {
+        let mut growing = self.0.growing.lock();
+        if growing.end.is_none() {
+            growing.end = Some(End::Cut);
+            growing.wake_readers();
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! The directory of a disk tier.
+//!
+//! ```text
+//! <path>/lock                  held by the larder that uses the directory
+//! <path>/records/<ab>/<slot>   one record a file, in 256 directories by the slot's first byte
+//! <path>/purges               the log of purges
+//! <path>/new/<number>/<n>      records being written, renamed when they are complete
+//! ```
+//!
+//! Nothing is synced: after a crash of the machine a file may be empty or half there, which its checksums tell.
+
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::cache::record::new_id;
+use crate::cache::tiers::slot::Slot;
+
+/// A directory that is ours alone.
+#[derive(Debug)]
+pub(super) struct Files {
+    records: PathBuf,
+    new: PathBuf,
+    next: AtomicU64,
+    /// Whoever holds it has the directory.
+    _lock: File,
+}
+
+/// Why a directory cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum OpenError {
+    #[error("another larder uses it")]
+    InUse,
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// A file that goes when it is not kept.
+#[derive(Debug)]
+pub(super) struct Temporary(Option<PathBuf>);
+
+impl Files {
+    /// Takes a directory, which is made where there is none.
+    pub(super) fn open(path: &Path) -> Result<Files, OpenError> {
+        let (records, all_new) = (path.join("records"), path.join("new"));
+        let new = all_new.join(format!("{:016x}", new_id()));
+        fs::create_dir_all(&records)?;
+        let lock_file = path.join("lock");
+        if !lock_file.exists() {
+            File::create(&lock_file)?;
+        }
+        // Not open for writing: that would keep an operator from mounting the disk read-only.
+        let lock = File::open(lock_file)?;
+        lock.try_lock().map_err(|error| match error {
+            TryLockError::WouldBlock => OpenError::InUse,
+            TryLockError::Error(error) => OpenError::Io(error),
+        })?;
+        for byte in 0..=u8::MAX {
+            match fs::create_dir(records.join(format!("{byte:02x}"))) {
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error.into()),
+                _ => {}
+            }
+        }
+        fs::create_dir_all(&new)?;
+        Ok(Files { records, new, next: AtomicU64::new(0), _lock: lock })
+    }
+
+    /// The file of a slot.
+    pub(super) fn path(&self, slot: Slot) -> PathBuf {
+        let name = slot.to_string();
+        self.records.join(&name[..2]).join(name)
+    }
+
+    /// A new file, to be filled and kept.
+    pub(super) fn temporary(&self) -> io::Result<(File, Temporary)> {
+        let path = self.new.join(self.next.fetch_add(1, Ordering::Relaxed).to_string());
+        let file = File::options().read(true).write(true).create_new(true).open(&path)?;
+        Ok((file, Temporary(Some(path))))
+    }
+
+    /// Keeps a file as that of a slot, in the place of what was there.
+    pub(super) fn keep(&self, mut temporary: Temporary, slot: Slot) -> io::Result<()> {
+        if let Some(path) = &temporary.0 {
+            fs::rename(path, self.path(slot))?;
+        }
+        temporary.0 = None;
+        Ok(())
+    }
+
+    pub(super) fn rename(&self, from: Slot, to: Slot) -> io::Result<()> {
+        fs::rename(self.path(from), self.path(to))
+    }
+
+    /// Removes the file of a slot; that there is none is as good.
+    pub(super) fn remove(&self, slot: Slot) -> io::Result<()> {
+        match fs::remove_file(self.path(slot)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// All files there are: when they were written, in seconds since the epoch, their slots and sizes. What is no
+    /// record of ours is removed.
+    pub(super) fn list(&self, mut found: impl FnMut(Listed)) -> io::Result<()> {
+        use std::os::unix::fs::MetadataExt;
+        for directory in fs::read_dir(&self.records)? {
+            let directory = directory?;
+            if !directory.file_type()?.is_dir() {
+                continue;
+            }
+            for file in fs::read_dir(directory.path())? {
+                let file = file?;
+                // It may have gone meanwhile.
+                let Ok(about) = file.metadata() else { continue };
+                match file.file_name().to_str().and_then(Slot::parse) {
+                    Some(slot) => found(Listed { written: about.mtime(), slot, len: about.len() }),
+                    None => drop(fs::remove_file(file.path())),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes what earlier processes left half written.
+    pub(super) fn remove_leftovers(&self) -> io::Result<()> {
+        let Some(all_new) = self.new.parent() else { return Ok(()) };
+        for directory in fs::read_dir(all_new)? {
+            let path = directory?.path();
+            if path != self.new {
+                fs::remove_dir_all(path)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A file that was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Listed {
+    pub written: i64,
+    pub slot: Slot,
+    pub len: u64,
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        // It may have gone with its directory; what remains is removed at the next start.
+        let _ = self.0.as_ref().map(fs::remove_file);
+    }
+}
