@@ -182,6 +182,12 @@ impl Flights {
         Role::Leader(self.alone(key))
     }
 
+    /// Whether there is a fetch to join.
+    pub fn is_under_way(&self, key: &CacheKey, variant: u64) -> bool {
+        let under_way = self.under_way.lock();
+        under_way.get(&FlightKey::Shared(key.hash() ^ variant)).is_some_and(|flight| flight.key == *key)
+    }
+
     /// Begins a fetch that nobody joins, but that a purge reaches like any other.
     pub fn alone(self: &Arc<Self>, key: &CacheKey) -> Lead {
         let flight_key = FlightKey::Alone(self.alone.fetch_add(1, Ordering::Relaxed));

@@ -69,7 +69,7 @@ pub enum ForwardReason {
     Method,
     /// The request says `no-cache` (or `Pragma: no-cache`).
     RequestNoCache,
-    /// The request says `no-store`.
+    /// The request says `no-store`, so that it does not wait for another's fetch, whose response is to be stored.
     RequestNoStore,
     /// The request's `max-age` is below the stored response's age.
     RequestMaxAge,

@@ -6,6 +6,7 @@ use super::dates;
 use super::directives::ResponseDirectives;
 use super::facts::{Facts, LifetimeSource, RequestFacts};
 use super::freshness;
+use super::invalidate;
 use super::reason::NoStoreReason;
 use super::rules::{CacheRules, CookieRule, SetCookieRule, TtlMode};
 use super::time::Times;
@@ -52,6 +53,21 @@ pub fn judge(arrival: &Arrival<'_>, rules: &CacheRules) -> Result<Storable, NoSt
     without.extend(directives.no_cache_fields);
     let stripped = if rules.set_cookie == SetCookieRule::Strip { vec![header::SET_COOKIE] } else { Vec::new() };
     Ok(Storable { facts, without, stripped })
+}
+
+/// Whether the answer to a POST may serve later GETs (RFC 9110 §9.3.3): it states its freshness itself, and its
+/// Content-Location says that it is what a GET of the same URI would bring (§8.7). `target` is `/path?query`.
+pub fn post_serves_get(status: StatusCode, headers: &HeaderMap, scheme: &str, authority: &str, target: &str) -> bool {
+    let mut locations = headers.get_all(header::CONTENT_LOCATION).iter();
+    let (Some(location), None) = (locations.next().and_then(|it| it.to_str().ok()), locations.next()) else {
+        return false;
+    };
+    let directives = ResponseDirectives::of(headers);
+    let stated = directives.max_age.is_some()
+        || directives.s_maxage.is_some()
+        || (headers.contains_key(header::EXPIRES) && !directives.targeted);
+    let is_target = invalidate::resolve(scheme, authority, target, location).is_some_and(|it| it == target);
+    status == StatusCode::OK && stated && !location.trim().is_empty() && is_target
 }
 
 fn may_store(

@@ -168,3 +168,33 @@ fn store_refused_by_the_request() {
     request.directives.no_store = true;
     assert_eq!(Case { request, ..Case::default() }.refusal(), Some(NoStoreReason::RequestNoStore));
 }
+
+#[test]
+fn store_of_post_for_get_needs_its_own_location_and_stated_freshness() {
+    // RFC 9110 §9.3.3
+    let fresh = ("cache-control", "max-age=60");
+    let here = ("content-location", "/form?a=1");
+    for (status, fields, expected) in [
+        (200, &[fresh, here][..], true),
+        (200, &[fresh, ("content-location", "http://app.test/form?a=1")], true),
+        (200, &[fresh, ("content-location", "form?a=1")], true),
+        (200, &[("expires", "Sun, 06 Nov 1994 08:49:37 GMT"), here], true),
+        (200, &[("cache-control", "s-maxage=1"), here], true),
+        (200, &[fresh], false),
+        (200, &[here], false),
+        (200, &[("last-modified", "Sun, 06 Nov 1994 08:49:37 GMT"), here], false),
+        (200, &[("cache-control", "public"), here], false),
+        (200, &[("cdn-cache-control", "public"), ("expires", "Sun, 06 Nov 1994 08:49:37 GMT"), here], false),
+        (200, &[fresh, ("content-location", "/form")], false),
+        (200, &[fresh, ("content-location", "/form?a=2")], false),
+        (200, &[fresh, ("content-location", "")], false),
+        (200, &[fresh, ("content-location", "http://other.test/form?a=1")], false),
+        (200, &[fresh, here, here], false),
+        (201, &[fresh, here], false),
+        (404, &[fresh, here], false),
+    ] {
+        let status = StatusCode::from_u16(status).unwrap();
+        let serves = post_serves_get(status, &headers(fields), "http", "app.test", "/form?a=1");
+        assert_eq!(serves, expected, "{status} {fields:?}");
+    }
+}

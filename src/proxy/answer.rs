@@ -12,12 +12,13 @@ use super::body::Body;
 use super::fetch::{Brought, Fetch, Fetched, Outcome};
 use super::lookup::{self, Plan, Wanted};
 use super::part::{self, Ask};
-use super::{ALLOWED_METHODS, Asked, maintenance, pass, respond, search};
+use super::pass::{self, Passed};
+use super::{ALLOWED_METHODS, Asked, maintenance, respond, search};
 use crate::cache::collapse::{Progress, Ready, Role};
 use crate::cache::entry::{Entry, StoredResponse};
 use crate::cache::key::CacheKey;
 use crate::policy::cache_status::Verdict;
-use crate::policy::reason::{ForwardReason, NoStoreReason, StaleReason};
+use crate::policy::reason::{ForwardReason, StaleReason};
 use crate::policy::reuse::{self, Reuse};
 use crate::upstream::{Meter, UpstreamError};
 
@@ -73,10 +74,13 @@ impl Asked<'_> {
 
     /// By a fetch for the cache: as its leader, as a follower, or alone where nobody else could use the answer.
     pub(super) async fn fetch(&mut self, wanted: Wanted) -> Answer {
-        if !wanted.collapsible {
-            return self.fetch_alone(wanted).await;
-        }
         let distinction = variant(&wanted.entry, &self.parts.headers) ^ wanted.ask.distinction(&self.parts.headers);
+        if !wanted.collapsible {
+            let passes_by =
+                wanted.facts.directives.no_store && self.proxy.cache.flights.is_under_way(&wanted.key, distinction);
+            let why = if passes_by { ForwardReason::RequestNoStore } else { wanted.why };
+            return self.fetch_alone(Wanted { why, ..wanted }).await;
+        }
         match self.proxy.cache.flights.join(&wanted.key, distinction) {
             Role::Leader(lead) => {
                 // Another's fill may have ended since the look-up: then there is nothing to lead.
@@ -247,25 +251,20 @@ impl Asked<'_> {
         client_upgrade: Option<hyper::upgrade::OnUpgrade>,
     ) -> Answer {
         match pass::pass(self, body, client_upgrade, freshens).await {
-            Ok(passed) => {
-                let no_store = match (freshens, passed.response.status()) {
-                    (_, StatusCode::SWITCHING_PROTOCOLS) => NoStoreReason::Upgrade,
-                    (None, _) => NoStoreReason::Bypass,
-                    (Some(_), StatusCode::PARTIAL_CONTENT) => NoStoreReason::Partial,
-                    (Some(_), _) => NoStoreReason::Method,
+            Ok(Passed { outcome, stored_as, first_byte, meter }) => {
+                let first_byte = Some(first_byte);
+                if let Some(wanted) = stored_as {
+                    return Answer { meter, ..self.take(*wanted, Fetched { outcome, first_byte }) };
+                }
+                let Outcome::Passed(response, no_store) = outcome else {
+                    return failed_answer(StatusCode::INTERNAL_SERVER_ERROR, "internal", Some(why));
                 };
                 let verdict = Verdict { forward: Some(why), no_store: Some(no_store), ..Verdict::default() };
-                let response = match passed.response.status() {
-                    StatusCode::SWITCHING_PROTOCOLS => pass::switching(passed.response),
-                    _ => respond::passed(self, passed.response),
+                let response = match response.status() {
+                    StatusCode::SWITCHING_PROTOCOLS => pass::switching(*response),
+                    _ => respond::passed(self, *response),
                 };
-                Answer {
-                    response,
-                    verdict,
-                    first_byte: Some(passed.first_byte),
-                    asked_upstream: true,
-                    meter: passed.meter,
-                }
+                Answer { response, verdict, first_byte, asked_upstream: true, meter }
             }
             Err(error) => self.failed(&error, why),
         }

@@ -87,16 +87,16 @@ pub(super) struct Brought {
 }
 
 /// A response's head, and when it was asked for and came.
-struct Arrived {
-    response: Response<UpstreamBody>,
-    times: Times,
-    first_byte: Duration,
+pub(super) struct Arrived {
+    pub(super) response: Response<UpstreamBody>,
+    pub(super) times: Times,
+    pub(super) first_byte: Duration,
     /// The purges that were known when it was asked for.
-    epoch: Epoch,
+    pub(super) epoch: Epoch,
     /// The same for purges of what the query does not tell apart.
-    began: Moment,
+    pub(super) began: Moment,
     /// What purges may find it by.
-    tags: Result<Tags, TooManyTags>,
+    pub(super) tags: Result<Tags, TooManyTags>,
 }
 
 impl Arrived {
@@ -259,7 +259,7 @@ impl Fetch {
     }
 
     /// A full response: judged, then filled or passed on.
-    fn take(&self, mut arrived: Arrived, lead: Lead) -> Outcome {
+    pub(super) fn take(&self, mut arrived: Arrived, lead: Lead) -> Outcome {
         // RFC 9111 §4.3.3: what is stored answers instead, so that the error must not take its place.
         if reuse::is_failure(arrived.response.status()) && self.may_stand_in() {
             return self.pass_on(arrived, NoStoreReason::ErrorStatus, lead);

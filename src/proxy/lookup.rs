@@ -170,7 +170,7 @@ pub(super) fn is_acceptable(stored: &StoredResponse, request: &HeaderMap) -> boo
 
 /// Why a request is not the cache's business at all.
 fn reason_to_pass(asked: &Asked<'_>) -> Option<ForwardReason> {
-    let (settings, route, request) = (&asked.site.settings, &asked.route.route, &asked.parts);
+    let (route, request) = (&asked.route.route, &asked.parts);
     if asked.upgrade {
         return Some(ForwardReason::Upgrade);
     }
@@ -180,8 +180,7 @@ fn reason_to_pass(asked: &Asked<'_>) -> Option<ForwardReason> {
     if !route.cache_enabled {
         return Some(ForwardReason::CacheOff);
     }
-    let by_field = settings.debug.bypass_header.as_ref().is_some_and(|name| request.headers.contains_key(name));
-    if settings.debug.bypass_all || (by_field && asked.admitted.trusted_client) {
+    if is_debugged(asked) {
         return Some(ForwardReason::Debug);
     }
     if asked.has_body {
@@ -194,12 +193,21 @@ fn reason_to_pass(asked: &Asked<'_>) -> Option<ForwardReason> {
     (bypasses && cookie_matters(&route.cache.cookies, &request.headers)).then_some(ForwardReason::CookieRequest)
 }
 
+/// Whether the cache is switched off for all requests, or for this one by its field.
+pub(super) fn is_debugged(asked: &Asked<'_>) -> bool {
+    let debug = &asked.site.settings.debug;
+    let by_field = debug.bypass_header.as_ref().is_some_and(|name| asked.parts.headers.contains_key(name));
+    debug.bypass_all || (by_field && asked.admitted.trusted_client)
+}
+
 /// Whether a request carries a cookie that matters on this route.
 pub(super) fn cookie_matters(rule: &CookieRule, headers: &HeaderMap) -> bool {
     match rule {
         CookieRule::Ignore => false,
         CookieRule::Protect | CookieRule::Bypass => headers.contains_key(header::COOKIE),
-        CookieRule::BypassNames(names) => cookies(headers).any(|(name, _)| names.iter().any(|listed| listed == name)),
+        CookieRule::BypassNames(names) => {
+            cookies(headers).any(|(name, _)| names.iter().any(|listed| listed.as_bytes() == name))
+        }
     }
 }
 

@@ -21,6 +21,7 @@ mod max_forwards;
 mod outgoing;
 mod part;
 mod pass;
+mod post;
 pub mod refusal;
 mod respond;
 pub mod route;

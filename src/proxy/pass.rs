@@ -1,5 +1,5 @@
-//! Requests that pass through: unsafe methods, bypasses, HEAD, parts, protocol switches. Nothing of the answer is
-//! stored, but it may invalidate (RFC 9111 §4.4) or freshen (§4.3.5) what is.
+//! Requests that pass through: unsafe methods, bypasses, HEAD, protocol switches. Of the answers only those to POST that
+//! ask for it are stored; others may invalidate (RFC 9111 §4.4) or freshen (§4.3.5) what is.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,11 +10,13 @@ use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 
 use super::body::Body;
-use super::fetch::{self, apply_static_class, prepare, take_tags};
+use super::fetch::{self, Outcome, apply_static_class, prepare, take_tags};
 use super::lookup::Wanted;
+use super::post::Post;
 use super::{Asked, invalidation, outgoing, search};
 use crate::cache::entry::StoredResponse;
 use crate::cache::epoch::Epoch;
+use crate::policy::reason::NoStoreReason;
 use crate::policy::tags::Tags;
 use crate::policy::time::Times;
 use crate::policy::{fields, validate};
@@ -23,8 +25,10 @@ use crate::upstream::{Meter, RequestBody, UpstreamBody, UpstreamError};
 /// A response that was passed on, and how long its head took.
 #[derive(Debug)]
 pub(super) struct Passed {
-    /// The response.
-    pub response: Response<UpstreamBody>,
+    /// The response; where it is stored, as what it is to answer from.
+    pub outcome: Outcome,
+    /// As what it is stored, if so.
+    pub stored_as: Option<Box<Wanted>>,
     /// From sending the request to the head of the answer.
     pub first_byte: Duration,
     /// Counts the bytes of the request's body, which may still be coming.
@@ -43,6 +47,7 @@ pub(super) async fn pass(
     let idle = asked.site.settings.client_timeouts.idle;
     let request = request.map(|()| RequestBody::client(body, route.max_request_body, idle));
     let meter = request.body().meter();
+    let post = Post::of(asked);
     // Held until what it may freshen is stored: the log then forgets no purge that comes meanwhile.
     let began = freshens.map(|_| asked.proxy.cache.log.begin());
     let (request_time, sent) = (asked.proxy.clock.now(), Instant::now());
@@ -54,20 +59,27 @@ pub(super) async fn pass(
         if let Some(client) = client_upgrade {
             tunnel(asked, client, &mut response);
         }
-        return Ok(Passed { response, first_byte, meter });
+        let outcome = Outcome::Passed(Box::new(response), NoStoreReason::Upgrade);
+        return Ok(Passed { outcome, stored_as: None, first_byte, meter });
     }
     prepare(response.headers_mut(), times.wall);
     let tags = take_tags(response.headers_mut(), &asked.site.settings.tags);
+    let serves_get = post.filter(|post| post.serves_get(asked, &response, &tags));
     apply_static_class(asked.site, asked.route, &asked.parts, &mut response);
     invalidation::after(asked, &response);
     let answers_head = asked.parts.method == Method::HEAD && response.status() == StatusCode::OK;
-    if let (Some(wanted), Some(began), Ok(tags)) = (freshens, began, tags)
+    if let (Some(wanted), Some(began), Ok(tags)) = (freshens, began, &tags)
         && answers_head
         && !wanted.facts.directives.no_store
     {
-        freshen_by_head(asked, wanted, &response, times, &tags, began.epoch());
+        freshen_by_head(asked, wanted, &response, times, tags, began.epoch());
     }
-    Ok(Passed { response, first_byte, meter })
+    if let Some(post) = serves_get {
+        let (wanted, outcome) = post.store(asked, response, times, first_byte, tags);
+        return Ok(Passed { outcome, stored_as: Some(Box::new(wanted)), first_byte, meter });
+    }
+    let no_store = if freshens.is_some() { NoStoreReason::Method } else { NoStoreReason::Bypass };
+    Ok(Passed { outcome: Outcome::Passed(Box::new(response), no_store), stored_as: None, first_byte, meter })
 }
 
 /// RFC 9111 §4.3.5: the answer to a HEAD confirms the response stored for GET that could have been chosen for it, or

@@ -14,6 +14,7 @@ mod deploy;
 mod disk;
 mod django;
 mod docs;
+mod fuzz;
 mod hardening;
 mod http2;
 mod kill;

@@ -83,6 +83,8 @@ async fn ranges_only_if_the_client_has_the_rest_of_the_same() {
     // If-None-Match comes first.
     let response = proxy.get("/0", &[("range", "bytes=1-2"), ("if-none-match", "\"v1\"")]).await;
     assert_eq!(response.status, 304);
+    let response = proxy.get("/0", &[("range", "bytes=1-2"), ("if-none-match", "\"v0\"")]).await;
+    assert_eq!((response.status, response.text().as_str()), (206, "12"));
 }
 
 #[tokio::test]

@@ -95,6 +95,11 @@ async fn storing_by_response_directives() {
         ("max-age=60, unknown, other=\"no-store, private\"", true, "stored"),
         (",, max-age=60 , ,", true, "stored"),
         ("max-age=\"60\"", true, "stored"),
+        ("max-age=60, x=\"open, no-store", false, "detail=no-store"),
+        ("max-age=60, private=\"x-a, @\"", false, "detail=private"),
+        ("max-age=60, private=X-A", true, "stored"),
+        ("max-age=60, no-store=\"x\"", false, "detail=no-store"),
+        ("no-store, must-understand=1, max-age=60", false, "detail=no-store"),
         ("no-cache, max-age=60", false, "zero-ttl"),
         ("public", false, "detail=no-freshness"),
         ("", false, "detail=no-freshness"),
@@ -123,6 +128,8 @@ async fn storing_for_requests_with_authorization() {
 async fn storing_for_requests_with_cookies() {
     const COOKIE: Fields = &[("cookie", "session=1")];
     const THEME: Fields = &[("cookie", "theme=dark")];
+    // Browsers send what was set, in whatever bytes.
+    const BESIDE: Fields = &[("cookie", "name=Zo\u{eb}; session=1")];
     let protect = vec![
         (ok("max-age=60", "x"), COOKIE, &[][..], false, "detail=cookie-request"),
         (ok("max-age=60", "x"), &[], COOKIE, false, "stored"),
@@ -136,6 +143,7 @@ async fn storing_for_requests_with_cookies() {
     let named = vec![
         (ok("max-age=60", "x"), THEME, THEME, true, "stored"),
         (ok("max-age=60", "x"), COOKIE, COOKIE, false, "detail=cookie-request"),
+        (ok("max-age=60", "x"), BESIDE, THEME, false, "detail=cookie-request"),
     ];
     assert_reuse("cookies = [\"session\"]", named).await;
 }
@@ -173,7 +181,8 @@ async fn storing_leaves_named_fields_to_the_client_that_asked() {
 
 #[tokio::test]
 async fn storing_only_what_get_brought() {
-    let upstream = Upstream::start(|_| ok("max-age=60", "x").header("content-location", "/page")).await;
+    // (What POST may bring for GET is told in `post`.)
+    let upstream = Upstream::start(|_| ok("max-age=60", "x").header("content-location", "/other")).await;
     let proxy = Proxy::before(&upstream);
     // HEAD brings no body, a body on GET has no meaning, other methods are not looked up.
     for (method, body, status) in [
