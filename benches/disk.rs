@@ -122,7 +122,7 @@ async fn tier(directory: &Path, count: u64) {
     let gone = tier.remove_all();
     told("files: purge all, until nothing is found", gone, began.elapsed());
     while walk(&directory.join("tier/records")) > 0 {
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
     }
     told("files: purge all, until all is deleted", gone, began.elapsed());
 }

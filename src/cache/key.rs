@@ -54,7 +54,7 @@ impl CacheKey {
             push_addition(&mut text, name.as_str(), &header_value(headers, name));
         }
         for name in &rules.cookies {
-            push_addition(&mut text, name, cookie(headers, name).unwrap_or_default());
+            push_addition(&mut text, name, &cookie_value(headers, name));
         }
         CacheKey::made(text, base_len, false)
     }
@@ -267,29 +267,48 @@ fn push_addition(text: &mut String, name: &str, value: &str) {
 fn header_value(headers: &HeaderMap, name: &HeaderName) -> String {
     let mut value = String::new();
     for line in headers.get_all(name) {
-        value.push_str(&String::from_utf8_lossy(line.as_bytes()));
+        push_bytes(&mut value, line.as_bytes());
         value.push('\n');
     }
     value
 }
 
-/// The value of a cookie in the request's Cookie fields (RFC 6265 §4.2.1).
-pub fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
-    cookies(headers).find(|(given, _)| *given == name).map(|(_, value)| value)
+/// The values of all cookies of that name: of several, apps take the first, the last or all.
+fn cookie_value(headers: &HeaderMap, name: &str) -> String {
+    let mut text = String::new();
+    for (at, (_, value)) in cookies(headers).filter(|(given, _)| *given == name.as_bytes()).enumerate() {
+        if at > 0 {
+            text.push('\n');
+        }
+        push_bytes(&mut text, value);
+    }
+    text
 }
 
-/// All cookies of a request as name and value.
-pub fn cookies(headers: &HeaderMap) -> impl Iterator<Item = (&str, &str)> {
-    headers
-        .get_all(header::COOKIE)
-        .iter()
-        .filter_map(|line| line.to_str().ok())
-        .flat_map(|line| line.split(';'))
-        .filter_map(|pair| {
-            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            let name = name.trim();
-            (!name.is_empty()).then_some((name, value.trim()))
-        })
+/// Field values may hold any bytes; those that are no UTF-8 become numbers behind a CR, which no value holds.
+fn push_bytes(text: &mut String, bytes: &[u8]) {
+    for chunk in bytes.utf8_chunks() {
+        text.push_str(chunk.valid());
+        for byte in chunk.invalid() {
+            let _ = write!(text, "\r{byte:02x}");
+        }
+    }
+}
+
+/// The value of a cookie in the request's Cookie fields (RFC 6265 §4.2.1).
+pub fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a [u8]> {
+    cookies(headers).find(|(given, _)| *given == name.as_bytes()).map(|(_, value)| value)
+}
+
+/// All cookies of a request as name and value: bytes, since browsers send whatever was set.
+pub fn cookies(headers: &HeaderMap) -> impl Iterator<Item = (&[u8], &[u8])> {
+    headers.get_all(header::COOKIE).iter().flat_map(|line| line.as_bytes().split(|byte| *byte == b';')).filter_map(
+        |pair| {
+            let end = memchr::memchr(b'=', pair).unwrap_or(pair.len());
+            let (name, value) = (pair[..end].trim_ascii(), pair.get(end + 1..).unwrap_or_default());
+            (!name.is_empty()).then_some((name, value.trim_ascii()))
+        },
+    )
 }
 
 #[cfg(test)]
@@ -362,8 +381,44 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.append("cookie", "a=1; session=x=y;flag".parse().unwrap());
         headers.append("cookie", "b=2".parse().unwrap());
-        assert_eq!(cookies(&headers).collect::<Vec<_>>(), [("a", "1"), ("session", "x=y"), ("flag", ""), ("b", "2")]);
-        assert_eq!(cookie(&headers, "session"), Some("x=y"));
+        headers.append("cookie", http::HeaderValue::from_bytes(b"n=caf\xe9; id=3").unwrap());
+        let expected: [(&[u8], &[u8]); 6] =
+            [(b"a", b"1"), (b"session", b"x=y"), (b"flag", b""), (b"b", b"2"), (b"n", b"caf\xe9"), (b"id", b"3")];
+        assert_eq!(cookies(&headers).collect::<Vec<_>>(), expected);
+        assert_eq!(cookie(&headers, "session"), Some(&b"x=y"[..]));
+        assert_eq!(cookie(&headers, "id"), Some(&b"3"[..]));
         assert_eq!(cookie(&headers, "none"), None);
+    }
+
+    #[test]
+    fn key_additions_of_any_bytes_are_told_apart() {
+        let rules = KeyRules {
+            headers: vec![HeaderName::from_static("x-a")],
+            cookies: vec!["c".to_owned()],
+            ..KeyRules::default()
+        };
+        let target = TargetUri { scheme: "http", authority: "a.test", path: "/", query: None };
+        let key = |name: &'static str, value: &[u8]| {
+            let headers = HeaderMap::from_iter([(HeaderName::from_static(name), value.try_into().unwrap())]);
+            CacheKey::new(&target, &rules, &headers)
+        };
+        let mut lines = HeaderMap::new();
+        lines.append("x-a", "caf".parse().unwrap());
+        lines.append("x-a", "e9".parse().unwrap());
+        let keys = [
+            CacheKey::new(&target, &rules, &lines),
+            key("x-a", b"caf\xe8"),
+            key("x-a", b"caf\xe9"),
+            key("x-a", b"cafe9"),
+            key("x-a", "caf\u{fffd}".as_bytes()),
+            key("cookie", b"c=caf\xe9"),
+            key("cookie", b"c=1"),
+            key("cookie", b"c=2; d=\xe9"),
+            key("cookie", b"c=1; c=2"),
+            key("cookie", b"c=2; c=1"),
+        ];
+        for (at, key) in keys.iter().enumerate() {
+            assert!(!keys[..at].contains(key), "{key:?}");
+        }
     }
 }

@@ -249,10 +249,11 @@ pub(super) fn host_of(authority: &str) -> &str {
 
 /// The nearest address of X-Forwarded-For that is no trusted proxy: further ones could be made up.
 fn forwarded_client(headers: &HeaderMap, trusted: &[IpNet]) -> Option<IpAddr> {
-    let lines: Vec<&str> = headers.get_all("x-forwarded-for").iter().filter_map(|line| line.to_str().ok()).collect();
+    let lines = headers.get_all("x-forwarded-for").iter().rev();
     let mut nearest = None;
-    for element in lines.iter().rev().flat_map(|line| line.rsplit(',')) {
-        let Some(address) = address_of(element.trim()) else { break };
+    // Element by element: a client may have put any bytes before what its proxy appended.
+    for element in lines.flat_map(|line| line.as_bytes().rsplit(|byte| *byte == b',')) {
+        let Some(address) = std::str::from_utf8(element.trim_ascii()).ok().and_then(address_of) else { break };
         nearest = Some(address);
         if !contains(trusted, address) {
             break;
@@ -343,13 +344,17 @@ mod tests {
             (&["6.6.6.6", "1.1.1.1"], Some("1.1.1.1")),
             (&["10.0.0.2"], Some("10.0.0.2")),
             (&["1.1.1.1, junk"], None),
+            (&["1.1.1.1, \u{e9}"], None),
+            // What a client made up takes nothing away from what its proxy appended.
+            (&["\u{e9}, 1.1.1.1"], Some("1.1.1.1")),
+            (&["6.6.6.6", "\u{e9}, 1.1.1.1"], Some("1.1.1.1")),
             (&["[2001:db8::1]:5000"], Some("2001:db8::1")),
             (&["1.1.1.1:5000"], Some("1.1.1.1")),
             (&[], None),
         ] {
             let mut headers = HeaderMap::new();
             for line in lines {
-                headers.append("x-forwarded-for", line.parse().unwrap());
+                headers.append("x-forwarded-for", header::HeaderValue::from_bytes(line.as_bytes()).unwrap());
             }
             let found = forwarded_client(&headers, &trusted);
             assert_eq!(found, expected.map(|address| address.parse().unwrap()), "{lines:?}");

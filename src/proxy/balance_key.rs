@@ -22,7 +22,7 @@ pub(super) fn of(asked: &Asked<'_>) -> Option<u64> {
         }
         HashBy::Client => false,
         HashBy::Header(name) => headers.get(name).inspect(|value| hash.update(value.as_bytes())).is_some(),
-        HashBy::Cookie(name) => cookie(headers, name).inspect(|value| hash.update(value.as_ref())).is_some(),
+        HashBy::Cookie(name) => cookie(headers, name).inspect(|value| hash.update(value)).is_some(),
     };
     if !named {
         // A visitor who has no session yet stays where it begins.

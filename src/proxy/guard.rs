@@ -119,9 +119,7 @@ fn rate_key(key: &RateKey, admitted: &Admitted, request: &Parts) -> Key {
         RateKey::Address => by_address(),
         RateKey::Route => common_key(),
         RateKey::Header(name) => request.headers.get(name).map_or_else(by_address, |value| value_key(value.as_bytes())),
-        RateKey::Cookie(name) => {
-            cookie(&request.headers, name).map_or_else(by_address, |value| value_key(value.as_bytes()))
-        }
+        RateKey::Cookie(name) => cookie(&request.headers, name).map_or_else(by_address, value_key),
     }
 }
 

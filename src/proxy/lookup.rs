@@ -249,7 +249,9 @@ pub(super) fn cookie_matters(rule: &CookieRule, headers: &HeaderMap) -> bool {
     match rule {
         CookieRule::Ignore => false,
         CookieRule::Protect | CookieRule::Bypass => headers.contains_key(header::COOKIE),
-        CookieRule::BypassNames(names) => cookies(headers).any(|(name, _)| names.iter().any(|listed| listed == name)),
+        CookieRule::BypassNames(names) => {
+            cookies(headers).any(|(name, _)| names.iter().any(|listed| listed.as_bytes() == name))
+        }
     }
 }
 

@@ -36,24 +36,24 @@ pub(super) fn identify<'a>(route: &'a Route, headers: &HeaderMap, sessions: &Ses
     }
     let mut alike = cookies(headers).filter(|(name, _)| looks_like(name, &rules.cookie));
     let (name, value) = alike.next()?;
-    if alike.next().is_some() || name != rules.cookie || value.is_empty() {
+    if alike.next().is_some() || name != rules.cookie.as_bytes() || value.is_empty() {
         return None;
     }
-    let name = sessions.name(&rules.cookie, value);
+    let name = sessions.name(&rules.cookie, std::str::from_utf8(value).ok()?);
     sessions.used(&name, rules);
     Some(Session { name, rules })
 }
 
 /// Whether some app might take one cookie name for another: apps differ in case, in escapes, in what they make of
 /// punctuation (PHP: `a.b` is `a_b`, `a[b]` is a part of `a`), and in where a quoted value ends.
-fn looks_like(name: &str, cookie: &str) -> bool {
-    let plain = |name: &str| -> String {
-        let decoded: Vec<u8> = percent_encoding::percent_decode_str(name).collect();
+fn looks_like(name: &[u8], cookie: &str) -> bool {
+    let plain = |name: &[u8]| -> String {
+        let decoded: Vec<u8> = percent_encoding::percent_decode(name).collect();
         let text = String::from_utf8_lossy(&decoded);
         let text = text.split('[').next().unwrap_or_default();
         text.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect()
     };
-    plain(name) == plain(cookie)
+    plain(name) == plain(cookie.as_bytes())
 }
 
 /// What a session's private cache would store for a URL, and by which rules.
@@ -117,7 +117,7 @@ impl Asked<'_> {
 pub(super) fn ends(response: &HeaderMap, cookie: &str) -> bool {
     let sets = |line: &[u8]| {
         let name = line.split(|byte| matches!(byte, b'=' | b';')).next().unwrap_or_default();
-        std::str::from_utf8(name).is_ok_and(|name| looks_like(name, cookie))
+        looks_like(name, cookie)
     };
     let clears =
         |line: &[u8]| [&b"cache"[..], b"cookies", b"*"].iter().any(|what| memchr::memmem::find(line, what).is_some());

@@ -2,8 +2,10 @@
 //!
 //! `listeners` accepts, `connection` serves: TLS, HTTP/1 or HTTP/2, hyper and the deadlines. On HTTP/1 hyper reads
 //! through `inspect`, which shows it only what `http1_framing` (with `head` and `chunked`) approves of. `exchange`
-//! is one request and its response; `wire` is what stream, exchange and deadlines tell each other.
+//! is one request and its response; `wire` is what stream, exchange and deadlines tell each other. [`approval`] asks the
+//! inspection without a connection.
 
+pub mod approval;
 mod certificates;
 mod chunked;
 mod connection;

@@ -15,6 +15,7 @@ mod disk;
 mod django;
 mod docs;
 mod front;
+mod fuzz;
 mod hardening;
 mod http2;
 mod kill;

@@ -294,6 +294,12 @@ fn push(bytes: &mut Vec<u8>, record: &Record) {
     bytes.extend_from_slice(&text);
 }
 
+/// The purges that the bytes of a log's file tell of. `None`: they are damaged, or no log's.
+pub fn purges_in(bytes: &[u8]) -> Option<Vec<Purge>> {
+    let found = read(bytes);
+    found.intact.then(|| found.purges.into_iter().map(|line| line.purge).collect())
+}
+
 fn read(mut bytes: &[u8]) -> Found {
     let mut found =
         Found { intact: false, head: 0, floor: 0, shared_floor: (0, 0), shared: (0, 0), purges: Vec::new() };

@@ -17,7 +17,7 @@ pub mod target;
 mod tests;
 
 pub use apply::{MEMORY, Outstanding, Purging};
-pub use journal::JournalError;
+pub use journal::{JournalError, purges_in};
 pub use log::{Logged, PurgeLog, Shared, UnderWay, Verdict};
 pub use matcher::{BadTarget, Patterns};
 pub use memory::Found;

@@ -41,6 +41,7 @@ fn script(request: &Recorded, gate: &Gate) -> Reply {
             .header("etag", "\"v1\"")
             .header("content-range", "bytes 5-5/10"),
         "/odd-part" => status("206 Partial Content"),
+        "/tags" => ok("max-age=60", "x").header("xkey", &"x".repeat(1100)),
         "/no-store" => ok("no-store", "x"),
         "/private" => ok("private", "x"),
         "/set-cookie" => ok("max-age=60", "x").header("set-cookie", "a=b"),
@@ -83,6 +84,7 @@ async fn reasons_are_all_said() {
         "/varied",
         "/no-cache",
         "/no-cache",
+        "/tags",
         "/no-store",
         "/private",
         "/set-cookie",

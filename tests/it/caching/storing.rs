@@ -128,6 +128,8 @@ async fn storing_for_requests_with_authorization() {
 async fn storing_for_requests_with_cookies() {
     const COOKIE: Fields = &[("cookie", "session=1")];
     const THEME: Fields = &[("cookie", "theme=dark")];
+    // Browsers send what was set, in whatever bytes.
+    const BESIDE: Fields = &[("cookie", "name=Zo\u{eb}; session=1")];
     let protect = vec![
         (ok("max-age=60", "x"), COOKIE, &[][..], false, "detail=cookie-request"),
         (ok("max-age=60", "x"), &[], COOKIE, false, "stored"),
@@ -141,6 +143,7 @@ async fn storing_for_requests_with_cookies() {
     let named = vec![
         (ok("max-age=60", "x"), THEME, THEME, true, "stored"),
         (ok("max-age=60", "x"), COOKIE, COOKIE, false, "detail=cookie-request"),
+        (ok("max-age=60", "x"), BESIDE, THEME, false, "detail=cookie-request"),
     ];
     assert_reuse("cookies = [\"session\"]", named).await;
 }
