@@ -79,7 +79,10 @@ fn ruled(target: &PathAndQuery, rules: &KeyRules, requests: &[HeaderMap; 2], sea
     let by_cookie =
         !rules.cookies.is_empty() && differs(|request| cookie(request, COOKIE).filter(|value| !value.is_empty()));
     assert!(keys[0] != keys[1] || !(by_field || by_cookie), "{:?} for {requests:?}", keys[0]);
-    normalised(&keys[0], rules);
+    // A parameter that is no URL keeps the whole query as it is, until it is left out.
+    if rules.query == QueryRule::All {
+        normalised(&keys[0], rules);
+    }
     if let Some(search) = search {
         searched(&keys[0], search);
     }
