@@ -208,6 +208,7 @@ fn response(body: SharedBody) -> StoredResponse {
         headers: &headers,
         times: Times::at(Clock::system().now()),
         is_static: false,
+        private: false,
     };
     StoredResponse {
         facts: judge(&arrival, &CacheRules::default()).unwrap().facts,

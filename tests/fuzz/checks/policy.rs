@@ -61,7 +61,15 @@ fn stored(
 ) {
     let cookie = request.contains_key(header::COOKIE);
     let asked = RequestFacts::of(request, cookie, true, rules.request_directives);
-    let arrival = Arrival { method: &Method::GET, request: &asked, status, headers: response, times, is_static: false };
+    let arrival = Arrival {
+        method: &Method::GET,
+        request: &asked,
+        status,
+        headers: response,
+        times,
+        is_static: false,
+        private: false,
+    };
     let verdict = store::judge(&arrival, rules);
     assert_eq!(verdict, store::judge(&arrival, rules), "the same twice");
     let Ok(storable) = verdict else { return };
