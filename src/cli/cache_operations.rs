@@ -1,6 +1,7 @@
 //! Purging and looking into the cache of a running larder.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use http::{HeaderMap, Method, Request, Uri};
 
@@ -19,6 +20,9 @@ use crate::policy::time::Timestamp;
 use crate::proxy::admit::{Admitted, normalised_authority};
 use crate::proxy::route;
 use crate::telemetry::figures::{CacheFigures, TierFigures};
+
+/// How long a purge waits for the other nodes to say that they have it.
+const OTHER_NODES: Duration = Duration::from_millis(250);
 
 /// A URL of an operator, taken apart.
 struct Asked {
@@ -75,9 +79,13 @@ pub(super) fn purge(app: &App, order: PurgeOrder) -> PurgeResponse {
     };
     let (id, seq) = (purging.logged().purge.id.clone(), purging.logged().seq);
     let found = purging.finish();
+    let runtime = tokio::runtime::Handle::current();
     if cache.log.is_kept() {
-        let written = tokio::runtime::Handle::current().block_on(cache.log.written(seq));
-        cache.receipts.durable(&id, written);
+        cache.receipts.durable(&id, runtime.block_on(cache.log.written(seq)));
+    }
+    if let Some(link) = &app.link {
+        // Who has not answered by then stands in the receipt as pending.
+        runtime.block_on(link.share(&id, OTHER_NODES));
     }
     count(&mut told, &asked_as, &found.by_target);
     PurgeResponse { total: found.total(), targets: told, sample: Vec::new(), receipt: cache.receipts.get(&id) }

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::client::{Connection, request};
 use crate::support::larder::{Larder, TOKEN};
@@ -47,14 +47,16 @@ async fn stored(redis: &Redis, count: usize) {
     redis.until(&["KEYS", "larder:r:*"], |keys| keys.lines().filter(|line| !line.is_empty()).count() == count).await;
 }
 
-/// Purges a URL.
-async fn purge(larder: &Larder, url: &str) {
+/// Purges a URL; the receipt.
+async fn purge(larder: &Larder, url: &str) -> Value {
     let (host, bearer) = (larder.control.to_string(), format!("Bearer {TOKEN}"));
     let fields = [("Host", &*host), ("Authorization", &*bearer), ("Content-Type", "application/json")];
     let mut connection = Connection::open(larder.control).await;
     connection.send(request("POST", "/v1/purge", &fields, &json!({ "url": url }).to_string())).await;
     let answer = connection.response("POST").await;
     assert!((200..300).contains(&answer.status), "{}", answer.text());
+    let answer: Value = serde_json::from_str(&answer.text()).unwrap();
+    answer["receipt"].clone()
 }
 
 const PAGE: &str = "http://app.test/page";
@@ -79,7 +81,10 @@ async fn page_that_one_node_fetched_is_a_hit_on_the_others_and_a_purge_on_one_is
     assert_eq!(upstream.count("/page"), 1);
 
     let began = Instant::now();
-    purge(&a, PAGE).await;
+    let receipt = purge(&a, PAGE).await;
+    assert_eq!(receipt["state"], "done", "{receipt}");
+    let nodes = receipt["nodes"].as_array().unwrap();
+    assert_eq!(nodes.len(), 3, "both others, and the sequence: {receipt}");
     while began.elapsed() < Duration::from_millis(80) {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
@@ -182,7 +187,8 @@ async fn purge_while_redis_is_away_is_reported_as_pending_and_reaches_the_others
     let old = [a.get("/page", &[]).await.text(), b.get("/page", &[]).await.text()];
     redis.kill();
     a.until("the loss", async || a.metric("larder_purge_link_up", "").await == 0.0).await;
-    purge(&a, PAGE).await;
+    let receipt = purge(&a, PAGE).await;
+    assert_eq!(receipt["state"], "pending", "{receipt}");
     assert_eq!(a.metric("larder_purge_link_waiting", "").await, 1.0, "never silent success");
     assert_ne!(a.get("/page", &[]).await.text(), old[0], "here it is in force");
     assert_eq!(b.get("/page", &[]).await.text(), old[1]);
