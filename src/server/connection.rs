@@ -144,8 +144,8 @@ where
     };
     let opened = tokio::select! {
         opened = opening => opened,
-        // Nothing was asked yet, so there is nothing to finish.
-        () = stop.cancelled() => None,
+        // Who has just connected may have sent a request that is still on its way.
+        () = async { stop.cancelled().await; tokio::time::sleep(FIRST_REQUEST).await } => None,
     };
     let Some(opened) = opened else { return };
     if let (Opened::Tls(stream, _), Some(field)) = (&opened, listener.settings.subject_field()) {
@@ -233,6 +233,9 @@ async fn serve_stream<S, H, F, B>(
         }
     }
 }
+
+/// How long a connection that was accepted just before a shutdown has to bring its first bytes.
+const FIRST_REQUEST: Duration = Duration::from_millis(500);
 
 /// hyper for HTTP/1. Its header deadline is off: inspection holds heads back, so that hyper never waits for the
 /// rest of one. Flushing of pipelined responses together is off, too: it would lift hyper's bound on what it buffers

@@ -84,7 +84,8 @@ async fn page_that_one_node_fetched_is_a_hit_on_the_others_and_a_purge_on_one_is
     let receipt = purge(&a, PAGE).await;
     assert_eq!(receipt["state"], "done", "{receipt}");
     let nodes = receipt["nodes"].as_array().unwrap();
-    assert_eq!(nodes.len(), 3, "both others, and the sequence: {receipt}");
+    assert!(nodes.len() >= 3, "both others, and the sequence: {receipt}");
+    assert!(nodes.iter().all(|node| node["state"] == "done"), "{receipt}");
     while began.elapsed() < Duration::from_millis(80) {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
