@@ -1,7 +1,7 @@
 //! The disk tier: records as files, which survive a restart.
 //!
-//! Whatever may block runs on a few threads of its own ([`io`]). What is wrong with the disk is never a request's
-//! error: the tier switches itself off, looks again now and then, and comes back ([`trouble`]).
+//! Whatever may block runs on a few threads of its own (`io`). What is wrong with the disk is never a request's
+//! error: the tier switches itself off, looks again now and then, and comes back (`trouble`).
 
 mod files;
 mod index;
