@@ -148,7 +148,7 @@ impl Gate {
     }
 
     /// Closes when the last tick is too long ago. Whoever looks first does it, a request or the ticking task.
-    fn notice_pause(&self) {
+    pub(super) fn notice_pause(&self) {
         let last = self.tick.load(Ordering::Acquire);
         let is_late = last != 0 && self.elapsed().saturating_sub(last) > PAUSE;
         if is_late && self.tick.compare_exchange(last, 0, Ordering::AcqRel, Ordering::Relaxed).is_ok() {

@@ -213,9 +213,17 @@ impl PurgeLink {
 impl Link {
     async fn run(&self) {
         let mut backoff = BACKOFF.0;
+        let mut asked_again = false;
         loop {
-            let began = Instant::now();
+            let (began, pauses) = (Instant::now(), self.gate.pauses());
             let Err(fault) = self.session().await;
+            self.gate.notice_pause();
+            // Deadlines that passed while this process was stopped say nothing about Redis: it is asked again before
+            // requests are told that nothing can be known.
+            asked_again = self.gate.pauses() != pauses && !asked_again;
+            if asked_again {
+                continue;
+            }
             self.gate.lose();
             let is_new = {
                 let mut state = self.state.lock();
