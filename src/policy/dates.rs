@@ -6,14 +6,27 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::time::Timestamp;
 
-/// Parses an HTTP-date in any of its three formats; `None` when it is none of them.
+/// Parses an HTTP-date in any of its three formats; `None` when it is none of them. Upper and lower case are the same
+/// (RFC 9111 §4.2).
 pub fn parse(text: &str) -> Option<Timestamp> {
-    let time = httpdate::parse_http_date(text.trim()).ok()?;
+    let text = text.trim();
+    let time = httpdate::parse_http_date(text).or_else(|_| httpdate::parse_http_date(&in_usual_case(text))).ok()?;
     let millis = match time.duration_since(UNIX_EPOCH) {
         Ok(after) => i64::try_from(after.as_millis()).ok()?,
         Err(before) => -i64::try_from(before.duration().as_millis()).ok()?,
     };
     Some(Timestamp::from_millis(millis))
+}
+
+/// `sun, 06 NOV 1994 08:49:37 gmt` as dates are mostly written: words begin with a capital, and the zone has no others.
+fn in_usual_case(text: &str) -> String {
+    let mut begins = true;
+    let letter = |letter: char| {
+        let usual = if begins { letter.to_ascii_uppercase() } else { letter.to_ascii_lowercase() };
+        begins = !letter.is_ascii_alphabetic();
+        usual
+    };
+    text.chars().map(letter).collect::<String>().replace("Gmt", "GMT")
 }
 
 /// The IMF-fixdate of a moment. Moments outside 1970..9999 are brought to the nearest end.
@@ -42,7 +55,10 @@ mod tests {
     fn dates_in_all_three_formats_are_the_same_moment() {
         // RFC 9110 §5.6.7 gives these three spellings.
         for text in ["Sun, 06 Nov 1994 08:49:37 GMT", "Sunday, 06-Nov-94 08:49:37 GMT", "Sun Nov  6 08:49:37 1994"] {
-            assert_eq!(parse(text), Some(Timestamp::from_secs(784_111_777)), "{text}");
+            // RFC 9111 §4.2: recipients match them without regard to case.
+            for text in [text.to_owned(), text.to_ascii_lowercase(), text.to_ascii_uppercase()] {
+                assert_eq!(parse(&text), Some(Timestamp::from_secs(784_111_777)), "{text}");
+            }
         }
     }
 
@@ -56,6 +72,8 @@ mod tests {
             "1994-11-06T08:49:37Z",
             "Sun, 06 Nov 1994 08:49:37 +0200",
             "Sun, 06 Nov 1994 08:49:37 UTC",
+            "sun, 06 nov 1994 08:49:37 utc",
+            "sun, 06 nov 1994 08:49:37 \u{fc}",
             "Sun, 06 Nov 1994 08:49:37",
             "Sun, 06 Nov 94 08:49:37 GMT",
             "Sun, 6 Nov 1994 08:49:37 GMT",

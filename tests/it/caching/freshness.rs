@@ -58,7 +58,9 @@ async fn freshness_lifetime_by_what_states_it() {
         (vec![("expires", "Sunday, 06-Nov-94 08:50:37 GMT".into())], 60),
         (vec![("expires", "Sun Nov  6 08:50:37 1994".into())], 60),
         (vec![("expires", "0".into())], 0),
-        (vec![("expires", "sun, 06 nov 1994 08:50:37 gmt".into())], 0),
+        // RFC 9111 §4.2: without regard to case.
+        (vec![("expires", "sun, 06 nov 1994 08:50:37 gmt".into())], 60),
+        (vec![("expires", "SUNDAY, 06-NOV-94 08:50:37 GMT".into())], 60),
         (vec![("expires", "Sun, 06 Nov 1994 08:50:37 UTC".into())], 0),
         (vec![("expires", "Sun, 6 Nov 1994 08:50:37 GMT".into())], 0),
         (vec![("expires", "Sat, 06 Nov 2286 08:50:37 GMT".into())], 100_000_000),
