@@ -15,6 +15,7 @@ use super::front::Identified;
 use super::lease;
 use super::lookup::{self, Own, Wanted};
 use super::part::{self, Ask, Brings};
+use super::settle::settle;
 use super::site::{Site, SiteRoute};
 use super::{Asked, Proxy, outgoing, rewrite, search, session};
 use crate::cache::body::{BodyReader, SharedBody};
@@ -290,7 +291,8 @@ impl Fetch {
         let began = (cache.searches.moment(), cache.sessions.moment());
         let (request_time, sent) = (self.proxy.clock.now(), Instant::now());
         let mut response = self.route.pool.send(request, self.exchange.clone()).await?;
-        let times = self.proxy.clock.times_since(request_time);
+        let (times, first_byte) = (self.proxy.clock.times_since(request_time), sent.elapsed());
+        settle(&self.route, &mut response).await;
         prepare(response.headers_mut(), times.wall);
         if let Some(own) = &self.wanted.own
             && session::ends(response.headers(), &own.rules.cookie)
@@ -302,7 +304,7 @@ impl Fetch {
             rewrite::incoming(&origin, response.headers_mut());
         }
         let tags = take_tags(response.headers_mut(), &self.site.settings.tags);
-        Ok(Arrived { response, times, first_byte: sent.elapsed(), epoch, began, tags })
+        Ok(Arrived { response, times, first_byte, epoch, began, tags })
     }
 
     /// A full response: judged, then filled or passed on.

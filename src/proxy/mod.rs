@@ -37,6 +37,7 @@ mod rewrite;
 pub mod route;
 mod search;
 mod session;
+mod settle;
 pub mod site;
 
 use std::net::IpAddr;

@@ -13,6 +13,7 @@ use super::body::Body;
 use super::fetch::{self, Outcome, apply_static_class, prepare, take_tags};
 use super::lookup::Wanted;
 use super::post::Post;
+use super::settle::settle;
 use super::{Asked, invalidation, outgoing, rewrite, search};
 use crate::cache::entry::StoredResponse;
 use crate::cache::epoch::Epoch;
@@ -61,6 +62,9 @@ pub(super) async fn pass(
         }
         let outcome = Outcome::Passed(Box::new(response), NoStoreReason::Upgrade);
         return Ok(Passed { outcome, stored_as: None, first_byte, meter });
+    }
+    if asked.parts.method != Method::HEAD {
+        settle(asked.route, &mut response).await;
     }
     prepare(response.headers_mut(), times.wall);
     asked.end_session(response.headers());

@@ -1,7 +1,8 @@
 //! The body of a response on its way from an upstream's server: it holds the connection until it has ended.
 
+use std::collections::VecDeque;
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -10,7 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
 use super::error::{UpstreamError, UpstreamErrorKind};
 use super::framing::Framing;
@@ -30,6 +31,10 @@ pub(super) struct Deadlines {
 /// The body of an upstream's response. Its clean end gives the connection back to the pool; an error, or dropping it
 /// early, closes the connection. A body cut short ends in an error.
 pub struct UpstreamBody {
+    /// What was taken in before anybody read it; comes first.
+    early: VecDeque<Result<Frame<Bytes>, UpstreamError>>,
+    /// Nothing comes after that.
+    early_is_all: bool,
     incoming: Incoming,
     idle: IdleTimer,
     /// When all of it must have come.
@@ -49,6 +54,8 @@ impl UpstreamBody {
         upload: Option<Arc<Upload>>,
     ) -> Self {
         let mut body = UpstreamBody {
+            early: VecDeque::new(),
+            early_is_all: false,
             incoming,
             idle: IdleTimer::new(deadlines.idle),
             end: deadlines.end.map(|end| Box::pin(sleep_until(end))),
@@ -65,7 +72,38 @@ impl UpstreamBody {
     /// The body of a response whose connection has become a tunnel.
     pub(super) fn of_upgrade(incoming: Incoming, lease: Lease, framing: Framing) -> Self {
         lease.hand_over();
-        UpstreamBody { incoming, idle: IdleTimer::new(Duration::ZERO), end: None, lease: None, framing, upload: None }
+        UpstreamBody {
+            early: VecDeque::new(),
+            early_is_all: false,
+            incoming,
+            idle: IdleTimer::new(Duration::ZERO),
+            end: None,
+            lease: None,
+            framing,
+            upload: None,
+        }
+    }
+
+    /// The length in bytes of a body that ends before it has `most` bytes, and soon; what comes meanwhile is kept for
+    /// whoever reads it. `None`: it is longer, takes its time, fails, or has trailers.
+    pub async fn settle(&mut self, most: u64, patience: Duration) -> Option<u64> {
+        let all = timeout(patience, async {
+            let mut length = 0;
+            while length < most {
+                match poll_fn(|cx| self.poll_incoming(cx)).await {
+                    None => return Some(length),
+                    Some(frame) => {
+                        let data = frame.as_ref().ok().and_then(Frame::data_ref).map(|data| data.len() as u64);
+                        self.early.push_back(frame);
+                        length += data?;
+                    }
+                }
+            }
+            None
+        });
+        let length = all.await.ok().flatten();
+        self.early_is_all = length.is_some();
+        length
     }
 
     /// Whether only the end of the connection ends this body, so that a cut in cleartext can't be told from the end
@@ -90,14 +128,9 @@ impl UpstreamBody {
             None => error,
         }
     }
-}
 
-impl Body for UpstreamBody {
-    type Data = Bytes;
-    type Error = UpstreamError;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, UpstreamError>>> {
-        let this = &mut *self;
+    fn poll_incoming(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, UpstreamError>>> {
+        let this = self;
         if this.lease.is_some() && this.end.as_mut().is_some_and(|end| end.as_mut().poll(cx).is_ready()) {
             let error = this.failed(UpstreamError::new(UpstreamErrorKind::TotalTimeout));
             return Poll::Ready(Some(Err(error)));
@@ -136,13 +169,36 @@ impl Body for UpstreamBody {
             }
         })
     }
+}
+
+impl Body for UpstreamBody {
+    type Data = Bytes;
+    type Error = UpstreamError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, UpstreamError>>> {
+        match self.early.pop_front() {
+            Some(frame) => Poll::Ready(Some(frame)),
+            None if self.early_is_all => Poll::Ready(None),
+            None => self.poll_incoming(cx),
+        }
+    }
 
     fn is_end_stream(&self) -> bool {
-        self.incoming.is_end_stream()
+        self.early.is_empty() && (self.early_is_all || self.incoming.is_end_stream())
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.incoming.size_hint()
+        if self.early.is_empty() && !self.early_is_all {
+            return self.incoming.size_hint();
+        }
+        let early = self.early.iter().flatten().filter_map(Frame::data_ref).map(|data| data.len() as u64).sum::<u64>();
+        let rest = if self.early_is_all { SizeHint::with_exact(0) } else { self.incoming.size_hint() };
+        let mut hint = SizeHint::new();
+        hint.set_lower(rest.lower().saturating_add(early));
+        if let Some(upper) = rest.upper() {
+            hint.set_upper(upper.saturating_add(early));
+        }
+        hint
     }
 }
 

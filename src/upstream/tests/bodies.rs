@@ -90,6 +90,43 @@ async fn body_without_a_length_ends_with_the_connection() {
 }
 
 #[tokio::test]
+async fn body_that_ends_soon_has_a_length_and_no_other_loses_anything() {
+    let chunked = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
+    for (response, length, content) in [
+        (format!("{chunked}3\r\nsma\r\n2\r\nll\r\n0\r\n\r\n"), Some(5), Some("small")),
+        (format!("{chunked}0\r\n\r\n"), Some(0), Some("")),
+        ("HTTP/1.1 200 OK\r\nconnection: close\r\n\r\nsmall".to_owned(), Some(5), Some("small")),
+        (format!("{chunked}6\r\nenough\r\n4\r\nmore\r\n0\r\n\r\n"), None, Some("enoughmore")),
+        (format!("{chunked}2\r\nok\r\n0\r\nx-sum: 7\r\n\r\n"), None, Some("ok")),
+        (format!("{chunked}9\r\npart"), None, None),
+    ] {
+        let server = Scripted::listen().await;
+        let pool = pool(server.settings());
+        let (answer, ()) = tokio::join!(get(&pool), async {
+            server.serve(&response).await;
+        });
+        let mut answer = answer.unwrap();
+        assert_eq!(answer.body_mut().settle(6, LONG).await, length, "{response}");
+        if length.is_some() {
+            assert_eq!(answer.body().size_hint().exact(), length, "{response}");
+        }
+        assert_eq!(text(answer).await.ok().as_deref(), content, "{response}");
+    }
+}
+
+#[tokio::test]
+async fn body_that_takes_its_time_is_not_waited_for() {
+    let server = Scripted::listen().await;
+    let pool = pool(server.settings());
+    let chunked = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nsl\r\n";
+    let (answer, mut line) = tokio::join!(get(&pool), server.serve(chunked));
+    let mut answer = answer.unwrap();
+    assert_eq!(answer.body_mut().settle(6, SHORT).await, None);
+    line.send("2\r\now\r\n0\r\n\r\n").await;
+    assert_eq!(text(answer).await.unwrap(), "slow");
+}
+
+#[tokio::test]
 async fn dropped_body_closes_the_connection() {
     let server = Scripted::listen().await;
     let pool = pool(server.settings());

@@ -1,7 +1,7 @@
 //! RFC 9110 §8.4: codings that larder adds, made once and told apart.
 
 use super::{ok, table};
-use crate::support::reply::Reply;
+use crate::support::reply::{Gate, Reply};
 
 fn text() -> String {
     "compressible ".repeat(500)
@@ -79,4 +79,42 @@ async fn codings_in_conditions_become_the_upstreams_tags_and_back() {
     let response = proxy.get("/page", &[("accept-encoding", "gzip"), ("if-none-match", &tag)]).await;
     assert_eq!((response.status, response.field("etag")), (304, &*tag));
     assert_eq!(upstream.requests()[1].fields.get("if-none-match"), Some("\"v1\""));
+}
+
+#[tokio::test]
+async fn codings_spare_small_pages_that_do_not_say_how_long_they_are() {
+    let chunked = |cache_control: &str| {
+        Reply::raw(format!(
+            "HTTP/1.1 200 OK\r\ncache-control: {cache_control}\r\ncontent-type: text/plain\r\netag: \"v1\"\r\n\
+             content-digest: sha-256=:x:\r\ntransfer-encoding: chunked\r\n\r\n5\r\nsmall\r\n0\r\n\r\n"
+        ))
+    };
+    let (_upstream, proxy) = table("", vec![chunked("max-age=60"), chunked("no-store")]).await;
+    for path in ["/0", "/1", "/0", "/1"] {
+        let response = proxy.get(path, &[("accept-encoding", "gzip")]).await;
+        assert_eq!((response.text().as_str(), response.field("etag")), ("small", "\"v1\""), "{path}");
+        assert_eq!(response.field("content-length"), "5");
+        assert!(response.fields.get("content-digest").is_some(), "nothing was done to the bytes");
+        assert!(response.fields.get("content-encoding").is_none() && response.fields.get("vary").is_none());
+    }
+    // It has a length, so a part can be cut from it though nothing is stored.
+    let part = proxy.get("/1", &[("range", "bytes=0-1")]).await;
+    assert_eq!((part.status, part.text().as_str()), (206, "sm"));
+}
+
+#[tokio::test]
+async fn codings_of_a_page_that_trickles_in_begin_before_its_end() {
+    let gate = Gate::new();
+    let reply = ok_in_pieces().piece("begin").gate(&gate).piece(text());
+    let (_upstream, proxy) = table("", vec![reply]).await;
+    let mut connection = crate::support::client::Connection::open(proxy.address).await;
+    connection.send(crate::support::client::request("GET", "/0", &[("accept-encoding", "gzip")], "")).await;
+    let head = connection.head().await;
+    assert_eq!(head.fields.get("content-encoding"), Some("gzip"));
+    gate.open();
+    assert!(connection.body(&head).await.content.len() > 20);
+}
+
+fn ok_in_pieces() -> Reply {
+    Reply::ok().header("cache-control", "max-age=60").header("content-type", "text/plain")
 }
