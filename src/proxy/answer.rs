@@ -216,7 +216,9 @@ impl Asked<'_> {
                     meter: None,
                 }
             }
-            Outcome::Failed(error) => self.stand_in(&wanted).unwrap_or_else(|| self.failed(&error, wanted.why)),
+            Outcome::Failed(error) => {
+                self.stand_in(&wanted).unwrap_or_else(|| self.failed(&error, wanted.failure_status(&error), wanted.why))
+            }
         }
     }
 
@@ -299,11 +301,14 @@ impl Asked<'_> {
                 };
                 Answer { response, verdict, first_byte, asked_upstream: true, meter }
             }
-            Err(error) => self.failed(&error, why),
+            Err(error) => {
+                let status = freshens.map_or(error.status(), |wanted| wanted.failure_status(&error));
+                self.failed(&error, status, why)
+            }
         }
     }
 
-    fn failed(&self, error: &UpstreamError, why: ForwardReason) -> Answer {
+    fn failed(&self, error: &UpstreamError, status: StatusCode, why: ForwardReason) -> Answer {
         tracing::warn!(
             upstream = &*self.route.upstream,
             route = self.route.route.name,
@@ -311,7 +316,7 @@ impl Asked<'_> {
             %error,
             "upstream failed"
         );
-        maintenance::answer(self, error.status(), error.word(), why)
+        maintenance::answer(self, status, error.word(), why)
     }
 }
 

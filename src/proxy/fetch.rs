@@ -192,7 +192,7 @@ impl Fetch {
         let (arrived, confirmed) = match self.ask(lead.flight().epoch()).await {
             Ok(answered) => answered,
             Err(error) => {
-                let failure = FetchFailure { status: error.status(), word: error.word() };
+                let failure = FetchFailure { status: self.wanted.failure_status(&error), word: error.word() };
                 lead.flight().publish(Progress::Failed(failure));
                 return Fetched { outcome: Outcome::Failed(error), first_byte: None, by_another: false };
             }

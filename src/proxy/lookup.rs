@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, Method, header};
+use http::{HeaderMap, Method, StatusCode, header};
 
 use super::front::Identified;
 use super::part::{self, Ask, Missing};
@@ -17,6 +17,7 @@ use crate::policy::preconditions;
 use crate::policy::reason::{ForwardReason, StaleReason};
 use crate::policy::reuse::{self, Reuse};
 use crate::policy::rules::CookieRule;
+use crate::upstream::UpstreamError;
 
 /// What to do with a request.
 #[derive(Debug)]
@@ -96,6 +97,14 @@ impl Wanted {
     /// The private cache, if what was found is stored there.
     pub(super) fn found_in(&self) -> Option<&Own> {
         self.own.as_ref().filter(|_| self.key.session().is_some())
+    }
+
+    /// What is answered when the upstream fails and nothing stands in.
+    pub(super) fn failure_status(&self, error: &UpstreamError) -> StatusCode {
+        match &self.stored {
+            Some(stored) if stored.facts.forbids_stale => error.status_for_validation(),
+            _ => error.status(),
+        }
     }
 
     /// The key that the URL makes by itself; what the response says of the query may make another of it.

@@ -137,6 +137,16 @@ impl UpstreamError {
         Self::because(kind, error)
     }
 
+    /// The status it is answered with where a stored response may not be reused without the upstream's word: a cache
+    /// that is cut off from the origin says so by 504 (RFC 9111 §5.2.2.2).
+    pub fn status_for_validation(&self) -> StatusCode {
+        use UpstreamErrorKind::*;
+        match self.kind {
+            Resolve | Connect | Tls | Reset | NoServer | BreakerOpen => StatusCode::GATEWAY_TIMEOUT,
+            _ => self.status(),
+        }
+    }
+
     /// See [`UpstreamErrorKind::word`].
     pub fn word(&self) -> &'static str {
         self.kind.word()
