@@ -227,8 +227,9 @@ impl Entry {
             .variants
             .iter()
             .filter(|variant| variant.selection != response.selection)
-            // A response that stopped varying stands for all, one that began to vary replaces the one that stood for all.
-            .filter(|variant| response.selection.is_empty() == variant.selection.is_empty())
+            // One that began to vary replaces the one that stood for all. The other way round both stay: apps forget Vary on
+            // what they send by default (RFC 9111 §4.1).
+            .filter(|variant| response.selection.is_empty() || !variant.selection.is_empty())
             .take(most.saturating_sub(1))
             .cloned();
         Entry { variants: std::iter::once(response.clone()).chain(kept).collect() }

@@ -185,7 +185,8 @@ pub(super) fn facts(asked: &Asked<'_>) -> RequestFacts {
 }
 
 /// The stored response for a request and what it lacks, or why there is none. Of several the most recent by Date
-/// (RFC 9111 §4), those that lack nothing first.
+/// (RFC 9111 §4), those that lack nothing first; but one that says nothing of Vary only where no fresh one that does is
+/// stored (§4.1).
 pub(super) fn select<'a>(
     asked: &Asked<'_>,
     entry: &'a Entry,
@@ -197,6 +198,7 @@ pub(super) fn select<'a>(
         _ => ForwardReason::VaryMiss,
     };
     let mut best: Option<(&Arc<StoredResponse>, Option<Missing>)> = None;
+    let mut best_chosen: Option<&Arc<StoredResponse>> = None;
     for stored in entry.variants().iter().filter(|stored| stored.is_selected_by(request)) {
         if !is_acceptable(stored, request) {
             why = ForwardReason::CodingMiss;
@@ -204,11 +206,18 @@ pub(super) fn select<'a>(
         }
         let missing = part::missing(asked, stored);
         let rank = |stored: &StoredResponse, missing: &Option<Missing>| (missing.is_none(), stored.facts.date);
+        let is_chosen = !stored.selection.is_empty() && missing.is_none() && stored.facts.is_fresh(asked.now);
+        if is_chosen && best_chosen.is_none_or(|best| stored.facts.date > best.facts.date) {
+            best_chosen = Some(stored);
+        }
         if best.as_ref().is_none_or(|(best, lacks)| rank(stored, &missing) > rank(best, lacks)) {
             best = Some((stored, missing));
         }
     }
-    best.ok_or(why)
+    match (best, best_chosen) {
+        (Some((default, _)), Some(chosen)) if default.selection.is_empty() => Ok((chosen, None)),
+        (best, _) => best.ok_or(why),
+    }
 }
 
 /// Whether the client takes the coding that a stored response came in: an upstream that codes without saying so in

@@ -79,18 +79,37 @@ async fn vary_variants_are_capped_and_the_oldest_goes() {
 }
 
 #[tokio::test]
-async fn vary_that_changes_counts_as_it_is_now() {
-    // First by Foo, then by nothing: what came last stands for all.
+async fn vary_forgotten_on_the_default_answer_hides_no_better_one() {
+    // RFC 9111 §4.1: of several, the most recent with Vary; the one without it stands for those that have none.
     let upstream = Upstream::start(|request| match request.fields.get("foo") {
-        Some("1") => ok("max-age=60", "varies").header("vary", "Foo"),
-        _ => ok("max-age=60", "same for all"),
+        Some("1") => ok("max-age=60", "chosen").header("vary", "Foo"),
+        _ => ok("max-age=90", "default"),
+    })
+    .await;
+    let proxy = Proxy::before(&upstream);
+    let ask = async |value: &str| proxy.get("/page", &[("foo", value)]).await;
+    for (value, text) in [("1", "chosen"), ("2", "default"), ("1", "chosen"), ("2", "default"), ("3", "default")] {
+        assert_eq!(ask(value).await.text(), text, "{value}");
+    }
+    assert_eq!(upstream.count("/page"), 2);
+    // Once stale, it is not better than what is fresh.
+    proxy.advance(60);
+    let later = ask("1").await;
+    assert_eq!((later.is_hit(), later.text().as_str()), (true, "default"));
+}
+
+#[tokio::test]
+async fn vary_that_an_answer_begins_with_ends_the_one_that_stood_for_all() {
+    let upstream = Upstream::start(|request| match request.fields.get("cache-control") {
+        None => ok("max-age=60", "same for all"),
+        Some(_) => ok("max-age=60", request.fields.get("foo").unwrap_or_default()).header("vary", "Foo"),
     })
     .await;
     let proxy = Proxy::before(&upstream);
     proxy.get("/page", &[("foo", "1")]).await;
-    proxy.get("/page", &[("foo", "2")]).await;
-    assert_eq!(proxy.get("/page", &[("foo", "1")]).await.text(), "same for all");
-    assert_eq!(upstream.count("/page"), 2);
+    proxy.get("/page", &[("foo", "1"), ("cache-control", "no-cache")]).await;
+    assert_eq!(proxy.get("/page", &[("foo", "1")]).await.text(), "1");
+    assert!(!proxy.get("/page", &[("foo", "2")]).await.is_hit());
 }
 
 #[tokio::test]
