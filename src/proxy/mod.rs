@@ -39,6 +39,7 @@ mod search;
 mod session;
 mod settle;
 pub mod site;
+pub mod token;
 
 use std::net::IpAddr;
 use std::sync::Arc;

@@ -4,7 +4,18 @@ use super::{Fields, ok, table};
 use crate::support::proxy::Proxy;
 use crate::support::upstream::Upstream;
 
-#[tokio::test]
+stories![
+    vary_decides_by_the_fields_it_names,
+    vary_in_several_lines_names_all_of_them,
+    vary_keeps_several_variants_at_once,
+    vary_variants_are_capped_and_the_oldest_goes,
+    vary_forgotten_on_the_default_answer_hides_no_better_one,
+    vary_that_an_answer_begins_with_ends_the_one_that_stood_for_all,
+    vary_by_language_serves_the_language_preferred_above_all,
+    vary_unsaid_never_hands_out_a_coding_that_the_client_does_not_take,
+    coding_that_the_app_gives_everybody_is_for_everybody,
+];
+
 async fn vary_decides_by_the_fields_it_names() {
     // Vary, the first request's fields, the second's, whether the second is answered from the first.
     let rows: Vec<(&str, Fields, Fields, bool)> = vec![
@@ -41,7 +52,6 @@ async fn vary_decides_by_the_fields_it_names() {
     }
 }
 
-#[tokio::test]
 async fn vary_in_several_lines_names_all_of_them() {
     let reply = ok("max-age=60", "x").header("vary", "Foo").header("vary", "Bar");
     let (_upstream, proxy) = table("", vec![reply]).await;
@@ -49,7 +59,6 @@ async fn vary_in_several_lines_names_all_of_them() {
     assert!(!proxy.get("/0", &[("foo", "1"), ("bar", "3")]).await.is_hit());
 }
 
-#[tokio::test]
 async fn vary_keeps_several_variants_at_once() {
     let upstream =
         Upstream::start(|request| ok("max-age=60", request.fields.get("foo").unwrap_or("none")).header("vary", "Foo"))
@@ -66,7 +75,6 @@ async fn vary_keeps_several_variants_at_once() {
     assert_eq!(ask("4").await.field("cache-status"), "larder; fwd=vary-miss; ttl=60; stored");
 }
 
-#[tokio::test]
 async fn vary_variants_are_capped_and_the_oldest_goes() {
     let upstream = Upstream::start(|_| ok("max-age=60", "x").header("vary", "Foo")).await;
     let proxy = Proxy::with_rules(&upstream, "max_variants = 2");
@@ -78,7 +86,6 @@ async fn vary_variants_are_capped_and_the_oldest_goes() {
     }
 }
 
-#[tokio::test]
 async fn vary_forgotten_on_the_default_answer_hides_no_better_one() {
     // RFC 9111 §4.1: of several, the most recent with Vary; the one without it stands for those that have none.
     let upstream = Upstream::start(|request| match request.fields.get("foo") {
@@ -98,7 +105,6 @@ async fn vary_forgotten_on_the_default_answer_hides_no_better_one() {
     assert_eq!((later.is_hit(), later.text().as_str()), (true, "default"));
 }
 
-#[tokio::test]
 async fn vary_that_an_answer_begins_with_ends_the_one_that_stood_for_all() {
     let upstream = Upstream::start(|request| match request.fields.get("cache-control") {
         None => ok("max-age=60", "same for all"),
@@ -112,7 +118,6 @@ async fn vary_that_an_answer_begins_with_ends_the_one_that_stood_for_all() {
     assert!(!proxy.get("/page", &[("foo", "2")]).await.is_hit());
 }
 
-#[tokio::test]
 async fn vary_by_language_serves_the_language_preferred_above_all() {
     let upstream = Upstream::start(|_| {
         ok("max-age=60", "hallo").header("vary", "Accept-Language").header("content-language", "DE")
@@ -124,7 +129,6 @@ async fn vary_by_language_serves_the_language_preferred_above_all() {
     assert!(!proxy.get("/page", &[("accept-language", "fr, de;q=0.3")]).await.is_hit());
 }
 
-#[tokio::test]
 async fn vary_unsaid_never_hands_out_a_coding_that_the_client_does_not_take() {
     let upstream = Upstream::start(|request| match request.fields.get("accept-encoding") {
         Some("x-own") => ok("max-age=60", "coded").header("content-encoding", "x-own"),
@@ -139,4 +143,22 @@ async fn vary_unsaid_never_hands_out_a_coding_that_the_client_does_not_take() {
     let other = proxy.get("/page", &[]).await;
     assert_eq!(other.text(), "plain");
     assert!(other.field("cache-status").contains("detail=coding-miss"), "{:?}", other.fields);
+}
+
+async fn coding_that_the_app_gives_everybody_is_for_everybody() {
+    // With the defaults larder asks without Accept-Encoding: what comes coded all the same is coded for all. And so is what
+    // Vary says is the answer to just this Accept-Encoding.
+    let upstream = Upstream::start(|request| {
+        let reply = ok("max-age=60", "coded").header("content-encoding", "x-own");
+        if request.path() == "/varies" { reply.header("vary", "Accept-Encoding") } else { reply }
+    })
+    .await;
+    let off = format!("[upstreams.app]\nservers = [\"{}\"]\n[compression]\nenabled = false\n", upstream.url());
+    for (proxy, path) in [(Proxy::before(&upstream), "/same"), (Proxy::configured(&off), "/varies")] {
+        for (fields, hit) in [(&[][..], false), (&[][..], true)] {
+            let response = proxy.get(path, fields).await;
+            assert_eq!((response.is_hit(), response.text().as_str()), (hit, "coded"), "{path}");
+            assert_eq!(response.field("content-encoding"), "x-own");
+        }
+    }
 }
