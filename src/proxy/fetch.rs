@@ -53,6 +53,8 @@ pub(super) struct Fetch {
     outgoing: Request<()>,
     exchange: Exchange,
     withholds_conditions: bool,
+    /// Whether it would be for a session alone, had it been clear for which.
+    session_unclear: bool,
     /// Scheme and authority that the client asked, where URLs in the answer are rewritten.
     asked_at: Option<(&'static str, String)>,
 }
@@ -142,6 +144,7 @@ impl Fetch {
             outgoing,
             exchange: asked.exchange(),
             withholds_conditions,
+            session_unclear: asked.whose.is_unclear(),
             asked_at: rewrites.then(|| (asked.admitted.scheme, asked.admitted.authority.clone())),
         }
     }
@@ -335,8 +338,7 @@ impl Fetch {
 
     /// What is not for all may still be stored for the session that asked.
     fn judge_for_session(&self, reason: NoStoreReason, arrived: &Arrived) -> Result<(Judged, &Own), NoStoreReason> {
-        let is_personal = matches!(reason, NoStoreReason::Private | NoStoreReason::CookieRequest);
-        let own = self.wanted.own.as_ref().filter(|_| is_personal).ok_or(reason)?;
+        let own = self.wanted.own.as_ref().filter(|_| is_personal(reason)).ok_or(reason)?;
         let (status, headers) = (arrived.response.status(), arrived.response.headers());
         let (method, times) = (&Method::GET, arrived.times);
         let arrival = Arrival { method, request: &own.facts, status, headers, times, is_static: false, private: true };
@@ -429,7 +431,12 @@ impl Fetch {
         if let Some(stored) = self.wanted.stored.as_ref().filter(|_| replaced) {
             self.proxy.cache.remove_variant(&self.wanted.key, stored);
         }
-        Outcome::Passed(Box::new(arrived.response), reason)
+        Outcome::Passed(Box::new(arrived.response), self.of_whom(reason))
+    }
+
+    /// Where the answer is for one session alone, but not clearly for which, that is the reason.
+    fn of_whom(&self, reason: NoStoreReason) -> NoStoreReason {
+        if self.session_unclear && is_personal(reason) { NoStoreReason::SessionUnclear } else { reason }
     }
 
     /// The answer is of no use to others: they ask for themselves, at once, and those to come do not wait at all.
@@ -584,6 +591,11 @@ impl Fetch {
 }
 
 /// What is to be stored, and which requests select it.
+/// Whether a response is not stored for all, but may be for the session that asked.
+fn is_personal(reason: NoStoreReason) -> bool {
+    matches!(reason, NoStoreReason::Private | NoStoreReason::CookieRequest)
+}
+
 type Judged = (Storable, Selection);
 
 /// A part that is to be stored.
