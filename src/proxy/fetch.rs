@@ -414,7 +414,7 @@ impl Fetch {
         self.wanted.stored.as_ref().is_some_and(|stored| reuse::may_stand_in(&self.wanted.facts, &stored.facts, now))
     }
 
-    fn pass_on(&self, arrived: Arrived, reason: NoStoreReason, lead: Lead) -> Outcome {
+    pub(super) fn pass_on(&self, arrived: Arrived, reason: NoStoreReason, lead: Lead) -> Outcome {
         let status = arrived.response.status();
         if reuse::is_failure(status) && self.may_stand_in() {
             lead.flight().publish(Progress::Failed(FetchFailure { status, word: "upstream-error" }));
