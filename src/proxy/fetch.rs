@@ -48,7 +48,7 @@ pub(super) struct Fetch {
     pub(super) route: Arc<SiteRoute>,
     pub(super) wanted: Wanted,
     /// The client's request, as received: Vary speaks of that.
-    received: Parts,
+    pub(super) received: Parts,
     /// As it goes to the upstream.
     outgoing: Request<()>,
     exchange: Exchange,
@@ -533,6 +533,7 @@ impl Fetch {
     /// A 304: what it confirms is freshened and answers.
     fn freshen(&self, confirmed: &Arc<StoredResponse>, arrived: &Arrived, lead: Lead) -> Outcome {
         let is_selected = self.wanted.stored.as_ref().is_some_and(|selected| Arc::ptr_eq(selected, confirmed));
+        self.freshen_alike(arrived, is_selected.then_some(confirmed));
         let headers = arrived.response.headers();
         let fresh = freshened(
             confirmed,
@@ -590,12 +591,12 @@ impl Fetch {
     }
 }
 
-/// What is to be stored, and which requests select it.
 /// Whether a response is not stored for all, but may be for the session that asked.
 fn is_personal(reason: NoStoreReason) -> bool {
     matches!(reason, NoStoreReason::Private | NoStoreReason::CookieRequest)
 }
 
+/// What is to be stored, and which requests select it.
 type Judged = (Storable, Selection);
 
 /// A part that is to be stored.

@@ -5,6 +5,7 @@
 //! through (`pass`), and at the end `finish` (record).
 
 pub mod admit;
+mod alike;
 mod answer;
 mod balance_key;
 mod basic_auth;
