@@ -171,4 +171,39 @@ mod tests {
             assert_eq!(verdict.outcome(), outcome, "{text}");
         }
     }
+
+    #[test]
+    fn members_are_what_structured_fields_call_one() {
+        // RFC 9211 §2: an Item of a List, with parameters of these types.
+        use ForwardReason as F;
+        use NoStoreReason as N;
+        let forwards = [F::UriMiss, F::VaryMiss, F::Stale, F::Partial, F::Method, F::RequestNoCache, F::SessionUnclear];
+        for forward in forwards {
+            for no_store in [None, Some(N::Private), Some(N::Bypass), Some(N::SessionUnclear)] {
+                for (stored, ttl, status) in
+                    [(true, Some(-5), None), (false, Some(i64::MAX), Some(StatusCode::NOT_MODIFIED))]
+                {
+                    let verdict = Verdict {
+                        forward: Some(forward),
+                        forward_status: status,
+                        no_store,
+                        stored,
+                        ttl,
+                        collapsed: stored,
+                        ..Verdict::default()
+                    };
+                    let text = verdict.render();
+                    let list = sfv::Parser::new(text.as_bytes()).parse::<sfv::List>().unwrap();
+                    let [sfv::ListEntry::Item(item)] = &list[..] else { panic!("{text:?}") };
+                    assert_eq!(item.bare_item.as_token().unwrap().as_str(), "larder");
+                    let param = |name: &str| item.params.get(name);
+                    assert_eq!(param("fwd").unwrap().as_token().unwrap().as_str(), forward.fwd());
+                    assert_eq!(param("stored").is_some(), stored);
+                    assert_eq!(param("ttl").is_some(), stored);
+                    assert_eq!(param("fwd-status").is_some(), status.is_some());
+                    assert!(param("detail").is_none_or(|detail| detail.as_token().is_some()));
+                }
+            }
+        }
+    }
 }

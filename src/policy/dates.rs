@@ -95,4 +95,19 @@ mod tests {
         let at = Timestamp::from_secs(1_763_683_200);
         assert_eq!(parse(format(at).to_str().unwrap()), Some(at));
     }
+
+    proptest::proptest! {
+        #[test]
+        fn dates_of_any_second_come_back(secs in 0i64..=253_402_300_799) {
+            let at = Timestamp::from_secs(secs);
+            assert_eq!(parse(format(at).to_str().unwrap()), Some(at));
+        }
+
+        #[test]
+        fn dates_never_panic(text in "([A-Z][a-z]{2,8},? )?[0-9 :,A-Za-z-]{0,32}|\\PC{0,40}") {
+            if let Some(at) = parse(&text) {
+                assert_eq!(parse(format(at).to_str().unwrap()), Some(at), "{text}");
+            }
+        }
+    }
 }

@@ -59,6 +59,8 @@ pub struct Facts {
     pub stale_if_error: u32,
     /// Never to be served stale.
     pub forbids_stale: bool,
+    /// Does not change while it is fresh (RFC 8246).
+    pub immutable: bool,
     /// To be validated before each use.
     pub no_cache: bool,
     /// May answer requests that carry Authorization (RFC 9111 §3.5).

@@ -218,4 +218,27 @@ mod tests {
             assert_eq!(initial_age(&headers(fields), &times), expected, "{fields:?}");
         }
     }
+
+    proptest::proptest! {
+        #[test]
+        fn ages_and_lifetimes_of_anything_are_in_range(
+            age in "[0-9]{0,24}|\\PC{0,8}|[0-9, -]{0,12}",
+            lifetime in "max-age=[0-9x\"-]{0,24}|s-maxage=\\PC{0,6}",
+            at: i64,
+            delay: i64,
+        ) {
+            let mut fields = HeaderMap::new();
+            for (name, text) in [(header::AGE, &age), (header::CACHE_CONTROL, &lifetime), (header::EXPIRES, &age)] {
+                if let Ok(value) = text.parse() {
+                    fields.insert(name, value);
+                }
+            }
+            let request = Timestamp::from_millis(at);
+            let response = Timestamp::from_millis(at.saturating_add(delay));
+            assert!(initial_age(&fields, &Times { request, response, wall: response }) <= MAX_DELTA);
+            let directives = ResponseDirectives::of(&fields);
+            let rules = CacheRules::default();
+            assert!(super::lifetime(StatusCode::OK, &fields, &directives, response, &rules).0 <= MAX_DELTA);
+        }
+    }
 }

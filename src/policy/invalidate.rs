@@ -141,4 +141,13 @@ mod tests {
             assert_eq!(resolve("http", "app.test", "/dir/page?q=1", reference).as_deref(), expected, "{reference}");
         }
     }
+
+    proptest::proptest! {
+        #[test]
+        fn resolved_references_are_targets_of_the_origin(path in "/[a-z./%?]{0,12}", reference in "[a-z:/.?#%@0-9]{0,24}|\\PC{0,16}") {
+            if let Some(target) = resolve("http", "app.test", &path, &reference) {
+                assert!(target.starts_with('/'), "{path} {reference}: {target}");
+            }
+        }
+    }
 }

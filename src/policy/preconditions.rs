@@ -116,4 +116,21 @@ mod tests {
         }
         assert!(range_applies(&HeaderMap::new(), &weak, later));
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_conditions_are_decided(value in proptest::collection::vec(0x20u8..=0xff, 0..40), tag in "(W/)?\"[a-c,]{0,3}\"") {
+            let mut request = HeaderMap::new();
+            if let Ok(value) = http::HeaderValue::from_bytes(&value) {
+                for name in [header::IF_MODIFIED_SINCE, header::IF_RANGE, header::IF_NONE_MATCH] {
+                    request.insert(name, value.clone());
+                }
+            }
+            let validators = Validators { etag: EntityTag::parse(tag.as_bytes()), last_modified: Some(MODIFIED) };
+            let _ = range_applies(&request, &validators, MODIFIED);
+            let _ = evaluate(&Method::GET, &request, &validators);
+            request.insert(header::IF_NONE_MATCH, tag.parse().unwrap());
+            assert_eq!(evaluate(&Method::GET, &request, &validators), Precondition::NotModified, "its own tag");
+        }
+    }
 }

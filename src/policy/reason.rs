@@ -81,6 +81,8 @@ pub enum ForwardReason {
     Debug,
     /// The request carries a cookie and the stored response is not marked as shared, or the route bypasses cookies.
     CookieRequest,
+    /// The request carries the route's session cookie, but not so that it is clear whose session it is.
+    SessionUnclear,
     /// The request carries a body with a method for which that has no meaning.
     RequestBody,
     /// The request asks to switch protocols.
@@ -108,9 +110,8 @@ impl ForwardReason {
             Partial => "partial",
             Method => "method",
             RequestNoCache | RequestNoStore | RequestMaxAge | RequestMinFresh | Precondition => "request",
-            CacheOff | Debug | CookieRequest | RequestBody | Upgrade | Uncacheable | Authorization | PurgesUnknown => {
-                "bypass"
-            }
+            CacheOff | Debug | CookieRequest | SessionUnclear | RequestBody | Upgrade | Uncacheable | Authorization
+            | PurgesUnknown => "bypass",
         }
     }
 
@@ -132,6 +133,7 @@ impl ForwardReason {
             CacheOff => "cache-off",
             Debug => "debug",
             CookieRequest => "cookie-request",
+            SessionUnclear => "session-unclear",
             RequestBody => "request-body",
             Upgrade => "upgrade",
             Uncacheable => "uncacheable",
@@ -150,6 +152,7 @@ impl ForwardReason {
             CacheOff
                 | Debug
                 | CookieRequest
+                | SessionUnclear
                 | RequestBody
                 | Upgrade
                 | Uncacheable
@@ -182,6 +185,8 @@ pub enum NoStoreReason {
     Authorization,
     /// The request carried a cookie and nothing in the response says that it may be shared.
     CookieRequest,
+    /// It would be stored for the session that asked, and it was not clear which that is.
+    SessionUnclear,
     /// `Vary: *` never matches again.
     VaryAny,
     /// Neither freshness nor a validator: it could never be used.
@@ -223,6 +228,7 @@ impl NoStoreReason {
             SetCookie => "set-cookie",
             Authorization => "authorization",
             CookieRequest => "cookie-request",
+            SessionUnclear => "session-unclear",
             VaryAny => "vary-any",
             NoFreshness => "no-freshness",
             Disguised => "disguised",

@@ -46,11 +46,13 @@ fn regardless_of_only_if_cached(request: &RequestFacts, stored: &Facts, now: Tim
     if stored.no_cache {
         return Reuse::Validate(ForwardReason::ResponseNoCache);
     }
+    let ttl = stored.ttl(now);
+    // RFC 8246 §2: reloading brings nothing newer of what is immutable; who must know says `no-cache`.
+    let is_final = stored.immutable && ttl > 0;
     // §5.2.1.1. A reload says 0, and means: ask, even for what came within this second.
-    if request.directives.max_age.is_some_and(|most| most == 0 || stored.age(now) > most) {
+    if !is_final && request.directives.max_age.is_some_and(|most| most == 0 || stored.age(now) > most) {
         return Reuse::Validate(ForwardReason::RequestMaxAge);
     }
-    let ttl = stored.ttl(now);
     if ttl <= 0 {
         return decide_stale(request, stored, ttl.unsigned_abs());
     }
@@ -144,6 +146,13 @@ mod tests {
             ("max-age=60", "max-age=10", 10, Fresh),
             ("max-age=60", "max-age=10", 11, Validate(Why::RequestMaxAge)),
             ("max-age=60", "max-age=0", 0, Validate(Why::RequestMaxAge)),
+            // RFC 8246 §2
+            ("max-age=60, immutable", "max-age=0", 59, Fresh),
+            ("max-age=60, immutable", "max-age=10", 11, Fresh),
+            ("max-age=60, immutable", "max-age=0", 60, Validate(Why::RequestMaxAge)),
+            ("max-age=60, immutable", "no-cache", 0, Validate(Why::RequestNoCache)),
+            ("max-age=60, immutable, no-cache", "", 0, Validate(Why::ResponseNoCache)),
+            ("max-age=60, immutable", "min-fresh=10", 51, Validate(Why::RequestMinFresh)),
             ("max-age=60, stale-while-revalidate=30", "max-age=99", 61, Validate(Why::Stale)),
             ("max-age=60", "max-age=99, max-stale", 61, Stale(MaxStale)),
             // §5.2.1.3

@@ -167,6 +167,7 @@ fn facts(arrival: &Arrival<'_>, directives: &ResponseDirectives, rules: &CacheRu
         stale_while_revalidate: window(directives.stale_while_revalidate, rules.stale_while_revalidate),
         stale_if_error: window(directives.stale_if_error, rules.stale_if_error),
         forbids_stale,
+        immutable: directives.immutable,
         no_cache: directives.no_cache && !overridden,
         allows_authorization: directives.allows_authorization() && !arrival.private,
         allows_cookies: arrival.private || allows_cookies(arrival, directives, rules),

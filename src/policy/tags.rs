@@ -261,4 +261,28 @@ mod tests {
         assert_eq!(of(Method::POST, 204), ["a", "b"]);
         assert!(of(Method::GET, 200).is_empty() && of(Method::POST, 403).is_empty());
     }
+
+    proptest::proptest! {
+        #[test]
+        fn tags_of_any_fields_come_back(
+            field in proptest::sample::select(vec!["surrogate-key", "cache-tag", "xkey", "cache-groups"]),
+            value in proptest::collection::vec(0x20u8..=0xff, 0..48),
+        ) {
+            let mut map = HeaderMap::new();
+            if let Ok(value) = HeaderValue::from_bytes(&value) {
+                map.insert(field, value);
+            }
+            let tags = Tags::of(&map, &TagRules::default()).unwrap();
+            assert_eq!(Tags::from_packed(tags.packed()), tags);
+            assert_eq!(Tags::new(tags.iter()), tags);
+        }
+
+        #[test]
+        fn groups_are_read_as_they_are_written(names in proptest::collection::btree_set("[\\x20-\\x7e]{0,12}", 0..6)) {
+            let quoted = names.iter().map(|name| format!("\"{}\"", name.replace('\\', "\\\\").replace('"', "\\\"")));
+            let fields = headers(&[("cache-groups", &quoted.collect::<Vec<_>>().join(", "))]);
+            let read = Tags::of(&fields, &TagRules::default()).unwrap();
+            assert_eq!(read.groups().collect::<Vec<_>>(), names.iter().collect::<Vec<_>>());
+        }
+    }
 }

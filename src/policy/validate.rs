@@ -38,6 +38,11 @@ pub fn make_conditional<'a>(
 /// Whether a 304 confirms the stored response with these fields (RFC 9111 §4.3.4): by a strong tag only what has the
 /// same, by a weak one what matches it, by Last-Modified what has that. `alone` says that the request named no other
 /// stored response: only then can a 304 without any validator be understood.
+///
+/// The section has such a 304 update a lone stored response that lacks a validator too. Here a lone one that has one is
+/// taken as confirmed as well: the request named its validator and no other, so that the answer can be about nothing
+/// else, and servers that leave the field out of a 304 (against RFC 9110 §15.4.5) are many. To fetch all of it again
+/// would bring the same bytes.
 pub fn confirms(not_modified: &HeaderMap, stored: &HeaderMap, alone: bool) -> bool {
     let modified = |headers| dates::field(headers, &header::LAST_MODIFIED).flatten();
     match (not_modified.get(header::ETAG).and_then(parse), stored.get(header::ETAG).and_then(parse)) {
@@ -108,7 +113,13 @@ mod tests {
             (&[("etag", "W/\"a\"")], &[("etag", "W/\"b\"")], false, false),
             (&[("etag", "\"a\"")], &[("etag", "W/\"a\"")], false, false),
             (&[("etag", "\"a\"")], &[], false, false),
+            // No validator: the lone one, though it has a validator (the section speaks of one that has none).
             (&[], &[("etag", "\"a\"")], true, false),
+            (&[], &[("etag", "W/\"a\"")], true, false),
+            (&[], &[("last-modified", AT)], true, false),
+            (&[], &[("etag", "\"a\""), ("last-modified", AT)], true, false),
+            // A tag decides, whatever the dates say.
+            (&[("etag", "\"b\""), ("last-modified", AT)], &[("etag", "\"a\""), ("last-modified", AT)], false, false),
             (&[("last-modified", AT)], &[("last-modified", AT)], true, true),
             (&[("last-modified", LATER)], &[("last-modified", AT)], false, false),
             (&[], &[], true, false),

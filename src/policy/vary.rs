@@ -216,4 +216,23 @@ mod tests {
         assert!(!asks("fr, de;q=0.9"));
         assert!(!asks("de;q=0.5"));
     }
+
+    proptest::proptest! {
+        #[test]
+        fn selection_is_of_its_own_request_whatever_that_says(
+            vary in "[a-cA-C ,*-]{0,16}|accept-language|accept-encoding, a",
+            a in proptest::collection::vec(0x20u8..=0xff, 0..24),
+            weighted in "[a-z,; =q.0-9*-]{0,32}",
+        ) {
+            let mut request = headers(&[("accept-language", &weighted), ("accept-encoding", &weighted)]);
+            if let Ok(value) = http::HeaderValue::from_bytes(&a) {
+                request.append("a", value);
+            }
+            let Some(selection) = Selection::of(&headers(&[("vary", &vary)]), &request, &[]) else { return Ok(()) };
+            assert!(selection.matches(&request, None));
+            assert_eq!(selection.for_request(&request), selection);
+            let told = selection.fields().map(|(name, value)| (name.clone(), value.map(Box::from))).collect();
+            assert_eq!(Selection::from_fields(told), selection);
+        }
+    }
 }

@@ -49,11 +49,13 @@ pub(super) struct Fetch {
     pub(super) route: Arc<SiteRoute>,
     pub(super) wanted: Wanted,
     /// The client's request, as received: Vary speaks of that.
-    received: Parts,
+    pub(super) received: Parts,
     /// As it goes to the upstream.
     outgoing: Request<()>,
     exchange: Exchange,
     withholds_conditions: bool,
+    /// Whether it would be for a session alone, had it been clear for which.
+    session_unclear: bool,
     /// Scheme and authority that the client asked, where URLs in the answer are rewritten.
     asked_at: Option<(&'static str, String)>,
 }
@@ -143,6 +145,7 @@ impl Fetch {
             outgoing,
             exchange: asked.exchange(),
             withholds_conditions,
+            session_unclear: asked.whose.is_unclear(),
             asked_at: rewrites.then(|| (asked.admitted.scheme, asked.admitted.authority.clone())),
         }
     }
@@ -337,8 +340,7 @@ impl Fetch {
 
     /// What is not for all may still be stored for the session that asked.
     fn judge_for_session(&self, reason: NoStoreReason, arrived: &Arrived) -> Result<(Judged, &Own), NoStoreReason> {
-        let is_personal = matches!(reason, NoStoreReason::Private | NoStoreReason::CookieRequest);
-        let own = self.wanted.own.as_ref().filter(|_| is_personal).ok_or(reason)?;
+        let own = self.wanted.own.as_ref().filter(|_| is_personal(reason)).ok_or(reason)?;
         let (status, headers) = (arrived.response.status(), arrived.response.headers());
         let (method, times) = (&Method::GET, arrived.times);
         let arrival = Arrival { method, request: &own.facts, status, headers, times, is_static: false, private: true };
@@ -414,7 +416,7 @@ impl Fetch {
         self.wanted.stored.as_ref().is_some_and(|stored| reuse::may_stand_in(&self.wanted.facts, &stored.facts, now))
     }
 
-    fn pass_on(&self, arrived: Arrived, reason: NoStoreReason, lead: Lead) -> Outcome {
+    pub(super) fn pass_on(&self, arrived: Arrived, reason: NoStoreReason, lead: Lead) -> Outcome {
         let status = arrived.response.status();
         if reuse::is_failure(status) && self.may_stand_in() {
             lead.flight().publish(Progress::Failed(FetchFailure { status, word: "upstream-error" }));
@@ -431,7 +433,12 @@ impl Fetch {
         if let Some(stored) = self.wanted.stored.as_ref().filter(|_| replaced) {
             self.proxy.cache.remove_variant(&self.wanted.key, stored);
         }
-        Outcome::Passed(Box::new(arrived.response), reason)
+        Outcome::Passed(Box::new(arrived.response), self.of_whom(reason))
+    }
+
+    /// Where the answer is for one session alone, but not clearly for which, that is the reason.
+    fn of_whom(&self, reason: NoStoreReason) -> NoStoreReason {
+        if self.session_unclear && is_personal(reason) { NoStoreReason::SessionUnclear } else { reason }
     }
 
     /// The answer is of no use to others: they ask for themselves, at once, and those to come do not wait at all.
@@ -528,6 +535,7 @@ impl Fetch {
     /// A 304: what it confirms is freshened and answers.
     fn freshen(&self, confirmed: &Arc<StoredResponse>, arrived: &Arrived, lead: Lead) -> Outcome {
         let is_selected = self.wanted.stored.as_ref().is_some_and(|selected| Arc::ptr_eq(selected, confirmed));
+        self.freshen_alike(arrived, is_selected.then_some(confirmed));
         let headers = arrived.response.headers();
         let fresh = freshened(
             confirmed,
@@ -583,6 +591,11 @@ impl Fetch {
         }
         Outcome::Ready(Box::new(Brought { ready, own: fresh.own, no_store, part: None, _anchor: None }))
     }
+}
+
+/// Whether a response is not stored for all, but may be for the session that asked.
+fn is_personal(reason: NoStoreReason) -> bool {
+    matches!(reason, NoStoreReason::Private | NoStoreReason::CookieRequest)
 }
 
 /// What is to be stored, and which requests select it.

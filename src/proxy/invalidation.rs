@@ -1,18 +1,19 @@
 //! After an unsafe request that succeeded: what of what is stored it made outdated (RFC 9111 §4.4, RFC 9875 §3).
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use http::Response;
 
 use super::Asked;
 use crate::cache::key::{CacheKey, TargetUri};
-use crate::cache::purge::PurgeTarget;
+use crate::cache::purge::{Logged, PurgeTarget};
 use crate::policy::{invalidate, tags};
 
-/// Invalidates what the answer to a request that is passed on says is outdated.
-pub(super) fn after<B>(asked: &Asked<'_>, response: &Response<B>) {
+/// Invalidates what the answer to a request that is passed on says is outdated. The purge by which it did, if any.
+pub(super) fn after<B>(asked: &Asked<'_>, response: &Response<B>) -> Option<Arc<Logged>> {
     if !invalidate::applies(&asked.parts.method, response.status()) {
-        return;
+        return None;
     }
     let keys = keys_named(asked, response);
     let uri = asked.admitted.uri();
@@ -25,7 +26,10 @@ pub(super) fn after<B>(asked: &Asked<'_>, response: &Response<B>) {
     }
     let mut targets: Vec<_> = keys.iter().map(|key| PurgeTarget::Url(key.url().to_owned())).collect();
     targets.extend(groups.into_iter().map(group));
-    asked.proxy.cache.invalidate(targets, asked.proxy.clock.now()).finish_in_background();
+    let purging = asked.proxy.cache.invalidate(targets, asked.proxy.clock.now());
+    let logged = purging.logged().clone();
+    purging.finish_in_background();
+    Some(logged)
 }
 
 /// Keys of the target itself, and of what Location and Content-Location name of the same origin.

@@ -118,7 +118,10 @@ pub(super) fn plan(asked: &Asked<'_>) -> Plan {
     if let Some(why) = reason_to_pass(asked) {
         return match why {
             // The cache has nothing for these, whatever is stored.
-            ForwardReason::RequestBody | ForwardReason::Precondition | ForwardReason::CookieRequest
+            ForwardReason::RequestBody
+            | ForwardReason::Precondition
+            | ForwardReason::CookieRequest
+            | ForwardReason::SessionUnclear
                 if facts(asked).directives.only_if_cached =>
             {
                 Plan::OnlyIfCached { key: None }
@@ -153,7 +156,7 @@ fn plan_for_all(asked: &Asked<'_>, exact: CacheKey, own: Option<Own>) -> Plan {
     };
     let stored = stored.clone();
     match (reuse::decide(&facts, &stored.facts, asked.now), missing) {
-        (Reuse::Forward(why), _) => fetch(asked, (other, exact, own), why, facts, entry, None),
+        (Reuse::Forward(why), _) => fetch(asked, (other, exact, own), of_whom(asked, why), facts, entry, None),
         (Reuse::OnlyIfCached, _) => Plan::OnlyIfCached { key: None },
         (_, Some(_)) if facts.directives.only_if_cached => Plan::OnlyIfCached { key: Some(exact) },
         (_, Some(missing)) => {
@@ -251,8 +254,16 @@ fn reason_to_pass(asked: &Asked<'_>) -> Option<ForwardReason> {
         return Some(ForwardReason::Precondition);
     }
     let bypasses = matches!(route.cache.cookies, CookieRule::Bypass | CookieRule::BypassNames(_));
-    (bypasses && asked.session.is_none() && cookie_matters(&route.cache.cookies, &request.headers))
-        .then_some(ForwardReason::CookieRequest)
+    (bypasses && asked.whose.session().is_none() && cookie_matters(&route.cache.cookies, &request.headers))
+        .then(|| of_whom(asked, ForwardReason::CookieRequest))
+}
+
+/// A cookie is no obstacle where it names a session: what is one then is that it does not clearly.
+fn of_whom(asked: &Asked<'_>, why: ForwardReason) -> ForwardReason {
+    match why {
+        ForwardReason::CookieRequest if asked.whose.is_unclear() => ForwardReason::SessionUnclear,
+        _ => why,
+    }
 }
 
 /// Whether the cache is switched off for all requests, or for this one by its field.

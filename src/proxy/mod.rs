@@ -5,6 +5,7 @@
 //! through (`pass`), and at the end `finish` (record).
 
 pub mod admit;
+mod alike;
 mod answer;
 mod balance_key;
 mod basic_auth;
@@ -81,7 +82,7 @@ use denial::Denial;
 use finish::Finish;
 use lookup::Plan;
 use refusal::Refusal;
-use session::Session;
+use session::Whose;
 use site::{Site, SiteError, SiteRoute};
 
 /// Everything the request path works with. One a process.
@@ -110,8 +111,8 @@ struct Asked<'a> {
     admitted: Admitted,
     /// The class of device that asks, where it is part of the key.
     device: Option<&'a str>,
-    /// The session that asks, where its private answers are kept for it.
-    session: Option<Session<'a>>,
+    /// Whose session asks, where private answers are kept by session.
+    whose: Whose<'a>,
     now: Timestamp,
     upgrade: bool,
     has_body: bool,
@@ -206,7 +207,7 @@ impl Proxy {
         {
             return self.deny(&route.metrics, client, &parts, admitted.client, denial, started, now);
         }
-        let session = session::identify(&route.route, &parts.headers, &self.cache.sessions);
+        let whose = session::identify(&route.route, &parts.headers, &self.cache.sessions);
         let device = device::classify(&route.route, &mut parts.headers);
         let has_body = !http_body::Body::is_end_stream(&body);
         let mut asked = Asked {
@@ -217,7 +218,7 @@ impl Proxy {
             parts,
             admitted,
             device,
-            session,
+            whose,
             now,
             upgrade: client_upgrade.is_some(),
             has_body,

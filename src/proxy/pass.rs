@@ -12,7 +12,7 @@ use hyper_util::rt::TokioIo;
 use super::body::Body;
 use super::fetch::{self, Outcome, apply_static_class, prepare, take_tags};
 use super::lookup::Wanted;
-use super::post::Post;
+use super::post::{self, Post};
 use super::settle::settle;
 use super::{Asked, invalidation, outgoing, rewrite, search};
 use crate::cache::entry::StoredResponse;
@@ -72,9 +72,9 @@ pub(super) async fn pass(
         rewrite::incoming(&rewrite::Origin::of(asked), response.headers_mut());
     }
     let tags = take_tags(response.headers_mut(), &asked.site.settings.tags);
-    let serves_get = post.filter(|post| post.serves_get(asked, &response, &tags));
+    let serves_get = post.filter(|_| post::serves_get(asked, &response));
     apply_static_class(asked.site, asked.route, &asked.parts, &mut response);
-    invalidation::after(asked, &response);
+    let own = invalidation::after(asked, &response);
     let answers_head = asked.parts.method == Method::HEAD && response.status() == StatusCode::OK;
     if let (Some(wanted), Some(began), Ok(tags)) = (freshens, began, &tags)
         && answers_head
@@ -82,8 +82,8 @@ pub(super) async fn pass(
     {
         freshen_by_head(asked, wanted, &response, times, tags, began.epoch());
     }
-    if let Some(post) = serves_get {
-        let (wanted, outcome) = post.store(asked, response, times, first_byte, tags);
+    if let Some((post, own)) = serves_get.zip(own) {
+        let (wanted, outcome) = post.store(asked, response, times, first_byte, tags, &own);
         return Ok(Passed { outcome, stored_as: Some(Box::new(wanted)), first_byte, meter });
     }
     let no_store = if freshens.is_some() { NoStoreReason::Method } else { NoStoreReason::Bypass };

@@ -10,8 +10,9 @@ use super::fetch::{Arrived, Fetch, Outcome};
 use super::lookup::{self, Wanted};
 use super::part::Ask;
 use crate::cache::key::CacheKey;
-use crate::cache::purge::{Meta, UnderWay, Verdict};
-use crate::policy::reason::ForwardReason;
+use crate::cache::purge::{Logged, Meta, UnderWay};
+use crate::policy::reason::{ForwardReason, NoStoreReason};
+use crate::policy::search::NoVarySearch;
 use crate::policy::store;
 use crate::policy::tags::{Tags, TooManyTags};
 use crate::policy::time::Times;
@@ -36,23 +37,8 @@ impl Post {
         Some(Post { key, began: asked.proxy.cache.log.begin() })
     }
 
-    /// Whether an answer is the response to a GET as well, and nobody has purged that meanwhile. To be asked before the
-    /// answer invalidates.
-    pub(super) fn serves_get(
-        &self,
-        asked: &Asked<'_>,
-        response: &Response<UpstreamBody>,
-        tags: &Result<Tags, TooManyTags>,
-    ) -> bool {
-        let (uri, target) = (asked.admitted.uri(), asked.admitted.target.as_str());
-        let (Ok(tags), headers) = (tags, response.headers()) else { return false };
-        let content_type = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
-        let meta = Meta { key: self.key.as_str(), tags, status: response.status().as_u16(), content_type };
-        asked.proxy.cache.log.allows(&meta, self.began.epoch()) == Verdict::Allowed
-            && store::post_serves_get(response.status(), headers, uri.scheme, uri.authority, target)
-    }
-
-    /// Stores the answer, or passes it on for the reason that keeps it out, as if a GET had brought it.
+    /// Stores the answer, or passes it on for the reason that keeps it out, as if a GET had brought it. `own` is how it
+    /// invalidated.
     pub(super) fn store(
         self,
         asked: &Asked<'_>,
@@ -60,16 +46,34 @@ impl Post {
         times: Times,
         first_byte: Duration,
         tags: Result<Tags, TooManyTags>,
+        own: &Logged,
     ) -> (Wanted, Outcome) {
         let (cache, key, facts) = (&asked.proxy.cache, self.key, lookup::facts(asked));
-        // Begun now: what it invalidated itself is no reason against it.
+        // Begun now: what it invalidated itself is no reason against it. What others purge from here on is; what they
+        // purged before is asked for after, so that no moment lies between.
         let lead = cache.flights.alone(&key);
+        let content_type = response.headers().get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
+        let (status, none) = (response.status().as_u16(), Tags::default());
+        let meta = Meta { key: key.as_str(), tags: tags.as_ref().unwrap_or(&none), status, content_type };
+        let is_overtaken = cache.log.is_overtaken(&meta, self.began.epoch(), own);
         let (epoch, began) = (lead.flight().epoch(), (cache.searches.moment(), cache.sessions.moment()));
         let arrived = Arrived { response, times, first_byte, epoch, began, tags };
         let entry = cache.memory.get(&key).unwrap_or_default();
         let (why, ask) = (ForwardReason::Method, Ask::Whole);
         let wanted = Wanted { key, exact: None, why, facts, entry, stored: None, own: None, ask, collapsible: false };
-        let outcome = Fetch::new(asked, wanted.clone()).take(arrived, lead);
+        let fetch = Fetch::new(asked, wanted.clone());
+        let outcome = match is_overtaken {
+            true => fetch.pass_on(arrived, NoStoreReason::Purged, lead),
+            false => fetch.take(arrived, lead),
+        };
         (wanted, outcome)
     }
+}
+
+/// Whether an answer is the response to a GET as well. One that says that its query makes no difference is not taken
+/// for that: whether it was purged by another query meanwhile, nobody could tell from its own invalidation.
+pub(super) fn serves_get(asked: &Asked<'_>, response: &Response<UpstreamBody>) -> bool {
+    let (uri, target, headers) = (asked.admitted.uri(), asked.admitted.target.as_str(), response.headers());
+    let says_nothing_of_query = asked.route.route.key.ignore_no_vary_search || NoVarySearch::of(headers).is_none();
+    says_nothing_of_query && store::post_serves_get(response.status(), headers, uri.scheme, uri.authority, target)
 }

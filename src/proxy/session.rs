@@ -23,25 +23,54 @@ pub(super) struct Session<'a> {
     pub rules: &'a PrivateCache,
 }
 
-/// The session that a request belongs to, by the route's cookie. `None` where the app might see it as another's: with
-/// further credentials, an empty value, or a second cookie that some app could take for the same.
-pub(super) fn identify<'a>(route: &'a Route, headers: &HeaderMap, sessions: &Sessions) -> Option<Session<'a>> {
-    let rules = route.private.as_deref()?;
-    if headers.contains_key(header::AUTHORIZATION) {
-        return None;
+/// Whose session a request belongs to.
+#[derive(Debug)]
+pub(super) enum Whose<'a> {
+    /// Nobody's: it has no such cookie, or the route keeps nothing apart.
+    Nobodys,
+    /// The app might see it as another's: with further credentials, an empty value, or a second cookie that some app
+    /// could take for the same.
+    Unclear,
+    /// This one's.
+    Of(Session<'a>),
+}
+
+impl<'a> Whose<'a> {
+    /// The session, if it is clear.
+    pub(super) fn session(&self) -> Option<&Session<'a>> {
+        match self {
+            Whose::Of(session) => Some(session),
+            Whose::Nobodys | Whose::Unclear => None,
+        }
     }
+
+    /// Whether there is one, but not clearly which.
+    pub(super) fn is_unclear(&self) -> bool {
+        matches!(self, Whose::Unclear)
+    }
+}
+
+/// The session that a request belongs to, by the route's cookie.
+pub(super) fn identify<'a>(route: &'a Route, headers: &HeaderMap, sessions: &Sessions) -> Whose<'a> {
+    let Some(rules) = route.private.as_deref() else { return Whose::Nobodys };
     // A line that is no text is not read here, but may be by the app.
     if headers.get_all(header::COOKIE).iter().any(|line| line.to_str().is_err()) {
-        return None;
+        return Whose::Unclear;
     }
     let mut alike = cookies(headers).filter(|(name, _)| looks_like(name, &rules.cookie));
-    let (name, value) = alike.next()?;
-    if alike.next().is_some() || name != rules.cookie.as_bytes() || value.is_empty() {
-        return None;
+    let Some((name, value)) = alike.next() else { return Whose::Nobodys };
+    let is_clear = alike.next().is_none()
+        && name == rules.cookie.as_bytes()
+        && !value.is_empty()
+        && !headers.contains_key(header::AUTHORIZATION);
+    match std::str::from_utf8(value) {
+        Ok(value) if is_clear => {
+            let name = sessions.name(&rules.cookie, value);
+            sessions.used(&name, rules);
+            Whose::Of(Session { name, rules })
+        }
+        _ => Whose::Unclear,
     }
-    let name = sessions.name(&rules.cookie, std::str::from_utf8(value).ok()?);
-    sessions.used(&name, rules);
-    Some(Session { name, rules })
 }
 
 /// Whether some app might take one cookie name for another: apps differ in case, in escapes, in what they make of
@@ -58,7 +87,7 @@ fn looks_like(name: &[u8], cookie: &str) -> bool {
 
 /// What a session's private cache would store for a URL, and by which rules.
 pub(super) fn own(asked: &Asked<'_>, exact: &CacheKey) -> Option<Own> {
-    let session = asked.session.as_ref()?;
+    let session = asked.whose.session()?;
     let rules = session.rules.clone();
     Some(Own { key: exact.of_session(&session.name), name: session.name.clone(), facts: facts(asked), rules })
 }
@@ -107,7 +136,7 @@ fn facts(asked: &Asked<'_>) -> RequestFacts {
 impl Asked<'_> {
     /// Sees whether a response ends the session: what was stored for it goes, and what is under way is not stored.
     pub(super) fn end_session(&self, response: &HeaderMap) {
-        if let Some(session) = self.session.as_ref().filter(|session| ends(response, &session.rules.cookie)) {
+        if let Some(session) = self.whose.session().filter(|session| ends(response, &session.rules.cookie)) {
             self.proxy.cache.end_session(&session.name);
         }
     }

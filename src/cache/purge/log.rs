@@ -319,6 +319,15 @@ impl PurgeLog {
         state.verdict(meta, |logged| logged.seq > epoch.local)
     }
 
+    /// Whether a purge other than `own` came after `epoch` that matches, soft or hard. Reads all that came after: for
+    /// who holds an [`UnderWay`] of that time.
+    pub fn is_overtaken(&self, meta: &Meta<'_>, epoch: Epoch, own: &Logged) -> bool {
+        let state = self.state.read();
+        let later = state.retained.iter().rev().take_while(|logged| logged.seq > epoch.local);
+        // Not by the marks: of one name they keep the last, which is its own.
+        later.filter(|logged| logged.purge.id != own.purge.id).any(|logged| logged.find(meta).is_some())
+    }
+
     /// The same for what another node may have stored: by the sequence that the nodes share.
     pub fn allows_shared(&self, meta: &Meta<'_>, epoch: Epoch) -> Verdict {
         let state = self.state.read();

@@ -180,3 +180,25 @@ fn purge_that_this_version_cannot_read_means_everything() {
     log.append_shared(purge(PurgeTarget::Regex("(".into())), (1, 1));
     assert_eq!(verdict(&log, before), Verdict::Purged);
 }
+
+#[test]
+fn what_another_has_purged_meanwhile_is_told_from_ones_own_purge() {
+    let target = || url("http://a/x");
+    // Purges in their order; the one of its own, and whether any other matches.
+    for (purges, own, overtaken) in [
+        (vec![purge(target())], 0, false),
+        (vec![purge(target()), purge(target())], 0, true),
+        (vec![purge(target()), purge(target())], 1, true),
+        (vec![soft(target(), 5), purge(target())], 1, true),
+        (vec![purge(tag("t")), purge(target())], 1, true),
+        (vec![purge(PurgeTarget::Prefix("/x".into())), purge(target())], 1, true),
+        (vec![purge(url("http://a/y")), purge(target()), purge(tag("other"))], 1, false),
+    ] {
+        let log = PurgeLog::in_memory();
+        let text = format!("{purges:?} {own}");
+        log.append(purge(PurgeTarget::All)).unwrap();
+        let began = log.begin();
+        let logged: Vec<_> = purges.into_iter().map(|purge| log.append(purge).unwrap()).collect();
+        assert_eq!(with_meta(|meta| log.is_overtaken(meta, began.epoch(), &logged[own])), overtaken, "{text}");
+    }
+}

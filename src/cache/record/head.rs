@@ -375,6 +375,7 @@ fn put_facts(put: &mut Put, facts: &Facts) {
         stale_while_revalidate,
         stale_if_error,
         forbids_stale,
+        immutable,
         no_cache,
         allows_authorization,
         allows_cookies,
@@ -390,7 +391,7 @@ fn put_facts(put: &mut Put, facts: &Facts) {
     put.u8(source_number(*lifetime_source));
     put.u32(*stale_while_revalidate);
     put.u32(*stale_if_error);
-    for flag in [forbids_stale, no_cache, allows_authorization, allows_cookies] {
+    for flag in [forbids_stale, immutable, no_cache, allows_authorization, allows_cookies] {
         put.u8(u8::from(*flag));
     }
     put.option(*stale_since, |put, time| put.i64(time.as_millis()));
@@ -410,6 +411,7 @@ fn take_facts(take: &mut Take<'_>) -> Result<Facts, Damaged> {
         stale_while_revalidate: take.u32()?,
         stale_if_error: take.u32()?,
         forbids_stale: take.bool()?,
+        immutable: take.bool()?,
         no_cache: take.bool()?,
         allows_authorization: take.bool()?,
         allows_cookies: take.bool()?,

@@ -29,6 +29,7 @@ fn facts() -> Facts {
         stale_while_revalidate: 5,
         stale_if_error: 6,
         forbids_stale: false,
+        immutable: true,
         no_cache: true,
         allows_authorization: false,
         allows_cookies: true,

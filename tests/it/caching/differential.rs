@@ -64,7 +64,12 @@ const AFTER: [u64; 5] = [0, 20, 40, 65, 1000];
 /// crate does not.
 type Difference = (&'static str, bool, fn(&Case) -> bool);
 
-const DIFFERENCES: [Difference; 7] = [
+const DIFFERENCES: [Difference; 8] = [
+    (
+        "the crate validates `immutable` for the request's max-age; RFC 8246 §2 says not to while it is fresh",
+        true,
+        |case| case.cache_control.contains("immutable") && case.asked.starts_with("max-age="),
+    ),
     ("the crate knows only some statuses; RFC 9111 §3 stores any final one with explicit freshness", true, |case| {
         matches!(case.status, 429 | 500)
     }),

@@ -9,6 +9,9 @@ stories![
     key_with_escapes_in_one_form_merges_what_is_equivalent_and_nothing_else,
     key_with_escapes_in_one_form_is_reached_by_every_spelling_of_its_url,
     key_without_tracking_parameters_leaves_the_others,
+    key_by_the_query_that_counts_on_the_route,
+    key_is_of_one_host_however_it_is_written,
+    key_by_fields_and_cookies_of_the_request,
     key_by_device_keeps_one_answer_for_each_class_and_tells_the_app,
     key_by_device_without_telling_the_app,
     key_without_device_leaves_the_field_alone,
@@ -74,6 +77,62 @@ async fn key_without_tracking_parameters_leaves_the_others() {
     ] {
         assert_eq!(proxy.get(target, &[]).await.is_hit(), hit, "{target}");
     }
+}
+
+async fn key_by_the_query_that_counts_on_the_route() {
+    for (rules, first, second, hit) in [
+        ("", "/a?x=1&y=2", "/a?y=2&x=1", false),
+        ("sort_query = true", "/a?x=1&y=2", "/a?y=2&x=1", true),
+        // Of one name the order says something.
+        ("sort_query = true", "/b?x=1&x=2", "/b?x=2&x=1", false),
+        ("query = \"none\"", "/c?x=1", "/c", true),
+        ("query = { only = [\"page\"] }", "/d?page=1&x=1", "/d?x=2&page=1", true),
+        ("query = { only = [\"page\"] }", "/e?page=1", "/e?page=2", false),
+        ("query = { except = [\"utm_*\"] }", "/f?utm_x=1&id=1", "/f?id=1", true),
+        ("query = { except = [\"utm_*\"] }", "/g?id=1", "/g?id=2", false),
+    ] {
+        let upstream = echo().await;
+        let proxy = Proxy::with_rules(&upstream, &format!("{KEY}{rules}"));
+        assert_eq!(proxy.get(first, &[]).await.text(), first, "the app gets the query as it is: {rules}");
+        let answer = proxy.get(second, &[]).await;
+        assert_eq!((answer.is_hit(), answer.text().as_str()), (hit, if hit { first } else { second }), "{rules}");
+    }
+}
+
+async fn key_is_of_one_host_however_it_is_written() {
+    let upstream = echo().await;
+    let proxy = Proxy::before(&upstream);
+    proxy.get("/page", &[("host", "app.test")]).await;
+    for (host, hit) in [
+        ("APP.Test", true),
+        ("app.test:80", true),
+        ("app.test", true),
+        ("app.test:81", false),
+        ("app.test:443", false),
+        ("other.test", false),
+    ] {
+        assert_eq!(proxy.get("/page", &[("host", host)]).await.is_hit(), hit, "{host}");
+    }
+}
+
+async fn key_by_fields_and_cookies_of_the_request() {
+    let upstream = echo().await;
+    let rules = format!("cookies = \"ignore\"\n{KEY}headers = [\"X-Shop\"]\ncookies = [\"currency\"]");
+    let proxy = Proxy::with_rules(&upstream, &rules);
+    let all: [&[(&str, &str)]; 5] = [
+        &[],
+        &[("x-shop", "a")],
+        &[("x-shop", "b")],
+        &[("cookie", "currency=eur")],
+        &[("x-shop", "a"), ("cookie", "theme=dark; currency=eur")],
+    ];
+    for hit in [false, true] {
+        for fields in all {
+            assert_eq!(proxy.get("/page", fields).await.is_hit(), hit, "{fields:?}");
+        }
+    }
+    assert!(proxy.get("/page", &[("cookie", "theme=light; currency=eur")]).await.is_hit(), "another cookie");
+    assert!(proxy.get("/page", &[("x-other", "1")]).await.is_hit(), "another field");
 }
 
 const PHONE: (&str, &str) = ("user-agent", "Mozilla/5.0 (iPhone; CPU iPhone OS 17_0 like Mac OS X) Mobile/15E148");

@@ -1,5 +1,7 @@
 //! RFC 9110 §9.3.3: answers to POST that serve later GETs and HEADs.
 
+use larder::cache::purge::PurgeTarget;
+
 use super::{Fields, ok};
 use crate::support::proxy::Proxy;
 use crate::support::reply::{Gate, Reply};
@@ -9,6 +11,8 @@ stories![
     post_serves_later_gets_and_heads_but_no_posts,
     post_that_says_otherwise_is_not_stored_and_invalidates_all_the_same,
     post_that_was_overtaken_by_another_change_is_not_stored,
+    post_that_was_purged_meanwhile_is_not_stored,
+    post_that_says_something_of_the_query_is_not_stored,
 ];
 
 fn answer(cache_control: &str) -> Reply {
@@ -100,5 +104,35 @@ async fn post_that_was_overtaken_by_another_change_is_not_stored() {
     };
     let (post, ()) = tokio::join!(proxy.ask("POST", "/form", &[], ""), changing);
     assert_eq!(post.text(), "posted");
+    assert_eq!(post.field("cache-status"), "larder; fwd=method");
     assert_eq!(proxy.get("/form", &[]).await.text(), "got");
+}
+
+async fn post_that_was_purged_meanwhile_is_not_stored() {
+    for target in [PurgeTarget::All, PurgeTarget::Tag("t".to_owned()), PurgeTarget::Prefix("app.test/f".to_owned())] {
+        let gate = Gate::new();
+        let opener = gate.clone();
+        let upstream = Upstream::start(move |_| answer("max-age=60").header("xkey", "t").after(&opener)).await;
+        let proxy = Proxy::before(&upstream);
+        let purging = async {
+            upstream.arrived(1).await;
+            proxy.purge(target.clone());
+            gate.open();
+        };
+        tokio::join!(proxy.ask("POST", "/form", &[], ""), purging);
+        assert!(!proxy.get("/form", &[]).await.is_hit(), "{target}");
+    }
+}
+
+async fn post_that_says_something_of_the_query_is_not_stored() {
+    let upstream = Upstream::start(|request| match &*request.method {
+        "POST" => answer("max-age=60").header("no-vary-search", "params"),
+        _ => ok("max-age=60", "got"),
+    })
+    .await;
+    for (rules, text) in [("", "got"), ("[cache.rules.key]\nno_vary_search = false", "posted")] {
+        let proxy = Proxy::with_rules(&upstream, rules);
+        proxy.ask("POST", "/form", &[], "").await;
+        assert_eq!(proxy.get("/form", &[]).await.text(), text, "{rules}");
+    }
 }

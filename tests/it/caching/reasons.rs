@@ -74,7 +74,9 @@ async fn reasons_are_all_said() {
     let proxy = Proxy::configured(&format!(
         "[debug]\nbypass_header = \"X-Bypass\"\n[upstreams.app]\nservers = [\"{}\"]\n\
          [cache]\ncollapse_wait = \"100ms\"\n[cache.rules]\nmax_object = \"8KiB\"\n[compression]\nenabled = false\n\
-         [[routes]]\nmatch.path = \"/off\"\nupstream = \"app\"\ncache.enabled = false\n[[routes]]\nupstream = \"app\"\n",
+         [[routes]]\nmatch.path = \"/off\"\nupstream = \"app\"\ncache.enabled = false\n\
+         [[routes]]\nmatch.path = \"/mine/\"\nupstream = \"app\"\ncache.private = {{ cookie = \"sid\" }}\n\
+         [[routes]]\nupstream = \"app\"\n",
         upstream.url()
     ));
     let cache = &proxy.app.proxy.cache;
@@ -114,6 +116,9 @@ async fn reasons_are_all_said() {
         ("/a", &[("if-match", "*")]),
         ("/a", &[("x-bypass", "1")]),
         ("/a", &[("cookie", "a=b")]),
+        ("/mine/unclear", &[("cookie", "sid=a; sid=b")]),
+        ("/mine/stored", &[]),
+        ("/mine/stored", &[("cookie", "sid=a; sid=b")]),
         ("/b", &[("cookie", "a=b")]),
         ("/a", &[("authorization", "Basic YTpi")]),
         ("/c", &[("authorization", "Basic YTpi")]),

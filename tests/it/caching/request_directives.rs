@@ -11,6 +11,7 @@ stories![
     request_max_stale_accepts_what_is_stale,
     request_max_stale_accepts_what_was_stale_on_arrival,
     request_reload_asks_even_for_what_came_this_second,
+    request_reload_asks_for_nothing_that_is_immutable,
     request_only_if_cached_never_reaches_the_upstream,
 ];
 
@@ -115,6 +116,19 @@ async fn request_reload_asks_even_for_what_came_this_second() {
     proxy.get("/page", &[]).await;
     let reloaded = proxy.get("/page", &[("cache-control", "max-age=0")]).await;
     assert_eq!(reloaded.field("cache-status"), "larder; fwd=request; ttl=60; stored; detail=request-max-age");
+}
+
+async fn request_reload_asks_for_nothing_that_is_immutable() {
+    // RFC 8246 §2: until it is stale, or the client says no-cache.
+    let upstream = Upstream::start(|_| ok("max-age=60, immutable", "x")).await;
+    let proxy = Proxy::before(&upstream);
+    proxy.get("/page", &[]).await;
+    proxy.advance(59);
+    assert!(proxy.get("/page", &[("cache-control", "max-age=0")]).await.is_hit());
+    assert!(!proxy.get("/page", &[("cache-control", "no-cache")]).await.is_hit());
+    proxy.advance(60);
+    assert!(!proxy.get("/page", &[("cache-control", "max-age=0")]).await.is_hit());
+    assert_eq!(upstream.count("/page"), 3);
 }
 
 async fn request_only_if_cached_never_reaches_the_upstream() {

@@ -11,6 +11,7 @@ stories![
     session_gets_its_own_private_answers_again_and_nobody_elses,
     session_keeps_nothing_where_the_route_does_not_ask_for_it,
     session_that_is_unclear_shares_nothing,
+    session_that_is_unclear_is_the_reason_said,
     session_never_stores_what_sets_cookies_or_says_no_store,
     session_that_logs_in_or_out_loses_what_was_kept_for_it,
     session_that_ends_keeps_out_what_was_under_way,
@@ -80,6 +81,7 @@ async fn session_that_is_unclear_shares_nothing() {
     proxy.get("/page", &[("cookie", "sid=anna")]).await;
     proxy.get("/page", &[("cookie", "sid=bert")]).await;
     // Whose is it? Apps differ in which one they take, and in which names they take for the same.
+    let unclear = "larder; fwd=uri-miss; detail=session-unclear";
     for cookie in [
         "sid=anna; sid=bert",
         "sid=bert; sid=anna",
@@ -94,12 +96,35 @@ async fn session_that_is_unclear_shares_nothing() {
     ] {
         let first = proxy.get("/page", &[("cookie", cookie)]).await;
         let second = proxy.get("/page", &[("cookie", cookie)]).await;
-        assert!(!first.is_hit() && !second.is_hit(), "{cookie}");
+        assert_eq!((first.field("cache-status"), second.field("cache-status")), (unclear, unclear), "{cookie}");
     }
     let lines = [("cookie", "sid=anna"), ("cookie", "sid=bert")];
-    assert!(!proxy.get("/page", &lines).await.is_hit());
+    assert_eq!(proxy.get("/page", &lines).await.field("cache-status"), unclear);
     let authorized = [("cookie", "sid=anna"), ("authorization", "Basic Ym9i")];
-    assert!(!proxy.get("/page", &authorized).await.is_hit());
+    assert_eq!(proxy.get("/page", &authorized).await.field("cache-status"), unclear);
+}
+
+async fn session_that_is_unclear_is_the_reason_said() {
+    let upstream = Upstream::start(|request| match request.path() {
+        "/private" => ok("private", "x"),
+        _ => ok("max-age=60", "x"),
+    })
+    .await;
+    const TWICE: &str = "sid=anna; sid=bert";
+    for (rules, path, cookie, said) in [
+        ("", "/private", TWICE, "larder; fwd=uri-miss; detail=session-unclear"),
+        ("", "/page", TWICE, "larder; fwd=bypass; detail=session-unclear"),
+        ("cookies = \"bypass\"", "/page", TWICE, "larder; fwd=bypass; detail=session-unclear"),
+        // Another cookie names no session: the reason is the one of a route that keeps none apart.
+        ("", "/page", "theme=dark", "larder; fwd=bypass; detail=cookie-request"),
+        ("", "/private", "theme=dark", "larder; fwd=uri-miss; detail=private"),
+        ("cookies = \"bypass\"", "/page", "theme=dark", "larder; fwd=bypass; detail=cookie-request"),
+    ] {
+        let proxy = Proxy::with_rules(&upstream, &format!("{rules}\n{PRIVATE}"));
+        proxy.get(path, &[]).await;
+        let response = proxy.get(path, &[("cookie", cookie)]).await;
+        assert_eq!(response.field("cache-status"), said, "{rules} {path} {cookie}");
+    }
 }
 
 async fn session_never_stores_what_sets_cookies_or_says_no_store() {

@@ -11,6 +11,7 @@ stories![
     validation_of_own_tags_is_never_asked_of_the_upstream,
     validation_names_all_tags_of_the_key,
     validation_may_confirm_another_variant_by_its_strong_tag,
+    validation_freshens_all_that_have_the_strong_tag_it_names,
     validation_takes_over_the_fields_of_the_304,
     validation_confirms_by_the_rules_of_section_4_3_4,
     validation_that_brings_a_full_response_replaces_what_was_stored,
@@ -113,6 +114,35 @@ async fn validation_may_confirm_another_variant_by_its_strong_tag() {
     let again = proxy.get("/page", &[("foo", "1")]).await;
     assert_eq!((again.is_hit(), again.text().as_str()), (true, "\"2\""));
     assert_eq!(upstream.count("/page"), 3);
+}
+
+async fn validation_freshens_all_that_have_the_strong_tag_it_names() {
+    // RFC 9111 §4.3.4: all of them; by a weak tag the most recent that matches, which is the selected one.
+    for (tag, says, hit) in
+        [("\"v1\"", "max-age=90", true), ("W/\"v1\"", "max-age=90", false), ("\"v1\"", "no-store", false)]
+    {
+        let upstream = Upstream::start(move |request| match is_conditional(request) {
+            true => not_modified().header("etag", tag).header("cache-control", says).header("x-new", "1"),
+            false => ok("max-age=60", "x").header("etag", tag).header("vary", "Foo"),
+        })
+        .await;
+        let proxy = Proxy::before(&upstream);
+        for value in ["1", "2"] {
+            proxy.get("/page", &[("foo", value)]).await;
+        }
+        proxy.advance(60);
+        assert_eq!(proxy.get("/page", &[("foo", "1")]).await.field("x-new"), "1");
+        let other = proxy.get("/page", &[("foo", "2")]).await;
+        assert_eq!(other.is_hit(), hit, "{tag} {says}: {:?}", other.fields);
+        if hit {
+            assert_eq!((other.field("x-new"), other.field("cache-status")), ("1", "larder; hit; ttl=90"));
+        }
+        assert_eq!(upstream.count("/page"), if hit { 3 } else { 4 }, "{tag} {says}");
+        let asked_plainly = !is_conditional(upstream.requests().last().unwrap());
+        assert_eq!(asked_plainly, says == "no-store", "what may not be kept any more is gone");
+        // Still apart: another value has its own.
+        assert!(!proxy.get("/page", &[("foo", "3")]).await.is_hit());
+    }
 }
 
 async fn validation_takes_over_the_fields_of_the_304() {
