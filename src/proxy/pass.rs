@@ -19,7 +19,7 @@ use crate::cache::epoch::Epoch;
 use crate::policy::reason::NoStoreReason;
 use crate::policy::tags::Tags;
 use crate::policy::time::Times;
-use crate::policy::{fields, validate};
+use crate::policy::{fields, invalidate, validate};
 use crate::upstream::{Meter, RequestBody, UpstreamBody, UpstreamError};
 
 /// A response that was passed on, and how long its head took.
@@ -71,6 +71,10 @@ pub(super) async fn pass(
     let serves_get = post.filter(|post| post.serves_get(asked, &response, &tags));
     apply_static_class(asked.site, asked.route, &asked.parts, &mut response);
     invalidation::after(asked, &response);
+    if invalidate::applies(&asked.parts.method, response.status()) {
+        // Who sees that a change succeeded must not be answered from before it, even if larder is killed now.
+        asked.proxy.cache.log.kept().await;
+    }
     let answers_head = asked.parts.method == Method::HEAD && response.status() == StatusCode::OK;
     if let (Some(wanted), Some(began), Ok(tags)) = (freshens, began, &tags)
         && answers_head
