@@ -38,6 +38,7 @@ pub mod route;
 mod search;
 mod session;
 pub mod site;
+pub mod token;
 
 use std::net::IpAddr;
 use std::sync::Arc;
