@@ -8,6 +8,7 @@ mod index;
 mod io;
 pub mod spill;
 pub mod stored_body;
+mod sweep;
 mod trouble;
 
 #[cfg(test)]
@@ -25,6 +26,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
+use tokio::sync::oneshot;
 
 use super::body::SharedBody;
 use super::entry::{CodedBodies, StoredResponse};
@@ -66,6 +68,8 @@ pub(super) struct Shared {
     index: Index,
     /// The directory, once it is ours.
     files: OnceLock<Files>,
+    /// The log of purges that goes with it.
+    log: OnceLock<Arc<PurgeLog>>,
     state: Current,
     errors: AtomicU64,
     damaged: AtomicU64,
@@ -83,6 +87,8 @@ enum Chore {
     /// Find out what earlier processes left.
     Load,
     Delete(Slot),
+    /// Say that all before this was done: whether nothing is owed.
+    Tell(oneshot::Sender<bool>),
 }
 
 /// What lay in a slot.
@@ -103,6 +109,7 @@ impl DiskTier {
             io: Io::new(),
             index: Index::new(settings.size),
             files: OnceLock::new(),
+            log: OnceLock::new(),
             state: Current::new(State::On),
             errors: AtomicU64::new(0),
             damaged: AtomicU64::new(0),
@@ -121,13 +128,14 @@ impl DiskTier {
     /// The log of purges that goes with it: kept beside the records, so that what was purged stays purged. Where it
     /// can't be kept, nothing that is stored outlives the process. Blocks on the disk.
     pub fn purge_log(&self, now: Timestamp) -> Arc<PurgeLog> {
-        if !self.is_on() {
-            return PurgeLog::unkept(now);
-        }
-        PurgeLog::open(&self.0.settings.path.join("purges"), now).unwrap_or_else(|error| {
-            tracing::warn!(%error, "disk tier: the log of purges can't be kept; what is stored now ends with the process");
-            PurgeLog::unkept(now)
-        })
+        let open = || {
+            PurgeLog::open(&self.0.settings.path.join("purges"), now).unwrap_or_else(|error| {
+                tracing::warn!(%error, "disk tier: the log of purges can't be kept; what is stored now ends with the process");
+                PurgeLog::unkept(now)
+            })
+        };
+        let log = if self.is_on() { open() } else { PurgeLog::unkept(now) };
+        self.0.log.get_or_init(|| log).clone()
     }
 
     /// Largest body that is stored, in bytes.
@@ -143,6 +151,16 @@ impl DiskTier {
     /// Whether it stores anything at the moment.
     pub fn is_on(&self) -> bool {
         self.0.state.get() == State::On
+    }
+
+    /// A stored response is in use, although nobody asked the disk for it.
+    pub(in crate::cache) fn is_used(&self, slot: Slot) {
+        self.0.index.touch(slot);
+    }
+
+    /// Waits until so much has gone for room that it matters what of the rest is in use.
+    pub(in crate::cache) async fn turned(&self) {
+        self.0.index.turned().await;
     }
 
     /// Whether it knows all that earlier processes left.
@@ -199,9 +217,14 @@ impl LowerTier for DiskTier {
                 return shared.discard(slot);
             }
             shared.deletions().await;
-            let writer = shared.clone();
+            let (writer, meant) = (shared.clone(), record.clone());
             match shared.io.write(move || writer.write_record(slot, &record)).await {
-                Ok(Some(len)) => shared.delete(shared.index.insert(slot, len)),
+                Ok(Some(len)) => {
+                    shared.delete(shared.index.insert(slot, len));
+                    if let Record::Response(key, response) = &meant {
+                        shared.agree_with_log(slot, key, response).await;
+                    }
+                }
                 Ok(None) => shared.discard(slot),
                 Err(error) => {
                     shared.failed("storing a record", &error);
@@ -493,6 +516,7 @@ fn do_chores(tier: &Weak<Shared>, to_do: &Receiver<Chore>) {
                     shared.failed("reading the directory", &error);
                 }
             }
+            Chore::Tell(told) => drop(told.send(shared.owed.lock().is_empty())),
             Chore::Delete(slot) => {
                 // It may have been stored again meanwhile.
                 let deleted = match shared.index.holds(slot) {

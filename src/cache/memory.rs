@@ -145,6 +145,11 @@ impl MemoryTier {
         self.entries.remove(key).map_or(0, |entry| entry.variants().len() as u64)
     }
 
+    /// What was asked for since the last call. Blocks.
+    pub fn asked_for(&self, mut look: impl FnMut(&CacheKey, &Entry)) {
+        self.entries.asked_for().flatten().for_each(|(key, entry)| look(&key, &entry));
+    }
+
     /// Keeps `bytes` more of the budget for a fill in progress; false when there is no room.
     pub fn reserve(&self, bytes: u64) -> bool {
         let most = self.size / 100 * FILLING_PERCENT;

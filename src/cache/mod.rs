@@ -73,8 +73,10 @@ impl Cache {
         }
         let searches = Arc::new(Searches::default());
         let sessions = Arc::new(Sessions::default());
+        let memory = Arc::new(MemoryTier::new(memory, log.clone(), searches.clone(), sessions.clone()));
+        lower.look_after(&memory, &log);
         Cache {
-            memory: Arc::new(MemoryTier::new(memory, log.clone(), searches.clone(), sessions.clone())),
+            memory,
             lower,
             flights: Arc::new(Flights::new(log.clone())),
             shared: None,
@@ -107,24 +109,27 @@ impl Cache {
     /// The second half, when its body is complete: parts that are a whole by that are joined, and the tiers below get
     /// what is no part.
     pub fn keep(&self, key: &CacheKey, held: Arc<StoredResponse>) -> bool {
+        let log_held = Arc::new(self.log.hold());
         // A purge between the question and the insertion found nothing in memory.
         let Some(kept) = self.checked(key, &held) else { return false };
         self.completed(key);
         if kept.parts.is_none() {
-            self.lower.store(key, &kept);
+            self.lower.store(key, &kept, &log_held);
         }
         true
     }
 
     /// Takes note that a body under a key is complete: it is weighed again, and parts that are a whole by that are joined.
     pub fn completed(&self, key: &CacheKey) {
+        let log_held = Arc::new(self.log.hold());
         for joined in self.memory.reweigh(key) {
-            self.lower.store(key, &joined);
+            self.lower.store(key, &joined, &log_held);
         }
     }
 
     /// Puts `new` in the place of `old` in every tier, unless `old` has gone meanwhile, or `new` was purged.
     pub fn replace(&self, key: &CacheKey, old: &Arc<StoredResponse>, new: Arc<StoredResponse>) {
+        let log_held = Arc::new(self.log.hold());
         let Some(new) = self.usable(key, new) else { return self.remove_variant(key, old) };
         if !self.memory.replace(key, old, new.clone()) {
             return;
@@ -135,7 +140,7 @@ impl Cache {
             self.lower.remove(key, old);
         }
         if new.parts.is_none() {
-            self.lower.store(key, &new);
+            self.lower.store(key, &new, &log_held);
         }
     }
 

@@ -13,7 +13,7 @@ mod ghosts;
 use std::cmp::Ordering as Order;
 use std::collections::BinaryHeap;
 use std::fmt;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use hashbrown::HashTable;
 use parking_lot::RwLock;
@@ -97,12 +97,18 @@ struct Resident<V> {
     value: V,
     weight: u64,
     frequency: AtomicU32,
+    /// Whether it was asked for since somebody wanted to know.
+    asked: AtomicBool,
     stamp: u32,
     /// The floor when it was last asked for.
     floor: AtomicU64,
 }
 
 impl<V> Resident<V> {
+    fn was_asked_for(&self) -> bool {
+        self.asked.load(Ordering::Relaxed) && self.asked.swap(false, Ordering::Relaxed)
+    }
+
     fn worth(&self) -> f64 {
         let frequency = f64::from(self.frequency.load(Ordering::Relaxed)) / f64::from(HIT);
         let benefit = 1.0 / self.weight.max(1) as f64 + 1.0 / COSTLY;
@@ -156,6 +162,7 @@ impl<V: Clone + Weigh> Residents<V> {
         let frequency = resident.frequency.load(Ordering::Relaxed);
         resident.frequency.store((frequency + HIT).min(MOST), Ordering::Relaxed);
         resident.floor.store(self.floor.load(Ordering::Relaxed), Ordering::Relaxed);
+        resident.asked.store(true, Ordering::Relaxed);
         Some(resident.value.clone())
     }
 
@@ -213,6 +220,15 @@ impl<V: Clone + Weigh> Residents<V> {
         })
     }
 
+    /// What was asked for since the last call, a shard at a time; no lock is held between them.
+    pub fn asked_for(&self) -> impl Iterator<Item = Vec<(CacheKey, V)>> {
+        self.shards.iter().map(|shard| {
+            let inner = shard.inner.read();
+            let asked = inner.slots.iter().flatten().filter(|resident| resident.was_asked_for());
+            asked.map(|resident| (resident.key.clone(), resident.value.clone())).collect()
+        })
+    }
+
     /// Bytes that all values occupy.
     pub fn weight(&self) -> u64 {
         self.weight.load(Ordering::Relaxed)
@@ -254,7 +270,8 @@ impl<V: Clone + Weigh> Residents<V> {
         inner.stamps = inner.stamps.wrapping_add(1);
         let floor = AtomicU64::new(self.floor.load(Ordering::Relaxed));
         let stamp = inner.stamps;
-        inner.add(Resident { key: key.clone(), value, weight, frequency: frequency.into(), stamp, floor });
+        let (frequency, asked) = (frequency.into(), AtomicBool::new(false));
+        inner.add(Resident { key: key.clone(), value, weight, frequency, asked, stamp, floor });
         self.weight.fetch_add(weight, Ordering::Relaxed);
         None
     }

@@ -4,6 +4,7 @@
 //! of a tier is a miss, never a request's error.
 
 mod behind;
+mod recency;
 pub mod slot;
 
 #[cfg(test)]
@@ -20,7 +21,8 @@ use super::Cache;
 use super::disk::DiskTier;
 use super::entry::StoredResponse;
 use super::key::CacheKey;
-use super::purge::{Logged, PurgeTarget};
+use super::memory::MemoryTier;
+use super::purge::{Logged, PurgeLog, PurgeTarget, UnderWay};
 use super::record::Record;
 use crate::policy::reason::Tier;
 use crate::policy::vary::Selection;
@@ -81,6 +83,7 @@ pub trait LowerTier: Debug + Send + Sync + 'static {
 pub struct Tiers {
     tiers: Vec<Arc<Behind>>,
     disk: Option<Arc<DiskTier>>,
+    stop: CancellationToken,
     _stop: Option<DropGuard>,
 }
 
@@ -90,7 +93,7 @@ impl Tiers {
         let stop = CancellationToken::new();
         let nearest = disk.clone().map(|disk| disk as Arc<dyn LowerTier>);
         let tiers = nearest.into_iter().chain(further).map(|tier| Behind::start(tier, &stop)).collect();
-        Tiers { tiers, disk, _stop: Some(stop.drop_guard()) }
+        Tiers { tiers, disk, _stop: Some(stop.clone().drop_guard()), stop }
     }
 
     /// The disk, which takes bodies that are too large for memory.
@@ -115,18 +118,27 @@ impl Tiers {
         }
     }
 
-    /// Has a stored response stored in all of them.
-    pub fn store(&self, key: &CacheKey, response: &Arc<StoredResponse>) {
+    /// Has the disk work off the purges in the log, and learn what of it is asked for in memory.
+    pub(super) fn look_after(&self, memory: &Arc<MemoryTier>, log: &Arc<PurgeLog>) {
+        let Some(disk) = &self.disk else { return };
+        let stop = &self.stop;
+        tokio::spawn(stop.clone().run_until_cancelled_owned(disk.clone().apply_purges(log.clone())));
+        tokio::spawn(stop.clone().run_until_cancelled_owned(recency::tell(memory.clone(), disk.clone())));
+    }
+
+    /// Has a stored response stored in all of them. `held` keeps the log from forgetting a purge that may concern it,
+    /// until it is.
+    pub fn store(&self, key: &CacheKey, response: &Arc<StoredResponse>, held: &Arc<UnderWay>) {
         if key.stays_here() {
             return;
         }
         for behind in &self.tiers {
             if !response.selection.is_empty() {
                 let names = response.selection.fields().map(|(name, _)| name.clone()).collect();
-                behind.store(Slot::of_key(key), Record::Vary(key.clone(), names));
+                behind.store(Slot::of_key(key), Record::Vary(key.clone(), names), held);
             }
             let slot = Slot::of_variant(key, &response.selection);
-            behind.store(slot, Record::Response(key.clone(), response.clone()));
+            behind.store(slot, Record::Response(key.clone(), response.clone()), held);
         }
     }
 
@@ -165,6 +177,8 @@ impl Cache {
     /// Looks below memory for a stored response that a request with these fields selects; where there is one, it is
     /// in memory then. In which tier it was.
     pub async fn fetch_up(&self, key: &CacheKey, request: &HeaderMap, max_variants: usize) -> Option<Tier> {
+        // What was purged since a record was stored, the log forgets in no tier as long as this is held.
+        let _held = self.log.hold();
         for behind in &self.lower.tiers {
             let load = async |slot| {
                 let known = || self.in_memory(key, slot);
@@ -207,8 +221,6 @@ impl Cache {
             return None;
         }
         let Record::Response(_, response) = record else { return Some(record) };
-        // As long as this is held, the log forgets no purge that may come meanwhile.
-        let _under_way = self.log.begin();
         let usable = self.usable(key, response).and_then(|response| {
             self.memory.promote(key, &response, max_variants);
             // A purge between the question and the promotion found nothing to remove in memory.

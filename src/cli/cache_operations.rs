@@ -305,7 +305,7 @@ pub(super) fn health(app: &App) -> Health {
     Health {
         status: if is_ok { "ok" } else { "degraded" },
         tiers: std::iter::once(memory).chain(below).collect(),
-        outstanding_purges: cache.log.retained() as u64,
+        outstanding_purges: cache.outstanding_purges(),
     }
 }
 

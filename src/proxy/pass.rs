@@ -75,6 +75,10 @@ pub(super) async fn pass(
     let serves_get = post.filter(|_| post::serves_get(asked, &response));
     apply_static_class(asked.site, asked.route, &asked.parts, &mut response);
     let own = invalidation::after(asked, &response);
+    if own.is_some() {
+        // Who sees that a change succeeded must not be answered from before it, even if larder is killed now.
+        asked.proxy.cache.log.kept().await;
+    }
     let answers_head = asked.parts.method == Method::HEAD && response.status() == StatusCode::OK;
     if let (Some(wanted), Some(began), Ok(tags)) = (freshens, began, &tags)
         && answers_head

@@ -247,6 +247,83 @@ async fn damaged_record_is_a_miss_and_a_damaged_block_a_cut() {
     assert!(larder.metric("larder_tier_damaged_total", "disk").await >= 2.0);
 }
 
+/// Purges through the control API; the receipt.
+async fn purge(larder: &Larder, order: &str) -> serde_json::Value {
+    let answer = control(larder, "POST", "/v1/purge", order).await;
+    assert_eq!(answer["receipt"]["durable"], true, "{answer}");
+    answer["receipt"].clone()
+}
+
+async fn control(larder: &Larder, method: &str, path: &str, body: &str) -> serde_json::Value {
+    let token = format!("Bearer {}", crate::support::larder::TOKEN);
+    let host = larder.control.to_string();
+    let fields = [("authorization", &*token), ("content-type", "application/json"), ("host", &host)];
+    let mut control = Connection::open(larder.control).await;
+    control.send(client::request(method, path, &fields, body)).await;
+    let answer = control.response(method).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    serde_json::from_str(&answer.text()).unwrap()
+}
+
+/// Waits until no tier has anything left of what was purged.
+async fn worked_off(larder: &Larder) {
+    larder
+        .until("purges to be worked off", async || {
+            control(larder, "GET", "/v1/cache/health", "").await["outstanding_purges"] == 0
+        })
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn purge_by_tag_is_worked_off_on_disk_and_a_soft_one_outlives_the_process() {
+    let upstream = Upstream::start(|request| {
+        let tag = if request.path() == "/kept" { "kept" } else { "news" };
+        let reply = Reply::ok().header("cache-control", "max-age=600, stale-while-revalidate=600");
+        reply.header("surrogate-key", tag).body("cooked")
+    })
+    .await;
+    let (file, directory) = written(&upstream, "");
+    let mut larder = Larder::configured(&file).await;
+    for path in ["/kept", "/1", "/2"] {
+        larder.get(path, &[]).await;
+    }
+    stored(&larder, 3.0).await;
+    larder.process.kill();
+
+    // Nobody asks for them: memory is empty, the disk alone has them.
+    let mut larder = Larder::configured(&file).await;
+    purge(&larder, "{\"tag\":\"news\"}").await;
+    worked_off(&larder).await;
+    assert_eq!(records(directory.path()).len(), 1);
+    purge(&larder, "{\"tag\":\"kept\",\"soft\":true}").await;
+    worked_off(&larder).await;
+    larder.process.kill();
+
+    let larder = Larder::configured(&file).await;
+    let kept = larder.get("/kept", &[]).await;
+    assert!(kept.field("cache-status").contains("stale"), "{:?}", kept.fields);
+    assert_eq!(kept.text(), "cooked");
+    assert!(!larder.get("/1", &[]).await.is_hit());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_an_unsafe_request_made_outdated_stays_so_though_larder_is_killed_at_once() {
+    let upstream = Upstream::start(|_| Reply::ok().header("cache-control", "max-age=600").body("cooked")).await;
+    let (file, _directory) = written(&upstream, "");
+    for round in 0..4 {
+        let mut larder = Larder::configured(&file).await;
+        let path = format!("/{round}");
+        larder.get(&path, &[]).await;
+        larder.until("the record", async || larder.metric("larder_tier_stores_total", "disk").await == 1.0).await;
+        let mut changing = Connection::open(larder.address).await;
+        changing.send(client::request("POST", &path, &[], "x")).await;
+        assert_eq!(changing.response("POST").await.status, 200);
+        larder.process.kill();
+        let larder = Larder::configured(&file).await;
+        assert!(!larder.get(&path, &[]).await.is_hit(), "round {round}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn purge_and_invalidation_reach_the_disk() {
     let upstream = Upstream::start(|_| Reply::ok().header("cache-control", "max-age=600").body("cooked")).await;
@@ -256,13 +333,7 @@ async fn purge_and_invalidation_reach_the_disk() {
         larder.get(path, &[]).await;
     }
     stored(&larder, 3.0).await;
-    let purge = "{\"url\":\"http://app.test/purged\"}";
-    let token = format!("Bearer {}", crate::support::larder::TOKEN);
-    let host = larder.control.to_string();
-    let fields = [("authorization", &*token), ("content-type", "application/json"), ("host", &host)];
-    let mut control = Connection::open(larder.control).await;
-    control.send(client::request("POST", "/v1/purge", &fields, purge)).await;
-    assert_eq!(control.response("POST").await.status, 200);
+    purge(&larder, "{\"url\":\"http://app.test/purged\"}").await;
     let mut changing = Connection::open(larder.address).await;
     changing.send(client::request("POST", "/changed", &[], "x")).await;
     changing.response("POST").await;

@@ -7,7 +7,8 @@
 //! <path>/new/<number>/<n>      records being written, renamed when they are complete
 //! ```
 //!
-//! Nothing is synced: after a crash of the machine a file may be empty or half there, which its checksums tell.
+//! Records are not synced: after a crash of the machine a file may be empty or half there, which its checksums tell. The
+//! log of purges is, and so are removals before it forgets what they were for.
 
 use std::fs::{self, File, TryLockError};
 use std::io;
@@ -98,6 +99,14 @@ impl Files {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),
         }
+    }
+
+    /// Sees to it that files which were removed do not come back after a power failure.
+    pub(super) fn sync_directories(&self) -> io::Result<()> {
+        for directory in fs::read_dir(&self.records)? {
+            File::open(directory?.path())?.sync_all()?;
+        }
+        Ok(())
     }
 
     /// All files there are: when they were written, in seconds since the epoch, their slots and sizes. What is no

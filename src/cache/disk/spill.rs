@@ -126,6 +126,7 @@ impl Spill {
         shared.io.write(write).await.inspect_err(|error| shared.failed("storing a record", error)).ok()?;
         drop(self.reservation);
         shared.delete(shared.index.insert(slot, head.total_len()?));
+        shared.agree_with_log(slot, key, response).await;
         tracing::trace!(pending = shared.to_delete.load(Ordering::Relaxed), "a body was stored on disk");
         Some(stored)
     }

@@ -8,12 +8,17 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use tempfile::TempDir;
 
 use super::*;
+use crate::cache::Cache;
 use crate::cache::body::{BodyReader, CutBody, Piece};
+use crate::cache::epoch::Epoch;
 use crate::cache::key::CacheKey;
+use crate::cache::purge::{Mode, Purge, PurgeTarget};
 use crate::cache::record::blocks::{BLOCK, SEALED};
+use crate::cache::tiers::Tiers;
 use crate::policy::facts::RequestFacts;
 use crate::policy::rules::CacheRules;
 use crate::policy::store::{Arrival, judge};
+use crate::policy::tags::{Tag, Tags};
 use crate::policy::time::{Times, Timestamp};
 
 const MEMORY_OBJECT: u64 = 2 * BLOCK as u64;
@@ -95,7 +100,8 @@ async fn store(tier: &DiskTier, path: &str, body: &[u8]) {
 /// Writes a body as one that comes from the upstream and is too large for memory.
 async fn spill(tier: &DiskTier, path: &str, body: &[u8]) -> StoredBody {
     let (shared, _filler) = SharedBody::growing();
-    let response = response(shared);
+    let epoch = tier.0.log.get().map(|log| log.begin().epoch()).unwrap_or_default();
+    let response = StoredResponse { epoch, ..response(shared) };
     let mut spill = tier.spill(&key(path), &response).await.unwrap();
     for piece in body.chunks(10_000) {
         spill.write(piece).await.unwrap();
@@ -360,4 +366,143 @@ async fn purge_takes_all_of_a_url_or_everything() {
     until(|| !file(&directory, "/a").exists() && !file(&directory, "/b").exists()).await;
     drop(tier);
     assert_eq!(loaded(directory.path()).await.figures().entries, 0);
+}
+
+/// A tier whose log's purges are worked off.
+async fn purging(path: &Path) -> (Arc<DiskTier>, Arc<PurgeLog>) {
+    let tier = loaded(path).await;
+    let log = tier.purge_log(clock().now());
+    log.register("disk", log.first_outstanding());
+    tokio::spawn(tier.clone().apply_purges(log.clone()));
+    (tier, log)
+}
+
+fn tagged(tag: &str, epoch: Epoch) -> StoredResponse {
+    StoredResponse { tags: Tags::new([Tag::Named(tag)]), epoch, ..response(SharedBody::complete(b"cooked")) }
+}
+
+async fn store_tagged(tier: &DiskTier, path: &str, tag: &str, epoch: Epoch) {
+    tier.store(slot(path), Record::Response(key(path), Arc::new(tagged(tag, epoch)))).await;
+}
+
+fn purge(log: &PurgeLog, target: PurgeTarget, mode: Mode) {
+    log.append(Purge::new(vec![target], mode, clock().now())).unwrap();
+}
+
+/// Nothing is outstanding any more, and the log has forgotten it.
+async fn worked_off(log: &PurgeLog) {
+    until(|| log.applied_by("disk") == Some(log.position()) && log.retained() == 0).await;
+}
+
+#[tokio::test]
+async fn what_is_purged_by_pattern_goes_though_nobody_asks_for_it() {
+    let directory = directory();
+    let (tier, log) = purging(directory.path()).await;
+    let kinds = [
+        PurgeTarget::Tag("t".into()),
+        PurgeTarget::Prefix("/p".into()),
+        PurgeTarget::Glob("a.test/p*".into()),
+        PurgeTarget::Status("200".parse().unwrap()),
+        PurgeTarget::Url("http://a.test/purged".into()),
+        PurgeTarget::Key("GET http://a.test/purged".into()),
+        PurgeTarget::All,
+    ];
+    for kind in kinds {
+        let before = log.begin().epoch();
+        store_tagged(&tier, "/purged", "t", before).await;
+        for number in 0..150 {
+            store_tagged(&tier, &format!("/other/{number}"), "u", before).await;
+        }
+        let takes_others = matches!(kind, PurgeTarget::All | PurgeTarget::Status(_));
+        purge(&log, kind.clone(), Mode::Hard);
+        worked_off(&log).await;
+        assert!(!file(&directory, "/purged").exists(), "{kind}");
+        assert_eq!(file(&directory, "/other/7").exists(), !takes_others, "{kind}");
+        assert_eq!(tier.figures().entries, if takes_others { 0 } else { 150 }, "{kind}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_purged_softly_is_stale_on_disk_and_stays() {
+    let directory = directory();
+    let (tier, log) = purging(directory.path()).await;
+    store_tagged(&tier, "/small", "t", log.begin().epoch()).await;
+    store_tagged(&tier, "/fresh", "u", log.begin().epoch()).await;
+    let large = bytes(5 * BLOCK);
+    spill(&tier, "/large", &large).await;
+    purge(&log, PurgeTarget::Tag("t".into()), Mode::Soft);
+    purge(&log, PurgeTarget::Url("http://a.test/large".into()), Mode::Soft);
+    worked_off(&log).await;
+    let since = Some(clock().now());
+    assert_eq!(load(&tier, "/small").await.unwrap().facts.stale_since, since);
+    assert_eq!(load(&tier, "/fresh").await.unwrap().facts.stale_since, None);
+    let found = load(&tier, "/large").await.unwrap();
+    let _open = found.body.stored().unwrap().open().await.unwrap();
+    assert!(read(found.body.reader().unwrap()).await.unwrap() == large);
+    assert_eq!(found.facts.stale_since, since);
+}
+
+#[tokio::test]
+async fn what_is_written_after_its_purge_does_not_stay() {
+    let directory = directory();
+    let (tier, log) = purging(directory.path()).await;
+    let before = log.hold();
+    purge(&log, PurgeTarget::Tag("t".into()), Mode::Hard);
+    until(|| log.applied_by("disk") == Some(log.position())).await;
+    // It was on its way when the purge came, and whoever brings it says so.
+    store_tagged(&tier, "/late", "t", before.epoch()).await;
+    assert!(!tier.may_hold(slot("/late")));
+    until(|| !file(&directory, "/late").exists()).await;
+    drop(before);
+    purge(&log, PurgeTarget::Tag("other".into()), Mode::Hard);
+    worked_off(&log).await;
+}
+
+#[tokio::test]
+async fn purge_that_was_not_worked_off_is_after_a_restart() {
+    let directory = directory();
+    let tier = loaded(directory.path()).await;
+    let log = tier.purge_log(clock().now());
+    store_tagged(&tier, "/purged", "t", log.begin().epoch()).await;
+    let seq = log.append(Purge::new(vec![PurgeTarget::Tag("t".into())], Mode::Hard, clock().now())).unwrap().seq;
+    assert!(log.kept().await && log.written(seq).await);
+    drop((tier, log));
+    assert!(file(&directory, "/purged").exists());
+    let (_tier, log) = purging(directory.path()).await;
+    worked_off(&log).await;
+    assert!(!file(&directory, "/purged").exists());
+}
+
+#[tokio::test]
+async fn what_memory_is_asked_for_is_not_given_up_on_disk() {
+    let directory = directory();
+    let tier = open(directory.path(), 16 << 20);
+    until(|| tier.is_loaded()).await;
+    let lower = Tiers::start(Some(tier.clone()), Vec::new());
+    let cache = Cache::above(256 << 20, lower, PurgeLog::in_memory());
+    let body = bytes(100_000);
+    let insert = async |path: &str| {
+        cache.insert(&key(path), Arc::new(response(SharedBody::complete(&body))), 8);
+        cache.lower.settle().await;
+    };
+    // 160 fit; as many as make a turn go before the turn comes to these two.
+    for number in 0..40 {
+        insert(&format!("/first/{number}")).await;
+    }
+    insert("/hot").await;
+    insert("/cold").await;
+    for number in 0..120 {
+        insert(&format!("/then/{number}")).await;
+    }
+    cache.memory.get(&key("/hot"));
+    for number in 0..20 {
+        insert(&format!("/turn/{number}")).await;
+    }
+    until(|| tier.0.index.rounds(slot("/hot")) > 0).await;
+    assert_eq!(tier.0.index.rounds(slot("/cold")), 0);
+    for number in 0..40 {
+        insert(&format!("/last/{number}")).await;
+    }
+    assert!(tier.may_hold(slot("/hot")) && !tier.may_hold(slot("/cold")));
+    assert!(!tier.may_hold(slot("/first/39")) && tier.may_hold(slot("/then/100")));
 }

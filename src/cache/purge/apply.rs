@@ -15,6 +15,7 @@ use crate::cache::Cache;
 use crate::cache::entry::StoredResponse;
 use crate::cache::key::CacheKey;
 use crate::cache::memory::MemoryTier;
+use crate::policy::reason::Tier;
 use crate::policy::time::Timestamp;
 
 /// What the memory tier is called.
@@ -124,6 +125,13 @@ impl Cache {
     pub fn would_purge(&self, targets: &[PurgeTarget]) -> Result<Found, BadTarget> {
         let patterns = Patterns::new(targets)?;
         Ok(self.memory.count(targets, &patterns))
+    }
+
+    /// Purges that this node's own tiers have still to work off. They are in force all the same. (What is shared with
+    /// other nodes is held against the log for as long as that reaches back, and never works it off.)
+    pub fn outstanding_purges(&self) -> u64 {
+        let applied = [MEMORY, Tier::Disk.word()].iter().filter_map(|tier| self.log.applied_by(tier)).min();
+        applied.map_or(0, |applied| self.log.since(applied).len() as u64)
     }
 
     /// Stored responses purged or invalidated so far, as far as they were in memory.

@@ -6,7 +6,9 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 use serde::{Deserialize, Serialize};
@@ -20,6 +22,8 @@ use super::target::Purge;
 const RECORD_HEAD: usize = 4 + 4 + 8;
 /// Bytes that wait for the medium; beyond, the file is given up until it can be written anew.
 const MOST_WAITING: usize = 64 << 20;
+/// Longest wait for the system to take a purge.
+const KEPT: Duration = Duration::from_millis(250);
 /// Bytes that a file may have before forgetting makes a new one.
 const SMALL: u64 = 64 * 1024;
 
@@ -77,6 +81,8 @@ struct Work {
     waiting: Mutex<Waiting>,
     arrived: Condvar,
     written: watch::Sender<Written>,
+    /// What nobody has to wait for any more, because it took too long once: up to that purge.
+    given_up_on: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -93,7 +99,10 @@ struct Waiting {
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Written {
+    /// The last purge that is on the medium.
     seq: u64,
+    /// The last one that the system has: it survives this process, but not the machine.
+    kept: u64,
     broken: bool,
 }
 
@@ -113,6 +122,7 @@ impl Journal {
             waiting: Mutex::new(Waiting { broken: true, ..Waiting::default() }),
             arrived: Condvar::new(),
             written: watch::Sender::new(Written::default()),
+            given_up_on: AtomicU64::new(0),
         });
         let journal = Journal { work, path: path.to_owned(), writer: None };
         // Written anew at each start: that leaves out a torn end, and shows at once whether it can be written.
@@ -128,7 +138,7 @@ impl Journal {
         let (work, path) = (self.work.clone(), self.path.clone());
         let size = fs::metadata(&path).map_or(0, |meta| meta.len());
         *work.waiting.lock() = Waiting { seq: head, size, ..Waiting::default() };
-        work.written.send_replace(Written { seq: head, broken: false });
+        work.written.send_replace(Written { seq: head, kept: head, broken: false });
         let writer =
             std::thread::Builder::new().name("purge-journal".to_owned()).spawn(move || write_all(&work, &path));
         if let Err(error) = &writer {
@@ -146,7 +156,7 @@ impl Journal {
         replace(&self.path, &bytes).map_err(|source| JournalError { path: self.path.clone(), source })?;
         let mut waiting = self.work.waiting.lock();
         (waiting.seq, waiting.size) = (head, bytes.len() as u64);
-        self.work.written.send_replace(Written { seq: head, broken: false });
+        self.work.written.send_replace(Written { seq: head, kept: head, broken: false });
         Ok(())
     }
 
@@ -197,6 +207,18 @@ impl Journal {
         let told = written.wait_for(|written| written.broken || written.seq >= seq).await;
         told.is_ok_and(|written| written.seq >= seq && !written.broken)
     }
+
+    /// Waits, within a bound, until the system has a purge; false when it has not. A disk that hangs is waited for once.
+    pub(super) async fn kept(&self, seq: u64) -> bool {
+        let is_told = |written: &Written| written.broken || written.kept >= seq;
+        let mut written = self.work.written.subscribe();
+        let hangs = written.borrow().kept < self.work.given_up_on.load(Ordering::Relaxed);
+        if !hangs && tokio::time::timeout(KEPT, written.wait_for(is_told)).await.is_err() {
+            self.work.given_up_on.fetch_max(seq, Ordering::Relaxed);
+        }
+        let written = *written.borrow();
+        written.kept >= seq && !written.broken
+    }
 }
 
 impl Drop for Journal {
@@ -236,13 +258,16 @@ fn write_all(work: &Work, path: &Path) {
             }
             (std::mem::take(&mut waiting.anew), std::mem::take(&mut waiting.bytes), waiting.seq)
         };
-        let outcome = if anew { replace(path, &bytes) } else { append(path, &bytes) };
+        let outcome = match anew {
+            true => replace(path, &bytes),
+            false => append(path, &bytes, || work.written.send_modify(|written| written.kept = seq)),
+        };
         match outcome {
             Ok(()) => {
                 let mut waiting = work.waiting.lock();
                 waiting.size = if anew { 0 } else { waiting.size } + bytes.len() as u64;
                 waiting.broken = false;
-                work.written.send_replace(Written { seq, broken: false });
+                work.written.send_replace(Written { seq, kept: seq, broken: false });
             }
             Err(error) => {
                 // A start without the file takes all that was stored to be purged; with it, it would miss this purge.
@@ -257,9 +282,10 @@ fn write_all(work: &Work, path: &Path) {
     }
 }
 
-fn append(path: &Path, bytes: &[u8]) -> io::Result<()> {
+fn append(path: &Path, bytes: &[u8], kept: impl FnOnce()) -> io::Result<()> {
     let mut file = OpenOptions::new().append(true).open(path)?;
     file.write_all(bytes)?;
+    kept();
     file.sync_data()
 }
 

@@ -223,10 +223,16 @@ impl PurgeLog {
     pub fn begin(self: &Arc<Self>) -> UnderWay {
         let mut under_way = self.under_way.lock();
         let epoch = Epoch { local: self.position(), shared: *self.shared.lock() };
-        match under_way.last_mut() {
-            Some((began, count)) if *began == epoch.local => *count += 1,
-            _ => under_way.push((epoch.local, 1)),
-        }
+        note(&mut under_way, epoch.local);
+        UnderWay { log: self.clone(), epoch }
+    }
+
+    /// As long as the result is held, the log forgets nothing that it remembers now, nor what comes after: for what was
+    /// fetched long ago and is on its way between tiers.
+    pub fn hold(self: &Arc<Self>) -> UnderWay {
+        let mut under_way = self.under_way.lock();
+        let epoch = Epoch { local: self.first_outstanding(), shared: *self.shared.lock() };
+        note(&mut under_way, epoch.local);
         UnderWay { log: self.clone(), epoch }
     }
 
@@ -295,6 +301,15 @@ impl PurgeLog {
         drop(state);
         self.appended.send_replace(seq);
         logged
+    }
+
+    /// Waits until all that was purged so far would survive the end of this process, but not that of the machine: for
+    /// those whom a receipt would cost too much. False: it would not, or nobody knows in time.
+    pub async fn kept(&self) -> bool {
+        match &self.journal {
+            Some(journal) => journal.kept(self.position()).await,
+            None => true,
+        }
     }
 
     /// Waits until a purge is in the log's file. False: it cannot be written, so that a restart would forget it.
@@ -411,6 +426,14 @@ impl PurgeLog {
     /// Purges remembered.
     pub fn retained(&self) -> usize {
         self.state.read().retained.len()
+    }
+}
+
+/// Notes that somebody began there.
+fn note(under_way: &mut Vec<(u64, usize)>, began: u64) {
+    match under_way.binary_search_by_key(&began, |(began, _)| *began) {
+        Ok(at) => under_way[at].1 += 1,
+        Err(at) => under_way.insert(at, (began, 1)),
     }
 }
 

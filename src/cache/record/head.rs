@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use xxhash_rust::xxh3::Xxh3;
 
@@ -15,6 +16,7 @@ use crate::cache::entry::{CodedBodies, StoredResponse};
 use crate::cache::epoch::Epoch;
 use crate::cache::fields::StoredFields;
 use crate::cache::key::CacheKey;
+use crate::cache::purge::Meta;
 use crate::clock::Clock;
 use crate::config::settings::Coding;
 use crate::policy::facts::{Facts, LifetimeSource};
@@ -84,6 +86,9 @@ impl BodyPlace {
         Some(usize::try_from(self.start).ok()?..usize::try_from(end).ok()?)
     }
 }
+
+/// In the place of a time since which it is stale.
+const NOT_STALE: i64 = i64::MIN;
 
 const RESPONSE: u16 = 1;
 const VARY: u16 = 2;
@@ -195,6 +200,25 @@ impl Head {
             Content::Response(response) => Some(response),
             Content::Vary(_) => None,
         }
+    }
+
+    /// What a purge looks at of a stored response, and which purges its fetch knew of.
+    pub fn meta(&self) -> Option<(Meta<'_>, Epoch)> {
+        let response = self.response()?;
+        let (status, content_type) = (response.facts.status.as_u16(), response.fields.get_bytes(&CONTENT_TYPE));
+        Some((Meta { key: self.key.as_str(), tags: &response.tags, status, content_type }, response.epoch))
+    }
+
+    /// The bytes that stand in its place when the stored response is stale since then; as long as they were. `None`: it
+    /// is already.
+    pub fn softened(self, since: Timestamp, clock: &Clock) -> Option<Vec<u8>> {
+        let Content::Response(mut response) = self.content else { return None };
+        if response.facts.stale_since.is_some_and(|before| before <= since) {
+            return None;
+        }
+        response.facts.stale_since = Some(since);
+        response.facts = shifted(&response.facts, wall_ahead(clock));
+        Head { content: Content::Response(response), ..self }.encode(0)
     }
 
     /// Where its bodies lie.
@@ -394,7 +418,8 @@ fn put_facts(put: &mut Put, facts: &Facts) {
     for flag in [forbids_stale, immutable, no_cache, allows_authorization, allows_cookies] {
         put.u8(u8::from(*flag));
     }
-    put.option(*stale_since, |put, time| put.i64(time.as_millis()));
+    // Of one length, so that a soft purge can be written in its place.
+    put.i64(stale_since.map_or(NOT_STALE, Timestamp::as_millis));
     put.option(*last_modified, |put, time| put.i64(time.as_millis()));
     put.i64(date.as_millis());
 }
@@ -415,7 +440,7 @@ fn take_facts(take: &mut Take<'_>) -> Result<Facts, Damaged> {
         no_cache: take.bool()?,
         allows_authorization: take.bool()?,
         allows_cookies: take.bool()?,
-        stale_since: take.option(time)?,
+        stale_since: Some(time(take)?).filter(|since| since.as_millis() != NOT_STALE),
         last_modified: take.option(time)?,
         date: time(take)?,
     })

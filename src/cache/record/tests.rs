@@ -181,6 +181,21 @@ fn head_is_written_again_in_its_place() {
 }
 
 #[test]
+fn soft_purge_is_written_in_the_place_of_the_head() {
+    let record = sample(b"body", b"coded");
+    let mut encoded = record.encode(&clock()).unwrap();
+    let earlier = Timestamp::from_millis(NOW - 500_000);
+    let softened = Head::decode(&encoded, &clock()).unwrap().softened(earlier, &clock()).unwrap();
+    assert_eq!(softened.len(), Head::len(&encoded).unwrap());
+    encoded[..softened.len()].copy_from_slice(&softened);
+    let Ok(Record::Response(_, found)) = Record::decode(&encoded, &clock()) else { panic!("it verifies") };
+    assert_eq!(found.facts, Facts { stale_since: Some(earlier), ..facts() });
+    assert_eq!(bytes_of(&found.body), b"body");
+    let later = Timestamp::from_millis(NOW);
+    assert!(Head::decode(&encoded, &clock()).unwrap().softened(later, &clock()).is_none(), "it is so already");
+}
+
+#[test]
 fn ranges_are_found_by_the_blocks_that_hold_them() {
     let len = 3 * BLOCK as u64 + 5;
     let body: Vec<u8> = (0..len).map(|at| (at % 251) as u8).collect();

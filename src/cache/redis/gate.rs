@@ -4,7 +4,7 @@
 //! A task ticks while all is well. A process that was stopped, or a machine that was suspended, does not tick: the
 //! first request after that finds the last tick too long ago, and waits until the purges that were missed are known.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
@@ -47,6 +47,8 @@ pub struct Gate {
     /// Times that this process was found to have been stopped.
     pauses: AtomicU64,
     paused: Notify,
+    /// It was stopped while it followed the sequence, and has not caught up since.
+    behind: AtomicBool,
 }
 
 /// How often it ticks.
@@ -66,6 +68,7 @@ impl Gate {
             strict,
             pauses: AtomicU64::new(0),
             paused: Notify::new(),
+            behind: AtomicBool::new(false),
         }
     }
 
@@ -116,6 +119,7 @@ impl Gate {
 
     /// All purges are known.
     pub(super) fn open(&self) {
+        self.behind.store(false, Ordering::Release);
         self.tick.store(self.elapsed(), Ordering::Release);
         self.standing.send_replace(Standing::InStep);
     }
@@ -153,9 +157,17 @@ impl Gate {
         let is_late = last != 0 && self.elapsed().saturating_sub(last) > PAUSE;
         if is_late && self.tick.compare_exchange(last, 0, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
             self.pauses.fetch_add(1, Ordering::Relaxed);
-            self.standing.send_replace(Standing::CatchingUp);
+            if self.standing.send_replace(Standing::CatchingUp) == Standing::InStep {
+                self.behind.store(true, Ordering::Release);
+            }
             self.paused.notify_one();
         }
+    }
+
+    /// Whether this process was stopped while others could rely on its following, and does not know yet what it missed.
+    /// Whoever was alone before it was stopped has missed nothing by that.
+    pub(super) fn is_behind(&self) -> bool {
+        self.behind.load(Ordering::Acquire)
     }
 }
 
@@ -189,6 +201,21 @@ mod tests {
         });
         assert!(served);
         assert_eq!(gate.pauses(), 1);
+    }
+
+    #[test]
+    fn gate_tells_a_pause_that_may_have_cost_purges_from_one_while_alone() {
+        for (alone, behind) in [(false, true), (true, false)] {
+            let gate = gate_last_ticked(0);
+            if alone {
+                gate.lose();
+            }
+            gate.tick.store(gate.elapsed() - PAUSE - 1, Ordering::Release);
+            gate.notice_pause();
+            assert_eq!(gate.is_behind(), behind);
+            gate.open();
+            assert!(!gate.is_behind());
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -74,6 +74,8 @@ struct State {
     mine: VecDeque<(Purge, Shared)>,
     /// Of these it is not known yet whether all nodes have them.
     unacknowledged: VecDeque<(String, Shared, Instant)>,
+    /// Nodes that were alive when the sequence lost what it knew of them, and since when they have not come back.
+    absent: HashMap<String, Instant>,
     sessions: u64,
     applied: u64,
     lost: u64,
@@ -122,6 +124,8 @@ const ASK_NODES: Duration = Duration::from_millis(20);
 const ALIVE: i64 = 10_000;
 /// And for this long, forgotten.
 const FORGOTTEN: i64 = 600_000;
+/// The same for what this process has seen itself.
+const WAITED_FOR: Duration = Duration::from_millis(FORGOTTEN as u64);
 /// Pauses between sessions that fail.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(1));
 /// This node's purges kept for a stream that loses them.
@@ -277,8 +281,9 @@ impl Link {
         self.catch_up(stream).await?;
         self.send(stream).await?;
         self.catch_up(stream).await?;
-        self.acknowledge(stream).await?;
-        self.ask_nodes(stream).await
+        // Asked first: that this node is missing tells that all of them are.
+        self.ask_nodes(stream).await?;
+        self.acknowledge(stream).await
     }
 
     /// Finds out whether the stream still has all that this node has not seen. Where it has not, what is held from
@@ -306,7 +311,7 @@ impl Link {
         }
         // A stream that was lost with its Redis is made whole by the nodes that go on; one that was trimmed is not,
         // and whoever was away cannot wait for them.
-        if !was_begun_anew || self.strict || self.gate.pauses() > 0 {
+        if !was_begun_anew || self.strict || self.gate.is_behind() {
             tracing::warn!(redis = %self.server, trimmed = !was_begun_anew, "missed purges cannot be known: dropping what is held");
             self.state.lock().lost += 1;
             let all = Purge::new(vec![PurgeTarget::All], Mode::Hard, self.clock.wall());
@@ -337,7 +342,7 @@ impl Link {
             if entries.is_empty() {
                 return Ok(());
             }
-            self.apply(entries);
+            apart(|| self.apply(entries));
         }
     }
 
@@ -358,7 +363,7 @@ impl Link {
                 }
             };
             if !entries.is_empty() {
-                self.apply(entries);
+                apart(|| self.apply(entries));
                 self.acknowledge(stream).await?;
             }
         }
@@ -413,8 +418,8 @@ impl Link {
             }
             if Instant::now() >= beat {
                 self.bound_log();
-                self.acknowledge(stream).await?;
                 self.ask_nodes(stream).await?;
+                self.acknowledge(stream).await?;
                 beat = Instant::now() + HEARTBEAT;
             }
         }
@@ -473,10 +478,12 @@ impl Link {
         for (gone, ..) in nodes.iter().filter(|(_, _, seen)| now.saturating_sub(*seen) > FORGOTTEN) {
             stream.forget(gone).await?;
         }
+        let absent = self.absent(&nodes);
         let unacknowledged: Vec<(String, Shared, Instant)> = self.state.lock().unacknowledged.iter().cloned().collect();
         let mut open = Vec::new();
         for (id, shared, since) in &unacknowledged {
-            let mut is_done = true;
+            let mut is_done = absent.is_empty() && nodes.iter().any(|(node, ..)| *node == self.node);
+            absent.iter().for_each(|node| self.purges.reached(id, node, false));
             for (node, applied, seen) in &nodes {
                 if now.saturating_sub(*seen) > FORGOTTEN {
                     continue;
@@ -485,15 +492,12 @@ impl Link {
                 self.purges.reached(id, node, has);
                 is_done &= has;
             }
-            if !is_done && since.elapsed() < Duration::from_millis(FORGOTTEN as u64) {
+            if !is_done && since.elapsed() < WAITED_FOR {
                 open.push(id.clone());
             }
         }
-        *self.known.lock() = nodes
-            .into_iter()
-            .filter(|(_, _, seen)| now.saturating_sub(*seen) <= ALIVE)
-            .map(|(node, ..)| node)
-            .collect();
+        let alive = nodes.into_iter().filter(|(_, _, seen)| now.saturating_sub(*seen) <= ALIVE).map(|(node, ..)| node);
+        *self.known.lock() = alive.chain(absent).collect();
         let asked_for: Vec<&String> = unacknowledged.iter().map(|(id, ..)| id).collect();
         // What was sent meanwhile has not been asked for.
         self.state.lock().unacknowledged.retain(|(id, ..)| open.contains(id) || !asked_for.contains(&id));
@@ -501,10 +505,34 @@ impl Link {
         Ok(())
     }
 
+    /// Nodes that are to come back: where this one is missing among `nodes` the sequence was lost with its Redis, and
+    /// who was alive has yet to say again how far it is.
+    fn absent(&self, nodes: &[(String, Shared, i64)]) -> Vec<String> {
+        let is_there = |name: &str| nodes.iter().any(|(node, ..)| node == name);
+        let mut state = self.state.lock();
+        if !is_there(&self.node) {
+            for node in self.known.lock().iter().filter(|node| **node != self.node) {
+                state.absent.entry(node.clone()).or_insert_with(Instant::now);
+            }
+        }
+        state.absent.retain(|node, since| !is_there(node) && since.elapsed() < WAITED_FOR);
+        state.absent.keys().cloned().collect()
+    }
+
     /// Whether the stream has a purge, and all nodes.
     fn is_acknowledged(&self, id: &str) -> bool {
         let state = self.state.lock();
         state.has_sent(id) && !state.unacknowledged.iter().any(|(open, ..)| open == id)
+    }
+}
+
+/// Does what may take long, as thousands of patterns do to compile, while another thread goes on with what else this one
+/// had to do.
+fn apart(work: impl FnOnce()) {
+    use tokio::runtime::{Handle, RuntimeFlavor};
+    match Handle::current().runtime_flavor() {
+        RuntimeFlavor::MultiThread => tokio::task::block_in_place(work),
+        _ => work(),
     }
 }
 

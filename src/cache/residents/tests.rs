@@ -51,6 +51,19 @@ fn residents_weigh_what_takes_the_place_of_another() {
 }
 
 #[test]
+fn residents_tell_once_what_was_asked_for() {
+    let residents = residents(1000);
+    put(&residents, "x", 1);
+    put(&residents, "y", 1);
+    let asked = || residents.asked_for().flatten().map(|(key, _)| key).collect::<Vec<_>>();
+    assert_eq!(asked(), []);
+    residents.get(&key("x"));
+    residents.peek(&key("y"));
+    assert_eq!(asked(), [key("x")]);
+    assert_eq!(asked(), []);
+}
+
+#[test]
 fn residents_asked_for_often_outlive_a_scan() {
     let residents = residents(10_000);
     for number in 0..50 {

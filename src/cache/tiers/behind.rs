@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::LowerTier;
 use super::slot::Slot;
+use crate::cache::purge::UnderWay;
 use crate::cache::record::Record;
 use crate::telemetry::figures::TierFigures;
 
@@ -21,11 +22,13 @@ const MOST_WAITING: usize = 4096;
 /// Most bytes of bodies that wait with them.
 const MOST_WAITING_BYTES: u64 = 64 << 20;
 
+type Loads = Mutex<HashMap<Slot, Arc<OnceCell<Option<Record>>>>>;
+
 /// A lower tier, its loads under way and its queue.
 #[derive(Debug)]
 pub(super) struct Behind {
     pub tier: Arc<dyn LowerTier>,
-    loads: Mutex<HashMap<Slot, Arc<OnceCell<Option<Record>>>>>,
+    loads: Loads,
     queue: Mutex<Queue>,
     wake: Notify,
     settled: Notify,
@@ -59,14 +62,15 @@ struct Job {
 
 #[derive(Clone, Debug)]
 enum Work {
-    Store(Record),
+    /// The log forgets no purge that may concern it before it is there.
+    Store(Record, Arc<UnderWay>),
     Remove,
 }
 
 impl Work {
     fn bytes(&self) -> u64 {
         match self {
-            Work::Store(Record::Response(_, response)) => response.body.held(),
+            Work::Store(Record::Response(_, response), _) => response.body.held(),
             _ => 0,
         }
     }
@@ -100,7 +104,7 @@ impl Behind {
         if let Some(job) = self.queue.lock().jobs.get(&slot) {
             // Not there yet, or not gone yet.
             return match &job.work {
-                Work::Store(record) => taken(record.clone()),
+                Work::Store(record, _) => taken(record.clone()),
                 Work::Remove => None,
             };
         }
@@ -109,6 +113,7 @@ impl Behind {
             return None;
         }
         let cell = self.loads.lock().entry(slot).or_default().clone();
+        let _over = Over { loads: &self.loads, slot, cell: &cell };
         let load = async {
             // Whoever loaded it just before has left it in memory.
             if let Some(record) = known() {
@@ -122,19 +127,13 @@ impl Behind {
             count.fetch_add(1, Ordering::Relaxed);
             usable
         };
-        let record = cell.get_or_init(|| load).await.clone();
-        if let Place::Occupied(place) = self.loads.lock().entry(slot)
-            && Arc::ptr_eq(place.get(), &cell)
-        {
-            place.remove();
-        }
-        record
+        cell.get_or_init(|| load).await.clone()
     }
 
     /// Has a record stored by and by. Where there are too many waiting it is not, and what it would have replaced
     /// goes.
-    pub(super) fn store(&self, slot: Slot, record: Record) {
-        self.enqueue(slot, Work::Store(record));
+    pub(super) fn store(&self, slot: Slot, record: Record, held: &Arc<UnderWay>) {
+        self.enqueue(slot, Work::Store(record, held.clone()));
     }
 
     /// Has what lies in a slot removed by and by; from now on it is not found any more.
@@ -145,7 +144,7 @@ impl Behind {
     fn enqueue(&self, slot: Slot, mut work: Work) {
         let mut queue = self.queue.lock();
         let bytes = work.bytes();
-        if matches!(work, Work::Store(_)) && !queue.takes(bytes) {
+        if matches!(work, Work::Store(..)) && !queue.takes(bytes) {
             self.counts.dropped.fetch_add(1, Ordering::Relaxed);
             work = Work::Remove;
         }
@@ -171,7 +170,7 @@ impl Behind {
                 continue;
             };
             match job.work {
-                Work::Store(record) => {
+                Work::Store(record, _held) => {
                     self.tier.store(slot, record).await;
                     self.counts.stores.fetch_add(1, Ordering::Relaxed);
                 }
@@ -215,6 +214,27 @@ impl Behind {
             load_micros: of(&self.counts.load_micros),
             waiting,
             ..self.tier.figures()
+        }
+    }
+}
+
+/// A load that somebody waits for. Once it is done, and also where all who waited have left, the next one is another.
+struct Over<'a> {
+    loads: &'a Loads,
+    slot: Slot,
+    cell: &'a Arc<OnceCell<Option<Record>>>,
+}
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        let mut loads = self.loads.lock();
+        // The map's and this one's.
+        let is_last = Arc::strong_count(self.cell) <= 2;
+        if let Place::Occupied(place) = loads.entry(self.slot)
+            && Arc::ptr_eq(place.get(), self.cell)
+            && (self.cell.initialized() || is_last)
+        {
+            place.remove();
         }
     }
 }

@@ -201,7 +201,7 @@ async fn what_waits_to_be_stored_is_found_and_what_waits_to_be_removed_is_not() 
     let held = map.may_store.acquire_many(ALL as u32).await.unwrap();
     let cache = cache(&map);
     let newer = response("new", None);
-    cache.lower.store(&key("/x"), &newer);
+    cache.lower.store(&key("/x"), &newer, &Arc::new(cache.log.hold()));
     let body = async || {
         cache.fetch_up(&key("/x"), &HeaderMap::new(), 8).await?;
         let entry = cache.memory.get(&key("/x"))?;
@@ -221,10 +221,11 @@ async fn what_is_not_stored_for_want_of_room_leaves_nothing_older_behind() {
     map.store(Slot::of_key(&key("/x")), Record::Response(key("/x"), response("old", None))).await;
     let held = map.may_store.acquire_many(ALL as u32).await.unwrap();
     let cache = cache(&map);
+    let log_held = Arc::new(cache.log.hold());
     for number in 0..5000 {
-        cache.lower.store(&key(&format!("/{number}")), &response("x", None));
+        cache.lower.store(&key(&format!("/{number}")), &response("x", None), &log_held);
     }
-    cache.lower.store(&key("/x"), &response("new", None));
+    cache.lower.store(&key("/x"), &response("new", None), &log_held);
     let figures = cache.lower.figures();
     assert!(figures[0].dropped > 0 && figures[0].waiting < 5000, "{figures:?}");
     drop(held);

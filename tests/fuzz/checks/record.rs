@@ -42,7 +42,7 @@ fn made(data: &[u8]) -> Option<Vec<u8>> {
     let (&[kind, body], rest) = data.split_first_chunk::<2>()?;
     let (body, payload) = rest.split_at_checked(usize::from(body))?;
     let mut record = b"larder".to_vec();
-    record.extend_from_slice(&1u16.to_le_bytes());
+    record.extend_from_slice(&2u16.to_le_bytes());
     record.extend_from_slice(&u16::from(kind).to_le_bytes());
     record.extend_from_slice(&0u16.to_le_bytes());
     record.extend_from_slice(&(payload.len() as u32).to_le_bytes());
