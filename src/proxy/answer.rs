@@ -14,6 +14,7 @@ use super::guard::NoPlace;
 use super::lookup::{self, Plan, Wanted};
 use super::part::{self, Ask};
 use super::pass::{self, Passed};
+use super::refusal::Refusal;
 use super::{ALLOWED_METHODS, Asked, maintenance, respond, search, session};
 use crate::cache::collapse::{Progress, Ready, Role};
 use crate::cache::entry::{Entry, StoredResponse};
@@ -21,7 +22,7 @@ use crate::cache::key::CacheKey;
 use crate::policy::cache_status::Verdict;
 use crate::policy::reason::{ForwardReason, StaleReason};
 use crate::policy::reuse::{self, Reuse};
-use crate::upstream::{Meter, UpstreamError};
+use crate::upstream::{Meter, UpstreamError, UpstreamErrorKind};
 
 /// A response with all that was decided about it.
 pub(super) struct Answer {
@@ -280,6 +281,11 @@ impl Asked<'_> {
         body: Incoming,
         client_upgrade: Option<hyper::upgrade::OnUpgrade>,
     ) -> Answer {
+        // Before it takes a place of anybody's: a client may be slow in sending.
+        let body = match pass::body(self, body, client_upgrade.is_some()).await {
+            Ok(body) => body,
+            Err(error) => return self.not_brought(&error, why),
+        };
         if let Err(busy) = self.take_place(why).await {
             return busy;
         }
@@ -301,6 +307,17 @@ impl Asked<'_> {
             }
             Err(error) => self.failed(&error, why),
         }
+    }
+
+    /// The client did not bring the body that it announced.
+    fn not_brought(&self, error: &UpstreamError, why: ForwardReason) -> Answer {
+        tracing::debug!(target = self.admitted.target.as_str(), %error, "no request body");
+        let mut answer = failed_answer(error.status(), error.word(), Some(why));
+        answer.asked_upstream = false;
+        if error.kind == UpstreamErrorKind::RequestTooLarge {
+            answer.verdict = Verdict { refused: true, error: Some(Refusal::BodyTooLarge.word()), ..Verdict::default() };
+        }
+        answer
     }
 
     fn failed(&self, error: &UpstreamError, why: ForwardReason) -> Answer {
