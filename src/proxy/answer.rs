@@ -314,8 +314,11 @@ impl Asked<'_> {
         tracing::debug!(target = self.admitted.target.as_str(), %error, "no request body");
         let mut answer = failed_answer(error.status(), error.word(), Some(why));
         answer.asked_upstream = false;
-        if error.kind == UpstreamErrorKind::RequestTooLarge {
-            answer.verdict = Verdict { refused: true, error: Some(Refusal::BodyTooLarge.word()), ..Verdict::default() };
+        let too_large = (error.kind == UpstreamErrorKind::RequestTooLarge).then_some(Refusal::BodyTooLarge);
+        // What the inspection says of the body's bytes is closer than that it could not be read.
+        if let Some(refusal) = too_large.or_else(|| self.client.refused.get().copied()) {
+            answer.response = respond::own(refusal.status());
+            answer.verdict = Verdict { refused: true, error: Some(refusal.word()), ..Verdict::default() };
         }
         answer
     }

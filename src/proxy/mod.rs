@@ -5,6 +5,7 @@
 //! through (`pass`), and at the end `finish` (record).
 
 pub mod admit;
+pub mod ambiguous;
 mod answer;
 mod balance_key;
 mod basic_auth;
@@ -38,6 +39,7 @@ pub mod route;
 mod search;
 mod session;
 pub mod site;
+mod users;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -196,6 +198,9 @@ impl Proxy {
         let Some(route) = route::find(&site, &admitted, &parts) else {
             return self.refuse(&site, client, &parts, Refusal::NoRoute, started, now);
         };
+        if ambiguous::is_ambiguous(&site, &admitted, &parts, route) {
+            return self.refuse(&site, client, &parts, Refusal::AmbiguousPath, started, now);
+        }
         if fetch::announced_length(&parts.headers).is_some_and(|length| length > route.route.max_request_body) {
             return self.refuse(&site, client, &parts, Refusal::BodyTooLarge, started, now);
         }
