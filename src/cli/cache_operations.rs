@@ -18,6 +18,8 @@ use crate::policy::reason::ForwardReason;
 use crate::policy::reuse::{self, Reuse};
 use crate::policy::time::Timestamp;
 use crate::proxy::admit::{Admitted, normalised_authority};
+use crate::proxy::ambiguous;
+use crate::proxy::refusal::Refusal;
 use crate::proxy::route;
 use crate::telemetry::figures::{CacheFigures, TierFigures};
 
@@ -248,6 +250,11 @@ pub(super) fn entry(app: &App, url: &str) -> Result<UrlView, String> {
         told.explanation = "No route matches: 404.".to_owned();
         return Ok(told);
     };
+    if ambiguous::is_ambiguous(&site, &admitted, &parts, route) {
+        (told.outcome, told.reason) = ("refused", Some(Refusal::AmbiguousPath.word()));
+        told.explanation = "An app may read the path as one that another route takes: 400.".to_owned();
+        return Ok(told);
+    }
     told.route = Some(route.route.name.clone());
     told.upstream = Some(route.upstream.to_string());
     if !route.route.cache_enabled || !route.route.cache_methods.contains(&Method::GET) {

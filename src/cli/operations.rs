@@ -15,7 +15,7 @@ use crate::control::inspect::{CacheStats, Entries, EntriesQuery, Health, UrlView
 use crate::control::purge::{PurgeOrder, PurgeResponse};
 use crate::control::{Operations, Stats};
 use crate::telemetry::figures::{
-    BalancingFigures, CacheFigures, ConnectionFigures, ReloadFigures, Snapshot, UpstreamFigures,
+    BalancingFigures, CacheFigures, CertificateFigures, ConnectionFigures, ReloadFigures, Snapshot, UpstreamFigures,
 };
 use crate::upstream::Pool;
 
@@ -178,8 +178,19 @@ impl AppOperations {
                 .map(|count| count.load(Relaxed))
                 .sum(),
             certificates_current: counters.certificates_broken.load(Relaxed) == 0,
+            certificates: self.certificates(),
             refused: counters.refused().map(|(refusal, count)| (refusal.word(), count)).collect(),
         }
+    }
+
+    fn certificates(&self) -> Vec<CertificateFigures> {
+        let certificates = self.0.server.certificates().into_iter();
+        let figures = certificates.map(|(listener, validity)| CertificateFigures {
+            listener,
+            certificate: validity.file.display().to_string(),
+            not_after: validity.not_after,
+        });
+        figures.collect()
     }
 
     fn reloads(&self) -> ReloadFigures {

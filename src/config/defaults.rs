@@ -40,6 +40,8 @@ pub(super) const UNCACHEABLE_MEMORY: Duration = Duration::from_secs(60);
 /// Largest request body: room for the uploads that legacy apps take. It is streamed, so it costs no memory here;
 /// the bound protects the app's disk.
 pub(super) const MAX_REQUEST_BODY: u64 = 100 << 20;
+/// How much of a request body is held before the app is asked: forms and API calls as a whole, files not.
+pub(super) const BUFFER_REQUEST: usize = 64 << 10;
 /// Query parameters by which advertisers, newsletters and analytics track visitors: no app makes its answer of them.
 pub(super) const TRACKING: [&str; 42] = [
     "utm_*",

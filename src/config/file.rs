@@ -120,6 +120,8 @@ pub(super) struct Route {
     pub(super) retry: Option<RouteRetry>,
     /// Largest request body. Default: 100MiB.
     pub(super) max_request_body: Option<Written<Size>>,
+    /// How much of a request body is held before an upstream is asked. Default: 64KiB.
+    pub(super) buffer_request: Option<Written<Size>>,
     /// How much clients may.
     pub(super) limits: RouteLimits,
     /// Who may.

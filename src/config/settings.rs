@@ -120,6 +120,8 @@ pub struct Route {
     pub redirect: Option<Redirect>,
     /// Largest request body, in bytes.
     pub max_request_body: u64,
+    /// Bytes of a request body that are held before the upstream is asked; 0: it is streamed from the start.
+    pub buffer_request: usize,
     /// How much clients may.
     pub limits: RouteLimits,
     /// Who may.

@@ -251,6 +251,7 @@ impl View {
             rewrite: rewrites,
             redirect,
             max_request_body,
+            buffer_request,
             limits,
             access,
         } = route;
@@ -268,6 +269,7 @@ impl View {
             "rewrite": rewrite::rewrite(rewrites.as_ref()),
             "redirect": rewrite::redirect(redirect.as_ref()),
             "max_request_body": size_text(*max_request_body),
+            "buffer_request": size_text(*buffer_request as u64),
             "limits": front::route_limits(limits),
             "access": front::access(access),
         })

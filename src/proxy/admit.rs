@@ -134,20 +134,31 @@ fn check_expect(headers: &HeaderMap) -> Result<(), Refusal> {
 
 /// Fields beside X-Forwarded-* by which a client could pretend to be a proxy, or make an app see another URL, method
 /// or configuration (`Proxy`: httpoxy) than larder does.
-const ONLY_FROM_PROXIES: [&str; 16] = [
+const ONLY_FROM_PROXIES: [&str; 27] = [
+    "cf-connecting-ip",
+    "cf-connecting-ipv6",
     "client-ip",
+    "fastly-client-ip",
     "forwarded",
+    "forwarded-for",
     "front-end-https",
     "proxy",
     "true-client-ip",
+    "x-backend-host",
     "x-client-ip",
+    "x-cluster-client-ip",
+    "x-forward-for",
+    "x-forwarded",
     "x-host",
     "x-http-method",
     "x-http-method-override",
     "x-method-override",
     "x-original-host",
     "x-original-url",
+    "x-originating-ip",
     "x-real-ip",
+    "x-remote-addr",
+    "x-remote-ip",
     "x-rewrite-url",
     "x-scheme",
     "x-url-scheme",

@@ -14,6 +14,7 @@ use super::guard::NoPlace;
 use super::lookup::{self, Plan, Wanted};
 use super::part::{self, Ask};
 use super::pass::{self, Passed};
+use super::refusal::Refusal;
 use super::{ALLOWED_METHODS, Asked, maintenance, respond, search, session};
 use crate::cache::collapse::{Progress, Ready, Role};
 use crate::cache::entry::{Entry, StoredResponse};
@@ -21,7 +22,7 @@ use crate::cache::key::CacheKey;
 use crate::policy::cache_status::Verdict;
 use crate::policy::reason::{ForwardReason, StaleReason};
 use crate::policy::reuse::{self, Reuse};
-use crate::upstream::{Meter, UpstreamError};
+use crate::upstream::{Meter, UpstreamError, UpstreamErrorKind};
 
 /// A response with all that was decided about it.
 pub(super) struct Answer {
@@ -282,6 +283,11 @@ impl Asked<'_> {
         body: Incoming,
         client_upgrade: Option<hyper::upgrade::OnUpgrade>,
     ) -> Answer {
+        // Before it takes a place of anybody's: a client may be slow in sending.
+        let body = match pass::body(self, body, client_upgrade.is_some()).await {
+            Ok(body) => body,
+            Err(error) => return self.not_brought(&error, why),
+        };
         if let Err(busy) = self.take_place(why).await {
             return busy;
         }
@@ -306,6 +312,20 @@ impl Asked<'_> {
                 self.failed(&error, status, why)
             }
         }
+    }
+
+    /// The client did not bring the body that it announced.
+    fn not_brought(&self, error: &UpstreamError, why: ForwardReason) -> Answer {
+        tracing::debug!(target = self.admitted.target.as_str(), %error, "no request body");
+        let mut answer = failed_answer(error.status(), error.word(), Some(why));
+        answer.asked_upstream = false;
+        let too_large = (error.kind == UpstreamErrorKind::RequestTooLarge).then_some(Refusal::BodyTooLarge);
+        // What the inspection says of the body's bytes is closer than that it could not be read.
+        if let Some(refusal) = too_large.or_else(|| self.client.refused.get().copied()) {
+            answer.response = respond::own(refusal.status());
+            answer.verdict = Verdict { refused: true, error: Some(refusal.word()), ..Verdict::default() };
+        }
+        answer
     }
 
     fn failed(&self, error: &UpstreamError, status: StatusCode, why: ForwardReason) -> Answer {

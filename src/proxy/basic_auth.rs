@@ -4,43 +4,31 @@
 //! neither honest nor made-up passwords may keep the threads busy that serve everybody.
 
 use std::collections::HashMap;
-use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use argon2::{Argon2, PasswordVerifier};
 use aws_lc_rs::{hmac, rand::SystemRandom};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::{HeaderMap, header};
-use moka::sync::Cache;
 use tokio::sync::Semaphore;
 
 use super::denial::Denial;
 use super::guard::GuardError;
 use super::refusal::Refusal;
+use super::users::{Digest, UserFile, Users};
 use crate::config::settings;
 
-/// How long a verified password is believed, and how long a wrong one is not tried again.
-const BELIEVED: Duration = Duration::from_secs(300);
-const DISBELIEVED: Duration = Duration::from_secs(10);
-/// Credentials remembered, of each kind.
-const REMEMBERED: u64 = 10_000;
 /// Hashes computed at once, and requests that may wait for one.
 const AT_ONCE: usize = 2;
 const QUEUE: usize = 64;
 
-/// A keyed digest of credentials: they themselves are not kept.
-type Digest = [u8; 32];
-
 /// The users of a route.
 pub(super) struct BasicAuth {
-    users: Arc<HashMap<String, String>>,
+    users: Arc<UserFile>,
     challenge: String,
     pass: bool,
     key: hmac::Key,
-    believed: Cache<Digest, ()>,
-    disbelieved: Cache<Digest, ()>,
     computing: Arc<Semaphore>,
     queue: Arc<Semaphore>,
 }
@@ -51,14 +39,11 @@ impl BasicAuth {
         let fault = |why: String| GuardError::Users { file: settings.file.clone(), why };
         let key = hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new())
             .map_err(|_| fault("the system has no random numbers".to_owned()))?;
-        let remembered = |span| Cache::builder().max_capacity(REMEMBERED).time_to_live(span).build();
         Ok(BasicAuth {
-            users: Arc::new(users(&settings.file).map_err(fault)?),
+            users: UserFile::open(&settings.file).map_err(fault)?,
             challenge: format!("Basic realm=\"{}\", charset=\"UTF-8\"", settings.realm.replace(['"', '\\'], "'")),
             pass: settings.pass,
             key,
-            believed: remembered(BELIEVED),
-            disbelieved: remembered(DISBELIEVED),
             computing: Arc::new(Semaphore::new(AT_ONCE)),
             queue: Arc::new(Semaphore::new(QUEUE)),
         })
@@ -69,8 +54,9 @@ impl BasicAuth {
         let mut given = headers.get_all(header::AUTHORIZATION).iter();
         let (Some(value), None) = (given.next(), given.next()) else { return Err(self.challenge()) };
         let digest = self.digest(value.as_bytes());
-        if self.believed.get(&digest).is_none() {
-            self.verify(value.as_bytes(), digest).await?;
+        let users = self.users.current();
+        if users.believed.get(&digest).is_none() {
+            self.verify(&users, value.as_bytes(), digest).await?;
         }
         if !self.pass {
             headers.remove(header::AUTHORIZATION);
@@ -78,28 +64,28 @@ impl BasicAuth {
         Ok(())
     }
 
-    async fn verify(&self, value: &[u8], digest: Digest) -> Result<(), Box<Denial>> {
-        if self.disbelieved.get(&digest).is_some() {
+    async fn verify(&self, users: &Arc<Users>, value: &[u8], digest: Digest) -> Result<(), Box<Denial>> {
+        if users.disbelieved.get(&digest).is_some() {
             return Err(self.challenge());
         }
         let Some((user, password)) = credentials(value) else { return Err(self.challenge()) };
         let busy = || Denial::of(Refusal::AuthUnavailable).retry_after(1);
         let _queued = self.queue.try_acquire().map_err(|_| busy())?;
         let turn = self.computing.clone().acquire_owned().await.map_err(|_| busy())?;
-        let users = self.users.clone();
+        let known = users.clone();
         // The turn goes along: when this client leaves, the hash is still being computed.
         let computed = tokio::task::spawn_blocking(move || {
-            let right = is_right(&users, &user, &password);
+            let right = is_right(&known.hashes, &user, &password);
             drop(turn);
             right
         });
         match computed.await {
             Ok(true) => {
-                self.believed.insert(digest, ());
+                users.believed.insert(digest, ());
                 Ok(())
             }
             Ok(false) => {
-                self.disbelieved.insert(digest, ());
+                users.disbelieved.insert(digest, ());
                 Err(self.challenge())
             }
             Err(_) => Err(busy()),
@@ -119,28 +105,8 @@ impl BasicAuth {
 
 impl std::fmt::Debug for BasicAuth {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("BasicAuth").field("users", &self.users.len()).finish_non_exhaustive()
+        f.debug_struct("BasicAuth").field("users", &self.users.current().hashes.len()).finish_non_exhaustive()
     }
-}
-
-/// Lines of `user:hash`; empty ones and comments aside.
-fn users(file: &Path) -> Result<HashMap<String, String>, String> {
-    let text = std::fs::read_to_string(file).map_err(|error| error.to_string())?;
-    let mut users = HashMap::new();
-    for (number, line) in text.lines().enumerate() {
-        let line = line.trim();
-        if line.is_empty() || line.starts_with('#') {
-            continue;
-        }
-        let Some((user, hash)) = line.split_once(':') else {
-            return Err(format!("line {}: not `user:hash`", number + 1));
-        };
-        if !(hash.starts_with("$2") || hash.starts_with("$argon2")) {
-            return Err(format!("line {}: neither bcrypt nor Argon2; `htpasswd -B` makes bcrypt", number + 1));
-        }
-        users.insert(user.to_owned(), hash.to_owned());
-    }
-    Ok(users)
 }
 
 /// RFC 7617 §2.
@@ -186,25 +152,6 @@ mod tests {
             let read = read.as_ref().map(|(user, password)| (&**user, std::str::from_utf8(password).unwrap()));
             assert_eq!(read, expected, "{value}");
         }
-    }
-
-    #[test]
-    fn files_of_users_are_read_or_refused() {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        for (text, expected) in [
-            ("# people\n\na:$2y$04$x\nb:$argon2id$x\n", Ok(2)),
-            ("a\n", Err("line 1")),
-            ("a:$2y$x\nb:plain\n", Err("line 2")),
-            ("a:{SHA}x\n", Err("neither")),
-        ] {
-            std::fs::write(file.path(), text).unwrap();
-            match (users(file.path()), expected) {
-                (Ok(users), Ok(count)) => assert_eq!(users.len(), count),
-                (Err(why), Err(part)) => assert!(why.contains(part), "{why}"),
-                (read, _) => panic!("{text}: {read:?}"),
-            }
-        }
-        assert!(users(Path::new("/nowhere/users")).is_err());
     }
 
     #[test]

@@ -6,6 +6,7 @@
 
 pub mod admit;
 mod alike;
+pub mod ambiguous;
 mod answer;
 mod balance_key;
 mod basic_auth;
@@ -41,6 +42,7 @@ mod session;
 mod settle;
 pub mod site;
 pub mod token;
+mod users;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -199,6 +201,9 @@ impl Proxy {
         let Some(route) = route::find(&site, &admitted, &parts) else {
             return self.refuse(&site, client, &parts, Refusal::NoRoute, started, now);
         };
+        if ambiguous::is_ambiguous(&site, &admitted, &parts, route) {
+            return self.refuse(&site, client, &parts, Refusal::AmbiguousPath, started, now);
+        }
         if fetch::announced_length(&parts.headers).is_some_and(|length| length > route.route.max_request_body) {
             return self.refuse(&site, client, &parts, Refusal::BodyTooLarge, started, now);
         }

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Version, header};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
@@ -36,17 +37,37 @@ pub(super) struct Passed {
     pub(super) meter: Option<Meter>,
 }
 
+/// The client's body, as it goes to the upstream: whole where the route holds as much.
+///
+/// # Errors
+/// The client does not bring it.
+pub(super) async fn body(asked: &Asked<'_>, body: Incoming, upgrade: bool) -> Result<RequestBody, UpstreamError> {
+    let route = &asked.route.route;
+    let body = RequestBody::client(body, route.max_request_body, asked.site.settings.client_timeouts.idle);
+    if matches!(body, RequestBody::Empty) || route.buffer_request == 0 || upgrade || speaks_both_ways(&asked.parts) {
+        return Ok(body);
+    }
+    // Boxed: hardly any request has one.
+    Box::pin(body.held(route.buffer_request)).await
+}
+
+/// Whether client and app answer one another piece by piece, so that holding what comes first would have both wait.
+fn speaks_both_ways(parts: &Parts) -> bool {
+    let kind = parts.headers.get(header::CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
+    kind.get(..GRPC.len()).is_some_and(|kind| kind.eq_ignore_ascii_case(GRPC))
+}
+
+const GRPC: &[u8] = b"application/grpc";
+
 /// Forwards a request with its body. `freshens` is given where what is stored may be freshened.
 pub(super) async fn pass(
     asked: &Asked<'_>,
-    body: Incoming,
+    body: RequestBody,
     client_upgrade: Option<OnUpgrade>,
     freshens: Option<&Wanted>,
 ) -> Result<Passed, UpstreamError> {
     let route = &asked.route.route;
-    let request = outgoing::request(asked, client_upgrade.is_some());
-    let idle = asked.site.settings.client_timeouts.idle;
-    let request = request.map(|()| RequestBody::client(body, route.max_request_body, idle));
+    let request = outgoing::request(asked, client_upgrade.is_some()).map(|()| body);
     let meter = request.body().meter();
     let post = Post::of(asked);
     // Held until what it may freshen is stored: the log then forgets no purge that comes meanwhile.

@@ -29,6 +29,8 @@ pub enum Refusal {
     BadVersion,
     /// A request target that is malformed (RFC 9112 §3.2).
     BadTarget,
+    /// A path that another route would take if the app reads it otherwise: escapes, dot segments, parameters.
+    AmbiguousPath,
     /// An absolute-form target whose host is not the Host field's.
     HostMismatch,
     /// CONNECT: larder is no tunnel.
@@ -67,7 +69,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// All refusals, for the metrics.
-    pub const ALL: [Refusal; 29] = {
+    pub const ALL: [Refusal; 30] = {
         use Refusal::*;
         [
             BadRequestLine,
@@ -82,6 +84,7 @@ impl Refusal {
             BadHost,
             BadVersion,
             BadTarget,
+            AmbiguousPath,
             HostMismatch,
             Connect,
             HeadTooLarge,
@@ -131,6 +134,7 @@ impl Refusal {
         !matches!(
             self,
             NoRoute
+                | AmbiguousPath
                 | HostMismatch
                 | Connect
                 | Loop
@@ -158,6 +162,7 @@ impl Refusal {
             BadHost => "bad-host",
             BadVersion => "bad-version",
             BadTarget => "bad-target",
+            AmbiguousPath => "ambiguous-path",
             HostMismatch => "host-mismatch",
             Connect => "connect",
             HeadTooLarge => "head-too-large",

@@ -12,14 +12,24 @@ use crate::config::settings::{HostPattern, PathPattern, RouteMatch, ValuePattern
 
 /// The first route whose conditions all hold.
 pub fn find<'a>(site: &'a Site, admitted: &Admitted, request: &Parts) -> Option<&'a Arc<SiteRoute>> {
-    site.routes.iter().find(|route| matches(&route.route.matches, admitted, request))
+    find_by(site, admitted, request, admitted.target.path())
 }
 
-fn matches(conditions: &RouteMatch, admitted: &Admitted, request: &Parts) -> bool {
+/// The same if the path were another one.
+pub(super) fn find_by<'a>(
+    site: &'a Site,
+    admitted: &Admitted,
+    request: &Parts,
+    path: &str,
+) -> Option<&'a Arc<SiteRoute>> {
+    site.routes.iter().find(|route| matches(&route.route.matches, admitted, request, path))
+}
+
+fn matches(conditions: &RouteMatch, admitted: &Admitted, request: &Parts, path: &str) -> bool {
     let RouteMatch { hosts, paths, methods, headers, query, cookies } = conditions;
     (methods.is_empty() || methods.contains(&request.method))
         && (hosts.is_empty() || hosts.iter().any(|pattern| host_matches(pattern, admitted.host())))
-        && (paths.is_empty() || paths.iter().any(|pattern| path_matches(pattern, admitted.target.path())))
+        && (paths.is_empty() || paths.iter().any(|pattern| path_matches(pattern, path)))
         && headers.iter().all(|condition| {
             request
                 .headers
@@ -132,7 +142,11 @@ mod tests {
             (RouteMatch { cookies: vec!["a".into(), "c".into()], ..any() }, "http://a.test/", false),
         ] {
             let (admitted, parts) = asked("GET", url, get);
-            assert_eq!(matches(&conditions, &admitted, &parts), expected, "{conditions:?} {url}");
+            assert_eq!(
+                matches(&conditions, &admitted, &parts, admitted.target.path()),
+                expected,
+                "{conditions:?} {url}"
+            );
         }
     }
 }

@@ -21,7 +21,7 @@ use super::crowd::Crowd;
 use super::inherit;
 use super::slots::Slots;
 use super::socket::{BACKLOG, Listening, Socket};
-use super::tls;
+use super::tls::{self, Tls, Validity};
 use crate::config::settings::{ListenAddress, Listener};
 use crate::proxy::front::Front;
 
@@ -59,6 +59,7 @@ struct Open {
     live: Arc<Live>,
     /// Of the certificates in use.
     files: Option<Fingerprint>,
+    validities: Vec<Validity>,
     /// Of files that have changed; they may still be changing.
     changed: Option<Fingerprint>,
     stop: CancellationToken,
@@ -86,7 +87,7 @@ pub(super) struct ListenerTerms {
 struct Prepared {
     settings: Listener,
     files: Option<Fingerprint>,
-    tls: Option<Arc<ServerConfig>>,
+    tls: Option<Tls>,
     socket: Option<Listening>,
     /// Its place among the listeners that are open already.
     kept: Option<usize>,
@@ -106,6 +107,14 @@ impl Listeners {
     /// All of them, in an operator's words.
     pub(super) fn names(&self) -> Vec<String> {
         self.0.iter().map(Open::name).collect()
+    }
+
+    /// The certificates in force, each with the listener that shows it.
+    pub(super) fn certificates(&self) -> Vec<(String, Validity)> {
+        let of_one = |open: &Open| -> Vec<_> {
+            open.validities.iter().map(|validity| (open.name(), validity.clone())).collect()
+        };
+        self.0.iter().flat_map(of_one).collect()
     }
 
     /// Whether any of them speaks TLS.
@@ -144,7 +153,7 @@ impl Listeners {
                     changes.push(format!("listener {name} has other settings"));
                 }
                 open.live.terms.rcu(|terms| Arc::new(ListenerTerms::new(&settings, Some(terms))));
-                open.live.tls.store(tls);
+                open.take_over(tls);
                 (open.settings, open.files, open.changed) = (settings, files, None);
                 self.0.push(open);
             } else if let Some(socket) = socket {
@@ -202,8 +211,8 @@ impl Listeners {
                 continue;
             }
             match tls::server_config(tls) {
-                Ok(config) => {
-                    open.live.tls.store(Some(config));
+                Ok(tls) => {
+                    open.take_over(Some(tls));
                     counters.certificates_broken.store(0, Ordering::Relaxed);
                     tracing::info!("listener {}: certificates read again", open.name());
                 }
@@ -229,21 +238,23 @@ impl Open {
     fn start(
         settings: Listener,
         files: Option<Fingerprint>,
-        tls: Option<Arc<ServerConfig>>,
+        tls: Option<Tls>,
         socket: Listening,
         shared: &Arc<Shared>,
     ) -> Self {
         let socket = Arc::new(socket);
+        let (config, validities) = tls.map(|tls| (tls.config, tls.validities)).unzip();
         let open = Open {
             bound: socket.address(),
             socket: Arc::downgrade(&socket),
             live: Arc::new(Live {
-                tls: ArcSwapOption::new(tls),
+                tls: ArcSwapOption::new(config),
                 terms: ArcSwap::from_pointee(ListenerTerms::new(&settings, None)),
                 crowd: Arc::default(),
             }),
             settings,
             files,
+            validities: validities.unwrap_or_default(),
             changed: None,
             stop: shared.stop.child_token(),
             kill: shared.kill.child_token(),
@@ -251,6 +262,13 @@ impl Open {
         let accepting = accept_all(socket, open.live.clone(), open.stop.clone(), open.kill.clone(), shared.clone());
         shared.tasks.spawn(accepting);
         open
+    }
+
+    /// Handshakes to come use these certificates.
+    fn take_over(&mut self, tls: Option<Tls>) {
+        let (config, validities) = tls.map(|tls| (tls.config, tls.validities)).unzip();
+        self.live.tls.store(config);
+        self.validities = validities.unwrap_or_default();
     }
 
     fn name(&self) -> String {

@@ -41,7 +41,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use counters::ServerCounters;
-pub use tls::{TlsError, check as check_tls};
+pub use tls::{TlsError, Validity, check as check_tls};
 
 use crate::config::settings::{ListenAddress, Settings};
 use crate::proxy::Proxy;
@@ -161,6 +161,11 @@ impl Server {
     /// Where the listeners of TCP are bound, in the order of the settings; ports that were 0 are resolved.
     pub fn addresses(&self) -> Vec<SocketAddr> {
         self.listeners.lock().addresses()
+    }
+
+    /// The certificates in force, each with the listener that shows it, in an operator's words.
+    pub fn certificates(&self) -> Vec<(String, Validity)> {
+        self.listeners.lock().certificates()
     }
 
     /// What the client side counts.

@@ -68,12 +68,33 @@ impl std::fmt::Display for PemFault<'_> {
     }
 }
 
+/// What a listener's handshakes need, read from its files.
+#[derive(Clone, Debug)]
+pub(super) struct Tls {
+    /// The certificates and how they are used.
+    pub(super) config: Arc<ServerConfig>,
+    /// Until when each certificate is valid.
+    pub(super) validities: Vec<Validity>,
+}
+
+/// How long a certificate is good for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Validity {
+    /// The certificate's file.
+    pub file: PathBuf,
+    /// The last moment at which it is valid, in seconds since the Unix epoch (notAfter, RFC 5280 §4.1.2.5).
+    pub not_after: i64,
+}
+
 /// Reads a listener's certificates and makes what a handshake needs: TLS 1.2 and 1.3, session tickets, ALPN.
-pub(super) fn server_config(tls: &ListenerTls) -> Result<Arc<ServerConfig>, TlsError> {
+pub(super) fn server_config(tls: &ListenerTls) -> Result<Tls, TlsError> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let mut by_name = ByName { first: None, names: HashMap::new() };
+    let mut validities = Vec::new();
     for files in &tls.certificates {
-        by_name.add(load(files, &provider)?, &files.cert)?;
+        let certified = load(files, &provider)?;
+        validities.extend(validity(&certified, &files.cert));
+        by_name.add(certified, &files.cert)?;
     }
     let config = ServerConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()
@@ -86,7 +107,12 @@ pub(super) fn server_config(tls: &ListenerTls) -> Result<Arc<ServerConfig>, TlsE
     config.alpn_protocols =
         if tls.http2 { vec![b"h2".to_vec(), b"http/1.1".to_vec()] } else { vec![b"http/1.1".to_vec()] };
     config.ticketer = aws_lc_rs::Ticketer::new().map_err(|error| TlsError::Setup(Box::new(error)))?;
-    Ok(Arc::new(config))
+    Ok(Tls { config: Arc::new(config), validities })
+}
+
+fn validity(certified: &CertifiedKey, file: &Path) -> Option<Validity> {
+    let (_, certificate) = x509_parser::parse_x509_certificate(certified.cert.first()?).ok()?;
+    Some(Validity { file: file.to_owned(), not_after: certificate.validity().not_after.timestamp() })
 }
 
 /// Clients' certificates are checked against these authorities and no others.

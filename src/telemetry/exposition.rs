@@ -228,6 +228,15 @@ fn connections(families: &mut Families, connections: &ConnectionFigures) {
         u64::from(connections.certificates_current),
     );
     families.add(
+        "larder_tls_certificate_not_after_seconds",
+        "Until when a certificate in force is valid, in seconds since the Unix epoch.",
+        MetricType::GAUGE,
+        connections.certificates.iter().map(|it| {
+            let labels = [("listener", &*it.listener), ("certificate", &*it.certificate)];
+            sample(MetricType::GAUGE, &labels, u64::try_from(it.not_after).unwrap_or_default())
+        }),
+    );
+    families.add(
         "larder_client_connections_refused_total",
         "Connections closed for what the client sent or for a limit.",
         MetricType::COUNTER,

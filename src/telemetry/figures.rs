@@ -156,8 +156,21 @@ pub struct ConnectionFigures {
     pub timeouts: u64,
     /// Whether the certificates in force are those of the files: not when these have become unusable.
     pub certificates_current: bool,
+    /// The certificates in force.
+    pub certificates: Vec<CertificateFigures>,
     /// Connections closed for what the client sent, or for a limit, by the word for it.
     pub refused: BTreeMap<&'static str, u64>,
+}
+
+/// A certificate that a listener shows.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct CertificateFigures {
+    /// The listener.
+    pub listener: String,
+    /// The certificate's file.
+    pub certificate: String,
+    /// Until when it is valid, in seconds since the Unix epoch.
+    pub not_after: i64,
 }
 
 /// Reloads of the configuration.

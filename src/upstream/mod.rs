@@ -13,7 +13,7 @@
 //! | `http1`, `http2` | connections as each protocol shares them out |
 //! | `names`, `connect`, `tls`, `socket` | addresses, TCP, TLS; the byte stream that counts |
 //! | `framing` | Host, lengths, and which responses can be trusted |
-//! | `request_body`, `response_body`, `idle_timer` | bodies both ways |
+//! | `request_body`, `held_body`, `response_body`, `idle_timer` | bodies both ways |
 //! | `error`, `stats` | failures and figures |
 
 mod balance;
@@ -23,6 +23,7 @@ mod connect;
 mod error;
 mod framing;
 mod health;
+mod held_body;
 mod http1;
 mod http2;
 mod idle_timer;
@@ -46,7 +47,6 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use http::{Extensions, HeaderMap, Request, Response, StatusCode};
-use http_body::Body;
 use hyper::body::Incoming;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
@@ -309,6 +309,7 @@ impl Pool {
         }
         framing::address(&mut request, &self.settings.host, lease.server().address(), protocol);
         let copy = if may_repeat || may_retry { copy_of(&request) } else { None };
+        upload.inspect(|upload| upload.begin());
         let retried = |on| may_retry && self.settings.retries.on.contains(&on);
         let answer = {
             let response = pin!(lease.send(request));
@@ -369,10 +370,7 @@ enum Asked {
 
 /// The request once more, when there is no body to be used up.
 fn copy_of(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
-    if !request.body().is_end_stream() {
-        return None;
-    }
-    let mut copy = Request::new(RequestBody::Empty);
+    let mut copy = Request::new(request.body().copy()?);
     *copy.method_mut() = request.method().clone();
     *copy.uri_mut() = request.uri().clone();
     *copy.version_mut() = request.version();

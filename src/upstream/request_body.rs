@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::error::UpstreamErrorKind;
+use super::held_body::{HeldBody, Room};
 use super::idle_timer::IdleTimer;
 
 /// The body of a request to an upstream: one concrete type.
@@ -20,7 +21,9 @@ use super::idle_timer::IdleTimer;
 pub enum RequestBody {
     /// No bytes: the request may be sent again when its method allows.
     Empty,
-    /// Streamed from the client: it can be sent once. Boxed: requests are moved some twenty times on their way to the
+    /// All of it is there: the same holds.
+    Held(Box<HeldBody>),
+    /// Streamed from the client: it can be sent once. Both boxed: requests are moved some twenty times on their way to the
     /// upstream, and hardly any has a body.
     Client(Box<ClientBody>),
 }
@@ -28,10 +31,12 @@ pub enum RequestBody {
 /// A client's body, counted and watched while it streams.
 #[derive(Debug)]
 pub struct ClientBody {
-    incoming: Incoming,
+    /// What was held of it, to go first.
+    pub(super) ahead: Option<(Bytes, Room)>,
+    pub(super) incoming: Incoming,
     remaining: u64,
     idle: IdleTimer,
-    upload: Arc<Upload>,
+    pub(super) upload: Arc<Upload>,
 }
 
 /// Why the client's body ended early. hyper keeps it as the source of its own error.
@@ -45,6 +50,7 @@ impl RequestBody {
             return RequestBody::Empty;
         }
         RequestBody::Client(Box::new(ClientBody {
+            ahead: None,
             incoming,
             remaining: limit,
             idle: IdleTimer::new(idle),
@@ -55,7 +61,7 @@ impl RequestBody {
     /// Whether its announced length is over the limit already.
     pub(super) fn is_too_large(&self) -> bool {
         match self {
-            RequestBody::Empty => false,
+            RequestBody::Empty | RequestBody::Held(_) => false,
             RequestBody::Client(body) => body.incoming.size_hint().lower() > body.remaining,
         }
     }
@@ -69,13 +75,27 @@ impl RequestBody {
     pub(super) fn upload(&self) -> Option<Arc<Upload>> {
         match self {
             RequestBody::Empty => None,
+            RequestBody::Held(body) => Some(body.upload().clone()),
             RequestBody::Client(body) => Some(body.upload.clone()),
+        }
+    }
+
+    /// The same once more, as long as nothing of it was taken; `None`: it can be sent only once.
+    pub(super) fn copy(&self) -> Option<RequestBody> {
+        match self {
+            RequestBody::Empty => Some(RequestBody::Empty),
+            RequestBody::Held(body) => Some(RequestBody::Held(body.clone())),
+            RequestBody::Client(_) => None,
         }
     }
 }
 
 impl ClientBody {
-    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, RequestBodyError>>> {
+    pub(super) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, RequestBodyError>>> {
+        if let Some((ahead, _)) = self.ahead.take() {
+            self.upload.advanced(false);
+            return Poll::Ready(Some(Ok(Frame::data(ahead))));
+        }
         let frame = match Pin::new(&mut self.incoming).poll_frame(cx) {
             Poll::Ready(frame) => frame,
             Poll::Pending => {
@@ -115,6 +135,7 @@ impl Body for RequestBody {
     ) -> Poll<Option<Result<Frame<Bytes>, RequestBodyError>>> {
         match &mut *self {
             RequestBody::Empty => Poll::Ready(None),
+            RequestBody::Held(body) => Poll::Ready(body.next_frame().map(Ok)),
             RequestBody::Client(body) => body.poll_frame(cx),
         }
     }
@@ -122,14 +143,25 @@ impl Body for RequestBody {
     fn is_end_stream(&self) -> bool {
         match self {
             RequestBody::Empty => true,
-            RequestBody::Client(body) => body.incoming.is_end_stream(),
+            RequestBody::Held(body) => body.is_at_end(),
+            RequestBody::Client(body) => body.ahead.is_none() && body.incoming.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             RequestBody::Empty => SizeHint::with_exact(0),
-            RequestBody::Client(body) => body.incoming.size_hint(),
+            RequestBody::Held(body) => body.size(),
+            RequestBody::Client(body) => {
+                let (mut hint, ahead) = (body.incoming.size_hint(), &body.ahead);
+                let ahead = ahead.as_ref().map_or(0, |(ahead, _)| ahead.len() as u64);
+                // First the upper bound: a lower one above it would not do for a moment, either.
+                if let Some(upper) = hint.upper() {
+                    hint.set_upper(upper.saturating_add(ahead));
+                }
+                hint.set_lower(hint.lower().saturating_add(ahead));
+                hint
+            }
         }
     }
 }
@@ -173,7 +205,14 @@ impl Upload {
         self.state.lock().waits_for_client = true;
     }
 
-    fn advanced(&self, complete: bool) {
+    /// It is sent, perhaps not for the first time.
+    pub(super) fn begin(&self) {
+        let mut state = self.state.lock();
+        state.last_progress = Instant::now();
+        state.complete = false;
+    }
+
+    pub(super) fn advanced(&self, complete: bool) {
         let mut state = self.state.lock();
         state.last_progress = Instant::now();
         state.waits_for_client = false;
@@ -204,6 +243,12 @@ impl Upload {
     /// Why it ended early, when it did.
     pub(super) fn failure(&self) -> Option<UpstreamErrorKind> {
         self.state.lock().failure
+    }
+}
+
+impl RequestBodyError {
+    pub(super) fn kind(&self) -> UpstreamErrorKind {
+        self.0
     }
 }
 

@@ -86,6 +86,9 @@ impl Resolver<'_> {
                 rewrite: self.rewrite(route.rewrite, &format!("{path}.rewrite")),
                 redirect: self.redirect(route.redirect, &format!("{path}.redirect")),
                 max_request_body: route.max_request_body.map_or(defaults::MAX_REQUEST_BODY, |Written(Size(size))| size),
+                buffer_request: route.buffer_request.map_or(defaults::BUFFER_REQUEST, |Written(Size(size))| {
+                    usize::try_from(size).unwrap_or(usize::MAX)
+                }),
             }));
         }
         routes

@@ -109,7 +109,7 @@ async fn tls_chooses_the_certificate_by_sni() {
         files.certificate("exact", &["Exact.wild.test", "other.test"]),
         files.certificate("late", &["late.test", "first.test"]),
     ];
-    let config = server_config(&ListenerTls { certificates, http2: true, client: None }).unwrap();
+    let config = server_config(&ListenerTls { certificates, http2: true, client: None }).unwrap().config;
     for (asked, expected) in [
         ("first.test", "first.test"),
         ("FIRST.test", "first.test"),
@@ -131,8 +131,9 @@ async fn tls_chooses_the_certificate_by_sni() {
 async fn tls_agrees_on_a_protocol_by_alpn() {
     let files = Files::new();
     let certificates = vec![files.certificate("a", &["a.test"])];
-    let both = server_config(&ListenerTls { certificates: certificates.clone(), http2: true, client: None }).unwrap();
-    let one = server_config(&ListenerTls { certificates, http2: false, client: None }).unwrap();
+    let both =
+        server_config(&ListenerTls { certificates: certificates.clone(), http2: true, client: None }).unwrap().config;
+    let one = server_config(&ListenerTls { certificates, http2: false, client: None }).unwrap().config;
     for (config, offered, agreed) in [
         (&both, &[&b"h2"[..], b"http/1.1"][..], Some(&b"h2"[..])),
         (&both, &[b"http/1.1"], Some(b"http/1.1")),

@@ -1,8 +1,12 @@
 //! Networks, users and passwords: asked for before anything is looked up.
 
+use std::time::Duration;
+
 use super::guarded;
+use crate::support::proxy::Proxy;
 use crate::support::reply::Reply;
 use crate::support::upstream::Upstream;
+use crate::support::within;
 
 async fn upstream() -> Upstream {
     Upstream::start(|_| Reply::ok().header("cache-control", "max-age=60").body("secret")).await
@@ -24,6 +28,45 @@ async fn networks_are_allowed_and_denied() {
         if status == 403 {
             assert!(response.field("cache-status").ends_with("detail=denied"), "{}", response.field("cache-status"));
         }
+    }
+}
+
+#[tokio::test]
+async fn paths_that_are_read_otherwise_by_the_app_pass_no_guard() {
+    let upstream = upstream().await;
+    let proxy = Proxy::configured(&format!(
+        "[upstreams.app]\nservers = [\"{}\"]\n\
+         [[routes]]\nmatch = {{ path = \"/admin/\" }}\naccess = {{ deny = [\"127.0.0.1\"] }}\n\
+         [[routes]]\nmatch = {{ path = \"/static/\" }}\n[[routes]]\n",
+        upstream.url()
+    ));
+    assert_eq!(proxy.get("/admin/x", &[]).await.status, 403);
+    for path in [
+        "/%61dmin/x",
+        "/%2561dmin/x",
+        "//admin/x",
+        "/./admin/x",
+        "/x/../admin/x",
+        "/x/%2e%2e/admin/x",
+        "/x/..%2fadmin/x",
+        "/x/..%252fadmin/x",
+        "/x/..;/admin/x",
+        "/x/..\\admin/x",
+        "/admin;a/x",
+        "/static/..%2fadmin/x",
+        "/admin/../x",
+        "/static/..%2faccount",
+        "/x/..%2fstatic/x.css",
+    ] {
+        let response = proxy.get(path, &[]).await;
+        assert_eq!(response.status, 400, "{path}");
+        assert_eq!(response.field("cache-status"), "larder; detail=ambiguous-path", "{path}");
+    }
+    assert_eq!(upstream.requests().len(), 0);
+    // What leads to the same route however it is read passes as it is.
+    for path in ["/a%20b", "/caf%C3%A9;x=y", "//static/x.css", "/x/../y", "/static/a%2fb", "/group%2Fproject"] {
+        assert_eq!(proxy.get(path, &[]).await.status, 200, "{path}");
+        assert_eq!(upstream.requests().last().unwrap().target, path);
     }
 }
 
@@ -75,6 +118,35 @@ async fn users_are_asked_before_the_cache_is() {
     }
     let twice = proxy.get("/", &[("Authorization", &good), ("Authorization", &basic("x", "y"))]).await;
     assert_eq!(twice.status, 401, "which of them an app would take nobody knows");
+}
+
+#[tokio::test]
+async fn users_are_read_again_when_their_file_changes() {
+    let upstream = upstream().await;
+    let users = users();
+    let proxy = guarded(&upstream, &format!("access = {{ basic = {{ file = \"{}\" }} }}", users.path().display()));
+    let status =
+        async |user: &str, password: &str| proxy.get("/", &[("Authorization", &basic(user, password))]).await.status;
+    let until = async |user: &str, password: &str, expected: u16| {
+        within("the file to be read again", async {
+            while status(user, password).await != expected {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        })
+        .await;
+    };
+    assert_eq!((status("alice", "open sesame").await, status("carol", "please").await), (200, 401));
+    std::fs::write(users.path(), format!("carol:{}\n", bcrypt::hash("please", 4).unwrap())).unwrap();
+    until("carol", "please", 200).await;
+    assert_eq!(status("alice", "open sesame").await, 401, "what was believed of her is forgotten");
+    std::fs::write(users.path(), "carol: in the clear\n").unwrap();
+    // Nothing tells from outside that it was looked at but that nothing changes.
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    assert_eq!(status("carol", "please").await, 200, "a broken file leaves the old users in force");
+    let mended = format!("dave:{}\n", bcrypt::hash("thanks", 4).unwrap());
+    std::fs::write(users.path(), mended).unwrap();
+    until("dave", "thanks", 200).await;
+    assert_eq!(status("carol", "please").await, 401);
 }
 
 #[tokio::test]

@@ -44,6 +44,7 @@ impl Authority {
     fn sign(&self, file: &str, host: &str) {
         let mut params = CertificateParams::new(vec![host.to_owned()]).unwrap();
         params.distinguished_name.push(DnType::CommonName, host);
+        params.not_after = rcgen::date_time_ymd(2099, 1, 1);
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
         std::fs::write(self.path(&format!("{file}.pem")), certificate.pem()).unwrap();
@@ -120,6 +121,11 @@ async fn certificates_are_renewed_when_their_files_change() {
     assert!(ask(&proxy, &client, "old.test", "").await.is_err(), "the old one is gone");
     let current = async || proxy.metrics_text().await.contains("larder_tls_certificates_current 1");
     assert!(current().await);
+    let expiry = proxy.metrics_text().await;
+    let expiry = expiry.lines().find(|line| line.starts_with("larder_tls_certificate_not_after_seconds{")).unwrap();
+    let file = format!("certificate=\"{}\"}} ", authority.path("a.pem").display());
+    assert!(expiry.contains(&format!("listener=\"{}\"", proxy.address)) && expiry.contains(&file), "{expiry}");
+    assert_eq!(expiry.rsplit(' ').next(), Some("4070908800"), "{expiry}");
     std::fs::write(authority.path("a.key"), "broken").unwrap();
     within("the gauge to show it", async {
         while current().await {

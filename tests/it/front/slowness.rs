@@ -28,17 +28,7 @@ async fn slow_clients_keep_nobody_out() {
         _ => Reply::ok().header("cache-control", "max-age=600").body("x".repeat(1 << 20)),
     })
     .await;
-    // Bodies are streamed: who sends one slowly keeps a connection to the app busy. So uploads get places of their own.
-    let directory = tempfile::tempdir().unwrap();
-    let file = directory.path().join("proxy.toml");
-    let text = format!(
-        "[[listeners]]\naddress = \"127.0.0.1:0\"\n[upstreams.app]\nservers = [\"{}\"]\n[access_log]\ntarget = \"off\"\n\
-         [[routes]]\nname = \"uploads\"\nmatch = {{ method = [\"POST\", \"PUT\", \"PATCH\"] }}\nlimits = {{ concurrency = 64 }}\n\
-         [[routes]]\nname = \"rest\"\n",
-        upstream.url()
-    );
-    std::fs::write(&file, text).unwrap();
-    let larder = Larder::configured(&file).await;
+    let larder = Larder::before(&upstream.url()).await;
     larder.until_hit("/").await;
     for (mode, options) in MODES {
         let mut command = Command::new("slowhttptest");

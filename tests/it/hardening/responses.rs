@@ -268,7 +268,7 @@ async fn answer_before_the_request_ended_costs_the_connection() {
         _ => Reply::ok().header("cache-control", "no-store").body("good"),
     })
     .await;
-    let proxy = before(&upstream, "");
+    let proxy = before(&upstream, "[[routes]]\nbuffer_request = \"0\"");
     let mut client = Connection::open(proxy.address).await;
     client.send("POST /early HTTP/1.1\r\nHost: app.test\r\nContent-Length: 1000\r\n\r\nabc").await;
     assert_eq!(client.response("POST").await.status, 403);

@@ -36,7 +36,7 @@ async fn download_comes_piece_by_piece() {
 
 #[tokio::test]
 async fn upload_goes_piece_by_piece() {
-    let (proxy, listener) = by_hand().await;
+    let (proxy, listener) = streaming().await;
     let mut client = TcpStream::connect(proxy.address).await.unwrap();
     client
         .write_all(b"POST /up HTTP/1.1\r\nHost: app.test\r\nTransfer-Encoding: chunked\r\n\r\n3;ext=1\r\nabc\r\n")
@@ -50,6 +50,109 @@ async fn upload_goes_piece_by_piece() {
     assert_eq!(rest, "5\r\ndefgh\r\n0\r\n\r\n", "an unannounced trailer field is dropped");
     upstream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await.unwrap();
     until(&mut client, b"ok").await;
+}
+
+#[tokio::test]
+async fn small_upload_is_held_until_it_is_whole() {
+    let upstream = Upstream::start_at_head(|_| Reply::ok().read_body().body("x")).await;
+    let proxy = before(&upstream, "");
+    let mut client = Connection::open(proxy.address).await;
+    client
+        .send("POST / HTTP/1.1\r\nHost: app.test\r\nExpect: 100-continue\r\nTransfer-Encoding: chunked\r\n\r\n")
+        .await;
+    assert_eq!(client.head().await.first_line, "HTTP/1.1 100 Continue", "it is read already");
+    client.send("3\r\nabc\r\n").await;
+    // Whoever asks meanwhile gets the upstream's only connection.
+    assert_eq!(proxy.get("/other", &[]).await.status, 200);
+    client.send("2;x=y\r\nde\r\n0\r\n\r\n").await;
+    assert_eq!(client.response("POST").await.status, 200);
+    let seen = upstream.requests();
+    assert_eq!([&seen[0].method, &seen[1].method], ["GET", "POST"]);
+    let upload = &seen[1];
+    let framing = (upload.fields.get("content-length"), upload.fields.get("transfer-encoding"));
+    assert_eq!((framing, &*upload.body.content), ((Some("5"), None), &b"abcde"[..]), "apps need not know chunks");
+    assert_eq!(upstream.connections(), 1);
+    // The connection is in order for further requests on both sides.
+    assert_eq!(client.get("/next", &[]).await.status, 200);
+    assert_eq!(upstream.connections(), 1);
+}
+
+#[tokio::test]
+async fn large_upload_streams_once_so_much_of_it_is_there() {
+    for framing in ["Content-Length: 100\r\n\r\n", "Transfer-Encoding: chunked\r\n\r\n64\r\n"] {
+        let (proxy, listener) = by_hand_with("[[routes]]\nbuffer_request = \"60\"\n").await;
+        let mut client = TcpStream::connect(proxy.address).await.unwrap();
+        let head = format!("PUT / HTTP/1.1\r\nHost: app.test\r\n{framing}{}", "a".repeat(30));
+        client.write_all(head.as_bytes()).await.unwrap();
+        client.write_all("b".repeat(30).as_bytes()).await.unwrap();
+        let (mut upstream, _) = within("the proxy", listener.accept()).await.unwrap();
+        let (mut seen, mut body) = (String::new(), String::new());
+        for (letter, count) in [('b', 30), ('c', 40)] {
+            while body.matches(letter).count() < count {
+                let mut bytes = vec![0; 1000];
+                let read = within("bytes", upstream.read(&mut bytes)).await.unwrap();
+                seen += str::from_utf8(&bytes[..read]).unwrap();
+                body = seen.split_once("\r\n\r\n").map_or_else(String::new, |(_, body)| body.to_owned());
+            }
+            if letter == 'b' {
+                client.write_all("c".repeat(40).as_bytes()).await.unwrap();
+            }
+        }
+        assert_eq!(body.matches('a').count(), 30, "{body}");
+        if framing.starts_with('T') {
+            client.write_all(b"\r\n0\r\n\r\n").await.unwrap();
+            until(&mut upstream, b"0\r\n\r\n").await;
+        } else {
+            assert!(seen.contains("content-length: 100\r\n") && body.len() == 100, "{seen}");
+        }
+        upstream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await.unwrap();
+        until(&mut client, b"ok").await;
+    }
+}
+
+#[tokio::test]
+async fn upload_of_grpc_is_not_held() {
+    let (proxy, listener) = by_hand().await;
+    let mut client = TcpStream::connect(proxy.address).await.unwrap();
+    let head = "POST /a.B/C HTTP/1.1\r\nHost: app.test\r\nContent-Type: application/grpc+proto\r\n\
+                Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n";
+    client.write_all(head.as_bytes()).await.unwrap();
+    let (mut upstream, _) = within("the proxy", listener.accept()).await.unwrap();
+    until(&mut upstream, b"3\r\nabc\r\n").await;
+}
+
+#[tokio::test]
+async fn slow_uploads_leave_the_upstream_to_others() {
+    let upstream = Upstream::start(|_| Reply::ok().header("cache-control", "no-store").body("x")).await;
+    let proxy = Proxy::configured(&format!(
+        "[upstreams.app]\nservers = [\"{}\"]\nmax_connections = 2\nqueue_timeout = \"100ms\"\n\
+         [[routes]]\nlimits = {{ concurrency = 2 }}\n",
+        upstream.url()
+    ));
+    let mut slow = Vec::new();
+    for number in 0..20 {
+        let mut client = Connection::open(proxy.address).await;
+        let framing = if number % 2 == 0 { "Content-Length: 8" } else { "Transfer-Encoding: chunked" };
+        client
+            .send(format!("POST /slow HTTP/1.1\r\nHost: app.test\r\nExpect: 100-continue\r\n{framing}\r\n\r\n"))
+            .await;
+        assert_eq!(client.head().await.first_line, "HTTP/1.1 100 Continue");
+        client.send(if number % 2 == 0 { "0123" } else { "4\r\n0123\r\n" }).await;
+        slow.push(client);
+    }
+    for _ in 0..10 {
+        assert_eq!(proxy.get("/", &[]).await.status, 200);
+        assert_eq!(proxy.ask("POST", "/", &[], "quick").await.status, 200);
+    }
+    assert_eq!(upstream.count("/slow"), 0);
+    for (number, mut client) in slow.into_iter().enumerate() {
+        client.send(if number % 2 == 0 { "4567" } else { "4\r\n4567\r\n0\r\n\r\n" }).await;
+        assert_eq!(client.response("POST").await.status, 200);
+    }
+    assert!(
+        upstream.requests().iter().filter(|seen| seen.path() == "/slow").all(|seen| seen.body.content == b"01234567")
+    );
+    assert_eq!(upstream.count("/slow"), 20);
 }
 
 #[tokio::test]
@@ -104,7 +207,7 @@ async fn upload_that_grows_too_large_never_ends_for_the_upstream() {
 #[tokio::test]
 async fn upload_answered_early_closes_and_is_not_read_as_a_request() {
     let upstream = Upstream::start_at_head(|_| Reply::status("401 Unauthorized").body("no").then_close()).await;
-    let proxy = before(&upstream, "");
+    let proxy = before(&upstream, STREAMING);
     let mut client = Connection::open(proxy.address).await;
     client.send("POST / HTTP/1.1\r\nHost: app.test\r\nContent-Length: 40\r\n\r\n").await;
     let response = client.response("POST").await;
@@ -118,7 +221,7 @@ async fn upload_answered_early_closes_and_is_not_read_as_a_request() {
 
 #[tokio::test]
 async fn upload_that_the_client_breaks_off_is_broken_off_upstream() {
-    let (proxy, listener) = by_hand().await;
+    let (proxy, listener) = streaming().await;
     let mut client = TcpStream::connect(proxy.address).await.unwrap();
     client.write_all(b"POST / HTTP/1.1\r\nHost: app.test\r\nContent-Length: 9\r\n\r\nabc").await.unwrap();
     let (mut upstream, _) = within("the proxy", listener.accept()).await.unwrap();
@@ -221,7 +324,7 @@ async fn slow_reader_slows_the_upstream_down() {
 #[tokio::test]
 async fn slow_upstream_slows_an_upload_down() {
     const WHOLE: usize = 64 << 20;
-    let (proxy, listener) = by_hand().await;
+    let (proxy, listener) = streaming().await;
     let mut client = TcpStream::connect(proxy.address).await.unwrap();
     client
         .write_all(format!("POST / HTTP/1.1\r\nHost: app.test\r\nContent-Length: {WHOLE}\r\n\r\n").as_bytes())
@@ -242,9 +345,20 @@ fn limited(upstream: &Upstream) -> Proxy {
 
 /// A proxy in front of an upstream that the test plays itself.
 pub(super) async fn by_hand() -> (Proxy, TcpListener) {
+    by_hand_with("").await
+}
+
+/// The same where bodies go on as they come.
+const STREAMING: &str = "[[routes]]\nbuffer_request = \"0\"\n";
+
+async fn streaming() -> (Proxy, TcpListener) {
+    by_hand_with(STREAMING).await
+}
+
+async fn by_hand_with(tables: &str) -> (Proxy, TcpListener) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    (Proxy::configured(&format!("[upstreams.app]\nservers = [\"http://{address}\"]\n")), listener)
+    (Proxy::configured(&format!("[upstreams.app]\nservers = [\"http://{address}\"]\n{tables}")), listener)
 }
 
 /// Reads until what came ends so.

@@ -39,8 +39,8 @@ pub(super) const VECTORS: &[Vector] = &[
     cut("chunk: quotes around a size", b"POST / HTTP/1.1\r\nHost: app.test\r\nTransfer-Encoding: chunked\r\n\r\n\"3\"\r\nabc\r\n0\r\n\r\n"),
     cut("chunk: NUL in a size", b"POST / HTTP/1.1\r\nHost: app.test\r\nTransfer-Encoding: chunked\r\n\r\n3\0\r\nabc\r\n0\r\n\r\n"),
     cut("chunk: vertical tab in a size", b"POST / HTTP/1.1\r\nHost: app.test\r\nTransfer-Encoding: chunked\r\n\r\n\x0b3\r\nabc\r\n0\r\n\r\n"),
-    taken("extensions are dropped", b"POST /x HTTP/1.1\r\nHost: app.test\r\nTransfer-Encoding: chunked\r\n\r\n000a;x=\"y\"\r\n0123456789\r\n0;z\r\n\r\n", &[200], "POST /x HTTP/1.1\r\nhost: app.test\r\ntransfer-encoding: chunked\r\n\r\na\r\n0123456789\r\n0\r\n\r\n"),
-    taken("a body that is a request", b"POST /x HTTP/1.1\r\nHost: app.test\r\nTransfer-Encoding: chunked\r\n\r\n2a\r\nGET /smuggled HTTP/1.1\r\nHost: app.test\r\n\r\n\r\n0\r\n\r\n", &[200], "POST /x HTTP/1.1\r\nhost: app.test\r\ntransfer-encoding: chunked\r\n\r\n2a\r\nGET /smuggled HTTP/1.1\r\nHost: app.test\r\n\r\n\r\n0\r\n\r\n"),
-    taken("empty chunked body", b"POST /x HTTP/1.1\r\nHost: app.test\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", &[200], "POST /x HTTP/1.1\r\nhost: app.test\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n"),
-    taken("chunked body of GET is not looked up", b"GET /hit HTTP/1.1\r\nHost: app.test\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n", &[200], "GET /hit HTTP/1.1\r\nhost: app.test\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"),
+    taken("extensions are dropped", b"POST /x HTTP/1.1\r\nHost: app.test\r\nTransfer-Encoding: chunked\r\n\r\n000a;x=\"y\"\r\n0123456789\r\n0;z\r\n\r\n", &[200], "POST /x HTTP/1.1\r\ncontent-length: 10\r\nhost: app.test\r\n\r\n0123456789"),
+    taken("a body that is a request", b"POST /x HTTP/1.1\r\nHost: app.test\r\nTransfer-Encoding: chunked\r\n\r\n2a\r\nGET /smuggled HTTP/1.1\r\nHost: app.test\r\n\r\n\r\n0\r\n\r\n", &[200], "POST /x HTTP/1.1\r\ncontent-length: 42\r\nhost: app.test\r\n\r\nGET /smuggled HTTP/1.1\r\nHost: app.test\r\n\r\n"),
+    taken("empty chunked body", b"POST /x HTTP/1.1\r\nHost: app.test\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", &[200], "POST /x HTTP/1.1\r\ncontent-length: 0\r\nhost: app.test\r\n\r\n"),
+    taken("chunked body of GET is not looked up", b"GET /hit HTTP/1.1\r\nHost: app.test\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n", &[200], "GET /hit HTTP/1.1\r\ncontent-length: 3\r\nhost: app.test\r\n\r\nabc"),
 ];

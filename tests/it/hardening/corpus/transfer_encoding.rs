@@ -39,8 +39,8 @@ pub(super) const VECTORS: &[Vector] = &[
     refused("NUL behind chunked", 400, b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\0\r\n\r\n0\r\n\r\n"),
     refused("long s in chunked", 400, b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chun\xe2\x84\xaaed\r\n\r\n0\r\n\r\n"),
     refused("non-breaking space before chunked", 400, b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: \xc2\xa0chunked\r\n\r\n0\r\n\r\n"),
-    taken("TE in capitals", b"POST /x HTTP/1.1\r\nHost: app.test\r\nTRANSFER-ENCODING: \tChunked \r\n\r\n3\r\nabc\r\n0\r\n\r\n", &[200], "POST /x HTTP/1.1\r\nhost: app.test\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"),
+    taken("TE in capitals", b"POST /x HTTP/1.1\r\nHost: app.test\r\nTRANSFER-ENCODING: \tChunked \r\n\r\n3\r\nabc\r\n0\r\n\r\n", &[200], "POST /x HTTP/1.1\r\ncontent-length: 3\r\nhost: app.test\r\n\r\nabc"),
     taken("underscore name that some apps take for Transfer-Encoding", b"POST /x HTTP/1.1\r\nHost: app.test\r\nTransfer_Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n", &[200], "POST /x HTTP/1.1\r\nhost: app.test\r\ncontent-length: 5\r\n\r\n0\r\n\r\n"),
-    taken("TE nominated by Connection still frames", b"POST /x HTTP/1.1\r\nHost: app.test\r\nConnection: transfer-encoding\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n", &[200], "POST /x HTTP/1.1\r\nhost: app.test\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"),
+    taken("TE nominated by Connection still frames", b"POST /x HTTP/1.1\r\nHost: app.test\r\nConnection: transfer-encoding\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n", &[200], "POST /x HTTP/1.1\r\ncontent-length: 3\r\nhost: app.test\r\n\r\nabc"),
     taken("length nominated by Connection still frames", b"POST /x HTTP/1.1\r\nHost: app.test\r\nConnection: Content-Length\r\nContent-Length: 3\r\n\r\nabc", &[200], "POST /x HTTP/1.1\r\nhost: app.test\r\ncontent-length: 3\r\n\r\nabc"),
 ];

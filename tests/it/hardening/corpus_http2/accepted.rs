@@ -130,7 +130,7 @@ pub(super) const VECTORS: &[Vector] = &[
             Step::Frame(DATA, END_STREAM | PADDED, 1, b"\x02abc\0\0"),
         ],
         200,
-        "POST / HTTP/1.1\r\nhost: app.test\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+        "POST / HTTP/1.1\r\ncontent-length: 3\r\nhost: app.test\r\n\r\nabc",
     ),
     taken(
         "padding alone",
@@ -143,7 +143,7 @@ pub(super) const VECTORS: &[Vector] = &[
             Step::Frame(DATA, END_STREAM, 1, b"abc"),
         ],
         200,
-        "POST / HTTP/1.1\r\nhost: app.test\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+        "POST / HTTP/1.1\r\ncontent-length: 3\r\nhost: app.test\r\n\r\nabc",
     ),
     taken(
         "header block in many frames",
@@ -190,7 +190,7 @@ pub(super) const VECTORS: &[Vector] = &[
             Step::Frame(DATA, END_STREAM, 1, b"0\r\n\r\nGET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n"),
         ],
         200,
-        "POST / HTTP/1.1\r\nhost: app.test\r\ntransfer-encoding: chunked\r\n\r\n28\r\n0\r\n\r\nGET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n\r\n0\r\n\r\n",
+        "POST / HTTP/1.1\r\ncontent-length: 40\r\nhost: app.test\r\n\r\n0\r\n\r\nGET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n",
     ),
     taken(
         "GET with content is forwarded as it is",
@@ -199,7 +199,7 @@ pub(super) const VECTORS: &[Vector] = &[
             Step::Frame(DATA, END_STREAM, 1, b"abc"),
         ],
         200,
-        "GET / HTTP/1.1\r\nhost: app.test\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+        "GET / HTTP/1.1\r\ncontent-length: 3\r\nhost: app.test\r\n\r\nabc",
     ),
     taken(
         "trailers that are not announced end here",
