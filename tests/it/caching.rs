@@ -1,5 +1,6 @@
 //! Stories of caching through the real proxy: a scripted upstream, a manual clock.
 
+mod at_once;
 mod client_conditions;
 mod clock;
 mod collapsing;
