@@ -51,6 +51,12 @@ impl MemoryTier {
         if self.bans.load(Ordering::Acquire) == 0 { Some(entry) } else { self.allowed(key, &entry) }
     }
 
+    /// What `look` makes of what is stored under a key, without copying it; see [`Residents::look`]. `None` as well while
+    /// purges by pattern are outstanding, which [`MemoryTier::get`] knows to obey.
+    pub fn look<T>(&self, key: &CacheKey, look: impl FnOnce(&Entry) -> Option<T>) -> Option<T> {
+        if self.bans.load(Ordering::Acquire) > 0 { None } else { self.entries.look(key, look) }
+    }
+
     /// Adds a variant; see [`Entry::with`]. What is stored is returned: a part may have been combined with others.
     pub fn insert(&self, key: &CacheKey, response: Arc<StoredResponse>, max_variants: usize) -> Arc<StoredResponse> {
         let mut stored = response.clone();

@@ -156,14 +156,21 @@ impl<V: Clone + Weigh> Residents<V> {
 
     /// The value of a key; being asked for raises its worth.
     pub fn get(&self, key: &CacheKey) -> Option<V> {
+        self.look(key, |value| Some(value.clone()))
+    }
+
+    /// What `look` makes of the value of a key, whose worth that raises; not where it makes nothing of it. `look` must
+    /// not come back here.
+    pub fn look<T>(&self, key: &CacheKey, look: impl FnOnce(&V) -> Option<T>) -> Option<T> {
         let inner = self.shard(key).inner.read();
         let resident = inner.find(key)?;
+        let seen = look(&resident.value)?;
         // Two hits at once may count as one: cheaper than to agree.
         let frequency = resident.frequency.load(Ordering::Relaxed);
         resident.frequency.store((frequency + HIT).min(MOST), Ordering::Relaxed);
         resident.floor.store(self.floor.load(Ordering::Relaxed), Ordering::Relaxed);
         resident.asked.store(true, Ordering::Relaxed);
-        Some(resident.value.clone())
+        Some(seen)
     }
 
     /// The value of a key, for a look that says nothing about its worth.

@@ -7,12 +7,16 @@ use super::etag;
 use crate::config::settings::Coding;
 
 /// Fields that state a digest of the bytes sent: RFC 9530 §2 and §3, RFC 3230 §4.3.2, RFC 1864.
-const DIGEST_FIELDS: [HeaderName; 4] = [
+pub const DIGEST_FIELDS: [HeaderName; 4] = [
     HeaderName::from_static("content-digest"),
     HeaderName::from_static("repr-digest"),
     HeaderName::from_static("digest"),
     HeaderName::from_static("content-md5"),
 ];
+
+/// Those of them that state a digest of the message's content.
+pub const CONTENT_DIGESTS: [HeaderName; 2] =
+    [HeaderName::from_static("content-digest"), HeaderName::from_static("content-md5")];
 
 /// Makes the fields of an uncoded response those of its coded variant (RFC 9110 §8.4, §12.5.5).
 pub fn apply_coding(headers: &mut HeaderMap, coding: Coding) {
@@ -39,20 +43,23 @@ pub fn remove_digests(fields: &mut HeaderMap) {
 /// Removes the digests of a message's content (RFC 9530 §2, RFC 1864), for a message that has other content than the
 /// one they came with: a part, or none. Those of the representation stay true.
 pub fn remove_content_digests(fields: &mut HeaderMap) {
-    fields.remove("content-digest");
-    fields.remove("content-md5");
+    for name in &CONTENT_DIGESTS {
+        fields.remove(name);
+    }
 }
 
 /// Says that the response depends on Accept-Encoding, unless it says so already. Belongs on the uncoded variant of a
 /// response that may be coded as well (RFC 9110 §12.5.5).
 pub fn vary_on_accept_encoding(headers: &mut HeaderMap) {
-    let said = headers.get_all(VARY).iter().any(|value| {
-        let mut names = value.as_bytes().split(|&byte| byte == b',').map(<[u8]>::trim_ascii);
-        names.any(|name| name == b"*" || name.eq_ignore_ascii_case(ACCEPT_ENCODING.as_str().as_bytes()))
-    });
-    if !said {
+    if !headers.get_all(VARY).iter().any(|value| varies_on_accept_encoding(value.as_bytes())) {
         headers.append(VARY, HeaderValue::from_static("Accept-Encoding"));
     }
+}
+
+/// Whether a line of Vary says so.
+pub fn varies_on_accept_encoding(vary: &[u8]) -> bool {
+    let mut names = vary.split(|&byte| byte == b',').map(<[u8]>::trim_ascii);
+    names.any(|name| name == b"*" || name.eq_ignore_ascii_case(ACCEPT_ENCODING.as_str().as_bytes()))
 }
 
 #[cfg(test)]

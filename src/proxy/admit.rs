@@ -167,12 +167,20 @@ const ONLY_FROM_PROXIES: [&str; 27] = [
 /// Removes the fields that only a trusted proxy may send, and tells whether there were any. Before anything looks at
 /// them: what the upstream does not get must neither route nor select a stored response.
 pub fn remove_unbelieved(headers: &mut HeaderMap, via_trusted_proxy: bool) -> bool {
+    if !has_unbelieved(headers, via_trusted_proxy) {
+        return false;
+    }
     let unbelieved: Vec<HeaderName> =
         headers.keys().filter(|name| is_unbelieved(name.as_str(), via_trusted_proxy)).cloned().collect();
     for name in &unbelieved {
         headers.remove(name);
     }
-    !unbelieved.is_empty()
+    true
+}
+
+/// Whether there are fields that only a trusted proxy may send.
+pub(super) fn has_unbelieved(headers: &HeaderMap, via_trusted_proxy: bool) -> bool {
+    headers.keys().any(|name| is_unbelieved(name.as_str(), via_trusted_proxy))
 }
 
 fn is_unbelieved(name: &str, via_trusted_proxy: bool) -> bool {

@@ -40,6 +40,11 @@ impl Front {
         Front { https_redirect: settings.https_redirect, hsts: settings.hsts.clone(), rate }
     }
 
+    /// Whether the listener lets every request through, and counts none.
+    pub(super) fn is_open(&self) -> bool {
+        self.rate.is_none() && self.https_redirect.is_none()
+    }
+
     /// Whether the listener lets a request through.
     pub(super) fn check(&self, admitted: &Admitted) -> Result<(), Box<Denial>> {
         if let Some(rate) = &self.rate {

@@ -233,7 +233,7 @@ pub(super) fn is_acceptable(stored: &StoredResponse, request: &HeaderMap) -> boo
 }
 
 /// Why a request is not the cache's business at all.
-fn reason_to_pass(asked: &Asked<'_>) -> Option<ForwardReason> {
+pub(super) fn reason_to_pass(asked: &Asked<'_>) -> Option<ForwardReason> {
     let (route, request) = (&asked.route.route, &asked.parts);
     if asked.upgrade {
         return Some(ForwardReason::Upgrade);

@@ -8,6 +8,7 @@ pub mod admit;
 mod alike;
 pub mod ambiguous;
 mod answer;
+mod at_once;
 mod balance_key;
 mod basic_auth;
 pub mod body;
@@ -67,7 +68,7 @@ use crate::cache::purge::PurgeLog;
 use crate::cache::redis::Shared;
 use crate::cache::tiers::{LowerTier, Tiers};
 use crate::clock::Clock;
-use crate::config::settings::{Settings, UpstreamProtocol};
+use crate::config::settings::Settings;
 use crate::policy::cache_status::Verdict;
 use crate::policy::fields;
 use crate::policy::reason::Tier;
@@ -367,11 +368,7 @@ impl Asked<'_> {
         let status = response.status();
         let headers = response.headers_mut();
         if verdict.error.is_none() && status != StatusCode::SWITCHING_PROTOCOLS {
-            let received = match self.route.pool.settings().protocol {
-                UpstreamProtocol::Http1 | UpstreamProtocol::Auto => Version::HTTP_11,
-                UpstreamProtocol::Http2 => Version::HTTP_2,
-            };
-            outgoing::append_via(headers, received);
+            outgoing::append_via(headers, self.route.pool.settings().protocol);
         }
         if let Some(hsts) = &self.client.front.hsts
             && self.client.tls
@@ -386,22 +383,28 @@ impl Asked<'_> {
         }
         let logged = self.proxy.telemetry.logs();
         let age = if logged { headers.get(header::AGE) } else { None };
-        let age = age.and_then(|age| age.to_str().ok()?.parse().ok());
         let record = RequestRecord {
-            client: self.admitted.client,
-            scheme: self.admitted.scheme,
-            host: logged.then(|| self.host_field()).flatten(),
-            target: logged.then(|| self.admitted.target.clone()),
             upstream: asked_upstream.then(|| self.route.upstream.clone()),
             upstream_first_byte: first_byte,
-            age,
-            ..record(&self.parts, &verdict, status, self.now, self.route.metrics.name(), logged)
+            age: age.and_then(|age| age.to_str().ok()?.parse().ok()),
+            ..self.record(&verdict, status, logged)
         };
         if let Some(rate) = self.route.guard.as_ref().and_then(|guard| guard.bandwidth()) {
             response = response.map(|body| body.paced(rate));
         }
         let place = self.place.take();
         self.proxy.recorded(response, self.route.metrics.clone(), started, record, meter, place)
+    }
+
+    /// What is known of the request when its answer begins.
+    fn record(&self, verdict: &Verdict, status: StatusCode, logged: bool) -> RequestRecord {
+        RequestRecord {
+            client: self.admitted.client,
+            scheme: self.admitted.scheme,
+            host: logged.then(|| self.host_field()).flatten(),
+            target: logged.then(|| self.admitted.target.clone()),
+            ..record(&self.parts, verdict, status, self.now, self.route.metrics.name(), logged)
+        }
     }
 
     /// The host asked for, sharing the request's bytes where it came as it is kept.

@@ -7,7 +7,7 @@ use super::Asked;
 use super::admit::Admitted;
 use super::client::Client;
 use super::rewrite;
-use crate::config::settings::HeaderEdit;
+use crate::config::settings::{HeaderEdit, UpstreamProtocol};
 use crate::content::etag;
 use crate::policy::fields;
 
@@ -121,14 +121,17 @@ pub(super) fn has_been_here(headers: &HeaderMap, own_name: &str) -> bool {
         .any(|chain| memchr::memmem::find(chain.as_bytes(), own_name.as_bytes()).is_some())
 }
 
-/// Adds what larder calls itself to a response's Via (RFC 9110 §7.6.3), received in that version.
-pub(super) fn append_via(headers: &mut HeaderMap, received: http::Version) {
-    let ours = match received {
-        http::Version::HTTP_2 => "2 larder",
-        http::Version::HTTP_10 => "1.0 larder",
-        _ => "1.1 larder",
-    };
-    append_to_via(headers, &HeaderValue::from_static(ours));
+/// Adds what larder calls itself to a response's Via (RFC 9110 §7.6.3).
+pub(super) fn append_via(headers: &mut HeaderMap, spoken: UpstreamProtocol) {
+    append_to_via(headers, &HeaderValue::from_static(via(spoken)));
+}
+
+/// What larder calls itself in a response's Via, by what the upstream speaks.
+pub(super) fn via(spoken: UpstreamProtocol) -> &'static str {
+    match spoken {
+        UpstreamProtocol::Http1 | UpstreamProtocol::Auto => "1.1 larder",
+        UpstreamProtocol::Http2 => "2 larder",
+    }
 }
 
 /// The same for a request, by the name that is this process' alone.

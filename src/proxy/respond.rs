@@ -23,10 +23,11 @@ use crate::policy::entity_tag::{EntityTag, TagList};
 use crate::policy::facts::Facts;
 use crate::policy::fields;
 use crate::policy::preconditions::{self, Precondition, Validators};
+use crate::policy::validate;
 use crate::upstream::UpstreamBody;
 
 /// Fields that a 304 leaves out (RFC 9110 §15.4.5): they describe content that it does not have.
-const NOT_IN_304: [header::HeaderName; 5] = [
+pub(super) const NOT_IN_304: [header::HeaderName; 5] = [
     header::CONTENT_LENGTH,
     header::CONTENT_TYPE,
     header::CONTENT_ENCODING,
@@ -79,23 +80,41 @@ impl Content<'_> {
     }
 }
 
+/// In which form a stored response answers a request.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Form {
+    /// The coding that larder applies.
+    pub coding: Option<CompressionCoding>,
+    /// A part of it is asked for.
+    wants_part: bool,
+    /// The client has it already: 304.
+    pub not_modified: bool,
+}
+
+/// Decides in which form.
+pub(super) fn form(asked: &Asked<'_>, response: &StoredResponse) -> Form {
+    let request = &asked.parts.headers;
+    let is_ok = response.facts.status == StatusCode::OK;
+    let wants_part = is_ok && request.contains_key(header::RANGE);
+    let coding = coding_for(asked, response).filter(|_| !wants_part && response.parts.is_none());
+    let not_modified = is_ok && is_not_modified(&asked.parts.method, request, response, coding);
+    Form { coding, wants_part, not_modified }
+}
+
 /// Answers from a stored response. `None`: its body can't be joined any more, or a part of it lacks what is asked for.
 pub(super) fn stored(asked: &Asked<'_>, key: &CacheKey, response: &Arc<StoredResponse>) -> Option<Response<Body>> {
     let request = &asked.parts.headers;
     let mut headers = response.fields.unpack(6);
     // RFC 9111 §5.1: on every response that the cache did not just receive.
     headers.insert(header::AGE, number(response.facts.age(asked.now)));
-    let wants_part = request.contains_key(header::RANGE) && response.facts.status == StatusCode::OK;
-    let coding = coding_for(asked, response).filter(|_| !wants_part && response.parts.is_none());
+    let Form { coding, wants_part, not_modified: is_not_modified } = form(asked, response);
     if response.compressible {
         digest::vary_on_accept_encoding(&mut headers);
     }
     if let Some(coding) = coding {
         digest::apply_coding(&mut headers, coding.coding);
     }
-    if response.facts.status == StatusCode::OK
-        && is_not_modified(&asked.parts.method, request, &headers, &response.facts)
-    {
+    if is_not_modified {
         return Some(not_modified(headers));
     }
     let body = match (coding, &response.parts) {
@@ -243,12 +262,30 @@ fn forbids_coding(request: &HeaderMap) -> bool {
     fields::has_token(request, &header::CACHE_CONTROL, "no-transform")
 }
 
-fn is_not_modified(method: &Method, request: &HeaderMap, headers: &HeaderMap, facts: &Facts) -> bool {
+fn is_not_modified(
+    method: &Method,
+    request: &HeaderMap,
+    response: &StoredResponse,
+    coding: Option<CompressionCoding>,
+) -> bool {
+    if !validate::CLIENT_CONDITIONS.iter().any(|name| request.contains_key(name)) {
+        return false;
+    }
     // RFC 9111 §4.3.2: where there is no Last-Modified, the Date stands in for it.
-    let last_modified = Some(facts.last_modified.unwrap_or(facts.date));
-    let etag = headers.get(header::ETAG).and_then(|tag| EntityTag::parse(tag.as_bytes()));
+    let last_modified = Some(response.facts.last_modified.unwrap_or(response.facts.date));
+    let tag = tag_of(response, coding);
+    let etag = tag.as_ref().and_then(|tag| EntityTag::parse(tag.as_bytes()));
     let validators = Validators { etag, last_modified };
     preconditions::evaluate(method, request, &validators) == Precondition::NotModified
+}
+
+/// The entity tag of a stored response in a coding of ours, or as it is.
+pub(super) fn tag_of(response: &StoredResponse, coding: Option<CompressionCoding>) -> Option<HeaderValue> {
+    let tag = response.fields.get(&header::ETAG)?;
+    Some(match coding {
+        Some(coding) => etag::for_coding(&tag, coding.coding),
+        None => tag,
+    })
 }
 
 /// Conditions that were left out of a fetch for the cache and are due now. Where they were forwarded, the upstream

@@ -14,17 +14,19 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
+use super::alone::AtOnce;
 use super::counters::{ServerCounters, add};
 use super::crowd::Crowd;
 use super::exchange;
 use super::head::HeadLimits;
+use super::http1::{Exchanges, Http1};
 use super::http1_framing::Http1Framing;
-use super::inspect::Inspected;
+use super::inspect::{Inspected, READ};
 use super::listeners::ListenerTerms;
 use super::proxy_protocol;
 use super::slots::Slot;
@@ -84,9 +86,9 @@ enum Protocol {
 }
 
 /// Serves a connection to its end, or until it is upgraded.
-pub(super) async fn serve<H, F, B>(accepted: Accepted, handler: H)
+pub(super) async fn serve<H, F, B>(accepted: Accepted, at_once: Option<AtOnce>, handler: H)
 where
-    H: Fn(Arc<Client>, Request<Incoming>) -> F + Clone + Send + 'static,
+    H: Fn(Arc<Client>, Request<Incoming>) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Response<B>> + Send + 'static,
     B: http_body::Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -155,10 +157,10 @@ where
     let wire = Wire::new(Arc::new(client), counters, kill, Some(slot));
     match opened {
         Opened::Plain(stream, protocol, prefix) => {
-            serve_stream(stream, protocol, prefix, &wire, &terms, &stop, handler).await;
+            serve_stream(stream, protocol, prefix, &wire, &terms, &stop, at_once, handler).await;
         }
         Opened::Tls(stream, protocol) => {
-            serve_stream(*stream, protocol, BytesMut::new(), &wire, &terms, &stop, handler).await;
+            serve_stream(stream, protocol, BytesMut::new(), &wire, &terms, &stop, at_once, handler).await;
         }
     }
 }
@@ -183,8 +185,8 @@ enum Opened {
 
 /// Reads until it is clear whether the client speaks HTTP/2 with prior knowledge. `None`: it left before.
 async fn sniff<S: AsyncRead + Unpin>(stream: &mut S) -> io::Result<Option<(Protocol, BytesMut)>> {
-    let mut prefix = BytesMut::with_capacity(4096);
-    while stream.read_buf(&mut prefix).await? > 0 {
+    let mut prefix = BytesMut::new();
+    while read_more(stream, &mut prefix).await? > 0 {
         let common = prefix.len().min(HTTP2_PREFACE.len());
         if prefix[..common] != HTTP2_PREFACE[..common] {
             return Ok(Some((Protocol::Http1, prefix)));
@@ -196,6 +198,19 @@ async fn sniff<S: AsyncRead + Unpin>(stream: &mut S) -> io::Result<Option<(Proto
     Ok(None)
 }
 
+/// Reads on behind what was read. Who waits for a silent client holds no buffer.
+async fn read_more<S: AsyncRead + Unpin>(stream: &mut S, behind: &mut BytesMut) -> io::Result<usize> {
+    poll_fn(|cx| {
+        let mut space = [std::mem::MaybeUninit::uninit(); READ];
+        let mut buf = ReadBuf::uninit(&mut space);
+        std::task::ready!(Pin::new(&mut *stream).poll_read(cx, &mut buf))?;
+        behind.extend_from_slice(buf.filled());
+        Poll::Ready(Ok(buf.filled().len()))
+    })
+    .await
+}
+
+#[expect(clippy::too_many_arguments, reason = "what a connection consists of")]
 async fn serve_stream<S, H, F, B>(
     stream: S,
     protocol: Protocol,
@@ -203,10 +218,11 @@ async fn serve_stream<S, H, F, B>(
     wire: &Arc<Wire>,
     terms: &Terms,
     stop: &CancellationToken,
+    at_once: Option<AtOnce>,
     handler: H,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    H: Fn(Arc<Client>, Request<Incoming>) -> F + Clone + Send + 'static,
+    H: Fn(Arc<Client>, Request<Incoming>) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Response<B>> + Send + 'static,
     B: http_body::Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -215,12 +231,17 @@ async fn serve_stream<S, H, F, B>(
     match protocol {
         Protocol::Http1 => {
             let bounds = HeadLimits::new(limits.head, limits.field, limits.fields, limits.uri);
-            let stream = Inspected::new(stream, wire.clone(), Http1Framing::new(bounds), prefix);
-            let service = service_fn(|request| {
-                let exchange = exchange::over_http1(handler.clone(), wire.clone(), request);
-                async { Ok::<_, Infallible>(exchange.await) }
-            });
-            let connection = http1_builder(limits).serve_connection(TokioIo::new(stream), service).with_upgrades();
+            let stream = Inspected::new(stream, wire.clone(), Http1Framing::new(bounds), prefix).answering(at_once);
+            let (builder, of_wire) = (http1_builder(limits), wire.clone());
+            let begin = move |stream| -> Box<dyn Exchanges<S>> {
+                let (handler, wire) = (handler.clone(), of_wire.clone());
+                let service = service_fn(move |request| {
+                    let exchange = exchange::over_http1(handler.clone(), wire.clone(), request);
+                    async { Ok::<_, Infallible>(exchange.await) }
+                });
+                Box::new(builder.serve_connection(TokioIo::new(stream), service).with_upgrades())
+            };
+            let connection = pin!(Http1::new(Box::new(stream), wire.clone(), Box::new(begin)));
             drive(connection, wire, terms, stop).await;
         }
         Protocol::Http2 => {
@@ -230,6 +251,7 @@ async fn serve_stream<S, H, F, B>(
                 async { Ok::<_, Infallible>(exchange.await) }
             });
             let connection = http2_builder(limits, timeouts).serve_connection(TokioIo::new(stream), service);
+            let connection = pin!(connection);
             drive(connection, wire, terms, stop).await;
         }
     }
@@ -263,7 +285,7 @@ fn http2_builder(limits: &Limits, timeouts: &ClientTimeouts) -> hyper::server::c
     builder
 }
 
-/// A hyper connection that can be told to finish.
+/// A connection that can be told to finish.
 trait Graceful: Future<Output = hyper::Result<()>> {
     /// Finishing tells the client, and requests that are on their way are still answered.
     const LOSES_NONE: bool;
@@ -272,18 +294,11 @@ trait Graceful: Future<Output = hyper::Result<()>> {
     fn finish(self: Pin<&mut Self>);
 }
 
-impl<I, S, B> Graceful for hyper::server::conn::http1::UpgradeableConnection<I, S>
-where
-    S: hyper::service::HttpService<Incoming, ResBody = B>,
-    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-    I: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
-    B: http_body::Body + 'static,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
+impl<S: AsyncRead + AsyncWrite + Unpin> Graceful for Http1<S> {
     const LOSES_NONE: bool = false;
 
     fn finish(self: Pin<&mut Self>) {
-        self.graceful_shutdown();
+        Http1::finish(self.get_mut());
     }
 }
 
@@ -304,9 +319,8 @@ where
     }
 }
 
-/// Runs a hyper connection and enforces the deadlines that only show between its polls.
-async fn drive<C: Graceful>(connection: C, wire: &Arc<Wire>, terms: &Terms, stop: &CancellationToken) {
-    let mut connection = pin!(connection);
+/// Runs a connection and enforces the deadlines that only show between its polls.
+async fn drive<C: Graceful>(mut connection: Pin<&mut C>, wire: &Arc<Wire>, terms: &Terms, stop: &CancellationToken) {
     let mut timeouts = terms.timeouts.clone();
     let mut timer = pin!(tokio::time::sleep(timeouts.keep_alive));
     let mut idle = Idle::begin();

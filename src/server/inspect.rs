@@ -12,6 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
+use super::alone::{AtOnce, Output};
 use super::http1_framing::{Http1Framing, Verdict};
 use super::wire::{BODY_EXPIRED, HEAD_EXPIRED, NOT_SWITCHED, SWITCHED, Wire};
 use crate::proxy::refusal::Refusal;
@@ -20,7 +21,7 @@ use crate::proxy::refusal::Refusal;
 const STAND_IN: &[u8] = b"LARDER-REFUSED / HTTP/1.1\r\nhost: refused\r\nconnection: close\r\n\r\n";
 
 /// Read at a time while a head is incomplete.
-const READ: usize = 4096;
+pub(super) const READ: usize = 4096;
 
 /// Held back while a request to switch protocols is unanswered.
 const MAX_UNDECIDED: usize = 64 * 1024;
@@ -32,16 +33,24 @@ const LINGER_TIME: Duration = Duration::from_secs(1);
 
 /// A client's stream under inspection.
 pub(super) struct Inspected<S> {
-    inner: S,
-    wire: Arc<Wire>,
-    framing: Http1Framing,
+    pub(super) inner: S,
+    pub(super) wire: Arc<Wire>,
+    pub(super) framing: Http1Framing,
     /// Read, but not yet approved.
-    held: BytesMut,
+    pub(super) held: BytesMut,
     /// Approved, but not yet taken by hyper.
-    ready: BytesMut,
+    pub(super) ready: BytesMut,
     /// Nothing of `held` can be approved before more is read or a signal comes.
-    needs_more: bool,
-    end: End,
+    pub(super) needs_more: bool,
+    pub(super) end: End,
+    /// Answers plain hits past hyper; `None`: nobody does.
+    pub(super) at_once: Option<AtOnce>,
+    /// What is sent past hyper.
+    pub(super) output: Output,
+    /// The driver was told of an incomplete head.
+    pub(super) head_noted: bool,
+    /// Responses that had ended when all that hyper had to write was written; at first it has written nothing.
+    flushed: u64,
     /// A part of the first interim head has been written.
     interim_begun: bool,
     closing: Closing,
@@ -50,7 +59,7 @@ pub(super) struct Inspected<S> {
 
 /// How reading ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum End {
+pub(super) enum End {
     NotYet,
     /// The client has closed its side.
     Eof,
@@ -77,14 +86,33 @@ impl<S> Inspected<S> {
             held: prefix,
             ready: BytesMut::new(),
             end: End::NotYet,
+            at_once: None,
+            output: Output::default(),
+            head_noted: false,
+            flushed: u64::MAX,
             interim_begun: false,
             closing: Closing::Open,
             killed: None,
         }
     }
 
+    /// The same with somebody who answers plain hits past hyper.
+    pub(super) fn answering(self, at_once: Option<AtOnce>) -> Self {
+        Inspected { at_once, ..self }
+    }
+
+    /// Whether nothing is under way: every response has ended and is written, and no request has begun. Then hyper can
+    /// leave.
+    fn is_at_rest(&self) -> bool {
+        self.ready.is_empty()
+            && self.end == End::NotYet
+            && self.framing.in_head()
+            && !self.interim_begun
+            && self.wire.nothing_since(self.flushed)
+    }
+
     /// Acts on what the driver and the service said.
-    fn heed_signals(&mut self) {
+    pub(super) fn heed_signals(&mut self) {
         let signals = self.wire.take_signals();
         if signals & (SWITCHED | NOT_SWITCHED) != 0 {
             self.framing.upgrade_answered(signals & SWITCHED != 0);
@@ -111,7 +139,7 @@ impl<S> Inspected<S> {
     }
 
     /// Does with the held bytes what was said of them.
-    fn apply(&mut self, verdict: Verdict) {
+    pub(super) fn apply(&mut self, verdict: Verdict) {
         match verdict {
             Verdict::Pass(len) => self.ready.unsplit(self.held.split_to(len)),
             Verdict::Drop(len) => self.held.advance(len),
@@ -158,7 +186,7 @@ impl<S> Inspected<S> {
     }
 
     /// Notes what the reader waits for now.
-    fn note_read(&self, moved: usize, pending: bool) {
+    pub(super) fn note_read(&self, moved: usize, pending: bool) {
         let mut stalls = self.wire.stalls();
         if stalls.closing {
             return;
@@ -187,7 +215,7 @@ impl<S> Inspected<S> {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Inspected<S> {
     /// Reads on behind what is held.
-    fn poll_hold_more(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+    pub(super) fn poll_hold_more(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         self.held.reserve(READ);
         tokio_util::io::poll_read_buf(Pin::new(&mut self.inner), cx, &mut self.held)
     }
@@ -321,6 +349,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Inspected<S> {
             return Poll::Ready(Ok(()));
         }
         if !this.framing.is_opaque() {
+            if this.is_at_rest() {
+                // Whoever goes on with the stream reads next.
+                this.wire.rest();
+                return Poll::Pending;
+            }
             this.wire.reader.register(cx.waker());
             this.heed_signals();
         } else if let Poll::Ready(error) = this.poll_killed(cx) {
@@ -370,6 +403,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Inspected<S> {
         if flushed.is_pending() {
             // TLS takes bytes before the socket does.
             this.wire.stalls().send.blocked();
+        } else {
+            this.flushed = this.wire.ended();
         }
         flushed
     }

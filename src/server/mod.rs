@@ -1,10 +1,12 @@
 //! The client side: listeners, connections, TLS, inspection of HTTP/1 bytes, shutdown.
 //!
 //! `listeners` accepts, `connection` serves: TLS, HTTP/1 or HTTP/2, hyper and the deadlines. On HTTP/1 hyper reads
-//! through `inspect`, which shows it only what `http1_framing` (with `head` and `chunked`) approves of. `exchange`
+//! through `inspect`, which shows it only what `http1_framing` (with `head` and `chunked`) approves of; `http1` has hyper
+//! come only for exchanges that need it, and between them `alone` answers plain hits without it. `exchange`
 //! is one request and its response; `wire` is what stream, exchange and deadlines tell each other. [`approval`] asks the
 //! inspection without a connection.
 
+mod alone;
 pub mod approval;
 mod certificates;
 mod chunked;
@@ -13,6 +15,7 @@ mod counters;
 mod crowd;
 mod exchange;
 mod head;
+mod http1;
 mod http1_framing;
 pub mod inherit;
 mod inspect;
@@ -46,6 +49,7 @@ pub use tls::{TlsError, Validity, check as check_tls};
 use crate::config::settings::{ListenAddress, Settings};
 use crate::proxy::Proxy;
 use crate::proxy::client::Client;
+use alone::AtOnce;
 use connection::Terms;
 use listeners::{Listeners, Serve, Shared};
 use slots::Slots;
@@ -113,21 +117,24 @@ impl std::fmt::Debug for Server {
 impl Server {
     /// Opens the listeners and serves clients from then on. Must be called within a tokio runtime.
     pub fn start(proxy: Arc<Proxy>, settings: &Settings) -> Result<Server, StartError> {
-        Server::start_with(settings, move |client, request| {
+        let hits = proxy.clone();
+        let at_once: AtOnce = Arc::new(move |client, head, out| hits.at_once(client, head, out));
+        Server::start_with(settings, Some(at_once), move |client, request| {
             let proxy = proxy.clone();
             async move { proxy.handle(&client, request).await }
         })
     }
 
     /// The same for any request path.
-    fn start_with<H, F, B>(settings: &Settings, handler: H) -> Result<Server, StartError>
+    fn start_with<H, F, B>(settings: &Settings, at_once: Option<AtOnce>, handler: H) -> Result<Server, StartError>
     where
         H: Fn(Arc<Client>, Request<Incoming>) -> F + Clone + Send + Sync + 'static,
         F: Future<Output = Response<B>> + Send + 'static,
         B: http_body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        let serve: Serve = Arc::new(move |accepted| Box::pin(connection::serve(accepted, handler.clone())));
+        let serve: Serve =
+            Arc::new(move |accepted| Box::pin(connection::serve(accepted, at_once.clone(), handler.clone())));
         let counters = Arc::new(ServerCounters::default());
         let shared = Arc::new(Shared {
             serve,

@@ -32,6 +32,13 @@ pub(super) const SWITCHED: u8 = 4;
 /// A request to switch protocols was answered otherwise.
 pub(super) const NOT_SWITCHED: u8 = 8;
 
+/// hyper has something to do, or is not there.
+const BUSY: u8 = 0;
+/// It has nothing to do and may leave.
+const RESTS: u8 = 1;
+/// It has to stay: the connection is to end.
+const STAYS: u8 = 2;
+
 /// Shared by the stream (which hyper owns), the service and the driver of one connection.
 #[derive(Debug)]
 pub(super) struct Wire {
@@ -50,6 +57,8 @@ pub(super) struct Wire {
     begun: AtomicU64,
     /// Requests whose response has ended.
     ended: AtomicU64,
+    /// Whether hyper has nothing to do and may leave.
+    rest: AtomicU8,
     /// Wakes the driver when the last response has ended.
     driver: AtomicWaker,
     /// The next response is the connection's last.
@@ -152,6 +161,7 @@ impl Wire {
             signals: AtomicU8::new(0),
             begun: AtomicU64::new(0),
             ended: AtomicU64::new(0),
+            rest: AtomicU8::new(BUSY),
             driver: AtomicWaker::new(),
             draining: AtomicBool::new(false),
             _slot: slot,
@@ -224,6 +234,33 @@ impl Wire {
         if elsewhere && ended >= self.begun.load(Ordering::Acquire) {
             self.driver.wake();
         }
+    }
+
+    /// Responses that have ended so far.
+    pub(super) fn ended(&self) -> u64 {
+        self.ended.load(Ordering::Acquire)
+    }
+
+    /// Whether no request has begun and no response has ended since so many had.
+    pub(super) fn nothing_since(&self, ended: u64) -> bool {
+        self.rest.load(Ordering::Acquire) != STAYS
+            && self.begun.load(Ordering::Acquire) == ended
+            && self.ended() == ended
+    }
+
+    /// Tells that hyper may leave.
+    pub(super) fn rest(&self) {
+        let _ = self.rest.compare_exchange(BUSY, RESTS, Ordering::AcqRel, Ordering::Acquire);
+    }
+
+    /// Has hyper stay from now on.
+    pub(super) fn stay(&self) {
+        self.rest.store(STAYS, Ordering::Release);
+    }
+
+    /// Whether hyper may leave; once told, it is taken to be busy again.
+    pub(super) fn rests(&self) -> bool {
+        self.rest.compare_exchange(RESTS, BUSY, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
     /// Bytes came from the client.

@@ -6,7 +6,7 @@ use futures_util::stream::{Iter, iter};
 use http::{StatusCode, header};
 use http_body::Frame;
 use http_body_util::{BodyExt, Full, StreamBody};
-use tokio::io::{AsyncWriteExt, DuplexStream, duplex};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::task::JoinHandle;
 
 use super::*;
@@ -124,7 +124,7 @@ fn connect(protocol: Protocol) -> Peer {
     let stop = CancellationToken::new();
     let task = tokio::spawn({
         let (wire, stop) = (wire.clone(), stop.clone());
-        async move { serve_stream(ours, protocol, BytesMut::new(), &wire, &terms(), &stop, app).await }
+        async move { serve_stream(ours, protocol, BytesMut::new(), &wire, &terms(), &stop, None, app).await }
     });
     Peer { stream, wire, stop, task }
 }

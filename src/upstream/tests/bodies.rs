@@ -1,5 +1,6 @@
 //! Where messages end, what follows them, and what that means for the connection.
 
+use http_body::Body;
 use parking_lot::Mutex;
 
 use super::*;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::within;
+use super::{PATIENCE, within};
 
 /// Lines of output that are kept; earlier ones are forgotten.
 const MAX_LINES: usize = 20_000;
@@ -90,6 +90,24 @@ impl Process {
         let kill = format!("kill -{name} {}", self.successor.unwrap_or(self.child.id()));
         let status = Command::new("sh").args(["-c", &kill]).status().expect("there is a shell");
         assert!(status.success(), "{kill}");
+        if name == "STOP" {
+            self.until_stopped();
+        }
+    }
+
+    /// A process goes on for a moment after it was sent a STOP: long enough to answer what comes next.
+    fn until_stopped(&self) {
+        let tasks = format!("/proc/{}/task", self.successor.unwrap_or(self.child.id()));
+        let began = std::time::Instant::now();
+        let goes_on = |task: std::fs::DirEntry| {
+            let stat = std::fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+            // Its state stands behind its name, which is in parentheses.
+            stat.rsplit(") ").next().is_some_and(|state| !state.starts_with('T') && !state.is_empty())
+        };
+        while std::fs::read_dir(&tasks).expect("it is there").flatten().any(goes_on) {
+            assert!(began.elapsed() < PATIENCE, "it does not stop");
+            std::thread::sleep(POLL);
+        }
     }
 
     /// Waits until it ends well, having handed over to another process, which is signalled and killed from then on.

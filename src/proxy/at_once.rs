@@ -1,0 +1,232 @@
+//! A hit in memory answered at once: from the bytes of a request's head to those of the response, past hyper.
+//!
+//! [`Proxy::at_once`] takes the steps of [`Proxy::handle`] as long as they are plain, by the same functions, and leaves
+//! no trace before it is certain that it has the answer. Whatever is not plain is none of its business: `None`, and
+//! `handle` meets the request as if nobody had looked at it.
+
+mod head;
+
+use std::cell::Cell;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::{Bytes, BytesMut};
+use http::header::{self, HeaderName, HeaderValue};
+use http::request::Parts;
+use http::{Method, Request, StatusCode, Uri, Version};
+use parking_lot::Mutex;
+
+use super::admit;
+use super::client::Client;
+use super::lookup;
+use super::outgoing;
+use super::respond::{self, Form};
+use super::route;
+use super::session::Whose;
+use super::site::SiteRoute;
+use super::{Asked, Proxy, ambiguous, device, fields};
+use crate::cache::entry::StoredResponse;
+use crate::policy::cache_status::Verdict;
+use crate::policy::reuse::{self, Reuse};
+
+/// The largest body that is written at once, in bytes: more than a socket takes in one go gains nothing.
+const LARGEST: usize = 256 * 1024;
+
+/// What a thread keeps from one request to the next, so that a hit allocates nothing for it.
+struct Scratch {
+    /// Holds the request's head; its fields are slices of it.
+    head: BytesMut,
+    parts: Parts,
+}
+
+impl Scratch {
+    fn new() -> Box<Self> {
+        let (parts, ()) = Request::new(()).into_parts();
+        Box::new(Scratch { head: BytesMut::new(), parts })
+    }
+}
+
+thread_local! {
+    static SCRATCH: Cell<Option<Box<Scratch>>> = const { Cell::new(None) };
+}
+
+impl Proxy {
+    /// Answers the request whose whole head these bytes are, if it is a plain one and memory has a fresh response for it:
+    /// the response's head is put at the end of `out`, its body handed back. The request is recorded by then.
+    ///
+    /// The head is one that the inspection of HTTP/1 approved, without a body behind it.
+    pub fn at_once(self: &Arc<Self>, client: &Arc<Client>, head: &[u8], out: &mut Vec<u8>) -> Option<Bytes> {
+        let mut scratch = SCRATCH.take().unwrap_or_else(Scratch::new);
+        scratch.head.extend_from_slice(head);
+        let head = scratch.head.split().freeze();
+        let answered = read(&head, &mut scratch.parts).and_then(|()| self.answer(client, &mut scratch.parts, out));
+        // Nothing may keep the head's bytes, so that their room can be used again.
+        scratch.parts.headers.clear();
+        scratch.parts.uri = Uri::default();
+        SCRATCH.set(Some(scratch));
+        answered
+    }
+
+    /// See [`Proxy::handle`], whose steps these are.
+    fn answer(self: &Arc<Self>, client: &Arc<Client>, parts: &mut Parts, out: &mut Vec<u8>) -> Option<Bytes> {
+        let started = Instant::now();
+        let now = self.clock.now();
+        let site = self.site.load();
+        if !client.front.is_open() || !site.subject_fields.is_empty() || client.subject.is_some() {
+            return None;
+        }
+        if self.cache.shared.as_ref().is_some_and(|shared| !shared.gate.is_open()) {
+            return None;
+        }
+        let admitted = admit::admit(&site.settings, client, parts).ok()?;
+        if outgoing::has_been_here(&parts.headers, &self.own_name)
+            || admit::has_unbelieved(&parts.headers, admitted.via_trusted_proxy)
+        {
+            return None;
+        }
+        fields::join_cookies(&mut parts.headers);
+        let route = route::find(&site, &admitted, parts).filter(|route| is_plain(route))?;
+        if ambiguous::is_ambiguous(&site, &admitted, parts, route) {
+            return None;
+        }
+        let device = device::classify(&route.route, &mut parts.headers);
+        let mut asked = Asked {
+            proxy: self,
+            site: &site,
+            route,
+            client,
+            parts: std::mem::replace(parts, Request::new(()).into_parts().0),
+            admitted,
+            device,
+            whose: Whose::Nobodys,
+            now,
+            upgrade: false,
+            has_body: false,
+            conditions_withheld: false,
+            found_in: None,
+            place: None,
+            open: None,
+            anchor: Mutex::new(None),
+            blind: false,
+        };
+        let body = asked.hit().and_then(|stored| asked.write(&stored, out, started));
+        *parts = std::mem::replace(&mut asked.parts, Request::new(()).into_parts().0);
+        body
+    }
+}
+
+/// Whether a route asks for nothing that takes more than looking: waiting, counting, other fields.
+fn is_plain(route: &SiteRoute) -> bool {
+    let settings = &route.route;
+    route.guard.is_none()
+        && settings.private.is_none()
+        && settings.redirect.is_none()
+        && settings.response_headers.is_empty()
+}
+
+/// Reads an approved head. `None`: it asks for what is not plain, or wants the connection to be something else after.
+fn read(head: &Bytes, parts: &mut Parts) -> Option<()> {
+    let line_end = memchr::memchr(b'\n', head)?;
+    let (method, target) = match &head[..line_end] {
+        [b'G', b'E', b'T', b' ', ..] => (Method::GET, 4),
+        [b'H', b'E', b'A', b'D', b' ', ..] => (Method::HEAD, 5),
+        _ => return None,
+    };
+    let target_end = line_end.checked_sub(b" HTTP/1.1\r".len())?;
+    if head.get(target..).is_none_or(|target| !target.starts_with(b"/"))
+        || &head[target_end..line_end] != b" HTTP/1.1\r"
+    {
+        return None;
+    }
+    parts.method = method;
+    parts.version = Version::HTTP_11;
+    parts.uri = Uri::from_maybe_shared(head.slice(target..target_end)).ok()?;
+    let mut at = line_end + 1;
+    loop {
+        let end = at + memchr::memchr(b'\n', &head[at..])?;
+        let line = head[at..end].strip_suffix(b"\r")?;
+        if line.is_empty() {
+            return Some(());
+        }
+        let colon = memchr::memchr(b':', line)?;
+        let value = line[colon + 1..].trim_ascii();
+        let name = HeaderName::from_bytes(&line[..colon]).ok()?;
+        if !is_harmless(&name, value) {
+            return None;
+        }
+        let value = HeaderValue::from_maybe_shared(head.slice_ref(value)).ok()?;
+        parts.headers.append(name, value);
+        at = end + 1;
+    }
+}
+
+/// Whether a field changes nothing about how the request is read and its connection goes on.
+fn is_harmless(name: &HeaderName, value: &[u8]) -> bool {
+    match *name {
+        header::CONNECTION => value.eq_ignore_ascii_case(b"keep-alive"),
+        header::CONTENT_LENGTH | header::EXPECT | header::RANGE | header::TRANSFER_ENCODING | header::UPGRADE => false,
+        _ => true,
+    }
+}
+
+impl Asked<'_> {
+    /// The fresh response that memory has for the request; see [`lookup::plan`].
+    fn hit(&self) -> Option<Arc<StoredResponse>> {
+        if lookup::reason_to_pass(self).is_some() {
+            return None;
+        }
+        let key = lookup::identify(self);
+        let cache = &self.proxy.cache;
+        if !self.route.route.key.ignore_no_vary_search && !cache.searches.rules(&key).is_empty() {
+            return None;
+        }
+        let facts = lookup::facts(self);
+        cache.memory.look(&key, |entry| {
+            let (stored, missing) = lookup::select(self, entry).ok()?;
+            let is_fresh = missing.is_none() && reuse::decide(&facts, &stored.facts, self.now) == Reuse::Fresh;
+            is_fresh.then(|| stored.clone())
+        })
+    }
+
+    /// Writes the response's head, records the request and hands back the body; see [`respond::stored`] and
+    /// [`Asked::finish`].
+    fn write(&self, stored: &StoredResponse, out: &mut Vec<u8>, started: Instant) -> Option<Bytes> {
+        let form = respond::form(self, stored);
+        let content = if form.not_modified { Bytes::new() } else { content(stored, form)? };
+        let verdict = Verdict { hit: true, ttl: Some(stored.facts.ttl(self.now)), ..Verdict::default() };
+        let status = head::write(self, stored, form, content.len(), &verdict, out)?;
+        stored.count_hit();
+        let body = if self.parts.method == Method::HEAD { Bytes::new() } else { content };
+
+        let telemetry = &self.proxy.telemetry;
+        let logged = telemetry.logs();
+        let mut record = self.record(&verdict, status, logged);
+        record.age = logged.then(|| stored.facts.age(self.now).into());
+        record.bytes_out = body.len() as u64;
+        record.duration = started.elapsed();
+        telemetry.record(&self.route.metrics, &record);
+        Some(body)
+    }
+}
+
+/// All bytes of a stored response in a form, if memory has them in one piece that is not too large.
+fn content(stored: &StoredResponse, form: Form) -> Option<Bytes> {
+    let coded = match form.coding {
+        Some(coding) => Some(stored.coded.get(coding.coding)?),
+        None => None,
+    };
+    let body = coded.as_ref().unwrap_or(&stored.body);
+    match body.pieces()? {
+        _ if body.trailers().is_some() || stored.parts.is_some() => None,
+        [] => Some(Bytes::new()),
+        [whole] if whole.len() <= LARGEST => Some(whole.clone()),
+        _ => None,
+    }
+}
+
+/// Statuses whose responses have content like any other (RFC 9110 §6.4.1).
+fn has_content(status: StatusCode) -> bool {
+    !status.is_informational()
+        && !matches!(status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::PARTIAL_CONTENT)
+        && status != StatusCode::NOT_MODIFIED
+}
