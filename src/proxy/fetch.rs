@@ -30,7 +30,7 @@ use crate::cache::sessions::SessionMoment;
 use crate::content::{compressible, static_files};
 use crate::policy::directives::ResponseDirectives;
 use crate::policy::facts::{Facts, RequestFacts};
-use crate::policy::reason::NoStoreReason;
+use crate::policy::reason::{ForwardReason, NoStoreReason};
 use crate::policy::reuse::{self, Reuse};
 use crate::policy::rules::SetCookieRule;
 use crate::policy::search::NoVarySearch;
@@ -445,10 +445,18 @@ impl Fetch {
     fn release_followers(&self, lead: &Lead, reason: NoStoreReason) {
         lead.flight().publish(Progress::Uncacheable(reason));
         // What is said of a part says nothing about the whole.
-        if self.wanted.collapsible && self.wanted.ask == Ask::Whole {
+        if self.tells_of_others() && self.wanted.ask == Ask::Whole {
             let until = self.proxy.clock.now() + self.site.settings.memory.uncacheable_memory;
             self.proxy.cache.flights.remember_uncacheable(&self.wanted.key, until);
         }
+    }
+
+    /// Whether others that ask for the same would be answered likewise. Also where nobody waits for this answer, because
+    /// the last one could not be shared either: as long as that is so, it stays known.
+    fn tells_of_others(&self) -> bool {
+        let facts = &self.wanted.facts;
+        let is_anybodys = !facts.directives.no_store && !facts.authorization && !facts.cookie;
+        self.wanted.collapsible || (is_anybodys && self.wanted.why != ForwardReason::Method)
     }
 
     /// Tells followers what there is, if any request but the one that fetched it may have it (RFC 9111 §4): what is

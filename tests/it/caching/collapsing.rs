@@ -20,6 +20,7 @@ stories![
     collapsing_gives_followers_the_body_while_it_grows,
     collapsing_survives_the_leaders_client,
     collapsing_ends_for_all_at_once_when_the_answer_is_for_one,
+    collapsing_is_not_tried_again_as_long_as_answers_are_for_one,
     collapsing_is_taken_up_again_when_the_answer_can_be_shared,
     collapsing_does_not_join_those_with_credentials_to_the_crowd,
     collapsing_hands_nobody_what_was_made_for_other_fields,
@@ -186,6 +187,26 @@ async fn collapsing_ends_for_all_at_once_when_the_answer_is_for_one() {
         within("all answers", crowd(&proxy, 10, &[]).join_all()).await;
         assert_eq!(proxy.app.proxy.cache.flights.collapsed(), joined, "{reply:?}");
     }
+}
+
+async fn collapsing_is_not_tried_again_as_long_as_answers_are_for_one() {
+    let gates: [Gate; 4] = std::array::from_fn(|_| Gate::new());
+    let (openers, round) = (gates.clone(), Arc::new(AtomicUsize::new(0)));
+    let now = round.clone();
+    let upstream = Upstream::start(move |_| ok("private", "x").after(&openers[now.load(Ordering::SeqCst)])).await;
+    let proxy = Proxy::before(&upstream);
+    gates[0].open();
+    proxy.get("/page", &[]).await;
+    // Each time within a minute of the last such answer, at last long after the first.
+    for (number, gate) in gates.iter().enumerate().skip(1) {
+        round.store(number, Ordering::SeqCst);
+        proxy.advance(50);
+        let clients = crowd(&proxy, 5, &[]);
+        upstream.arrived(1 + 5 * number).await;
+        gate.open();
+        within("all answers", clients.join_all()).await;
+    }
+    assert_eq!(proxy.app.proxy.cache.flights.collapsed(), 0);
 }
 
 async fn collapsing_is_taken_up_again_when_the_answer_can_be_shared() {

@@ -1,8 +1,7 @@
 //! Many clients at once, and clients of different speed: what the upstream and the memory see of them.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use tokio::task::JoinSet;
 
@@ -12,7 +11,7 @@ use crate::support::http2;
 use crate::support::proxy::Proxy;
 use crate::support::reply::{Gate, Reply};
 use crate::support::upstream::Upstream;
-use crate::support::{machine, within};
+use crate::support::within;
 
 stories![crowds_of_variants_are_told_apart_by_date];
 stories![(flavor = "multi_thread", worker_threads = 2); crowds_of_different_speed_hold_one_copy, crowds_before_what_is_too_large_hold_little_of_it];
@@ -70,31 +69,40 @@ async fn crowds_cost_one_fetch_and_one_validation() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn crowds_before_what_cannot_be_shared_never_queue() {
-    let _machine = machine().await;
-    const LATENCY: Duration = Duration::from_millis(400);
     for http2 in [false, true] {
-        let upstream = Upstream::start(|_| {
-            let gate = Gate::new();
-            let opener = gate.clone();
-            tokio::spawn(async move {
-                tokio::time::sleep(LATENCY).await;
-                opener.open();
-            });
-            ok("private", "x").after(&gate)
+        // Counted in latencies of the upstream: whoever is there when one has passed is answered together.
+        let latencies: [Gate; 3] = std::array::from_fn(|_| Gate::new());
+        let (ends, asked) = (latencies.clone(), AtomicUsize::new(0));
+        let upstream = Upstream::start(move |_| {
+            let latency = match asked.fetch_add(1, Ordering::SeqCst) {
+                0 => 0,
+                1..50 => 1,
+                _ => 2,
+            };
+            ok("private", "x").after(&ends[latency])
         })
         .await;
         let proxy = Proxy::before(&upstream);
-        // Cold: who waited for the first one's head asks at once. Then it is known, and nobody waits for anybody.
-        for (times, what) in [(3, "cold"), (2, "known")] {
-            let begun = Instant::now();
-            let answers = within("all answers", crowd(&proxy, 50, http2).await.join_all()).await;
-            assert!(answers.iter().all(|(text, _)| text == "x"));
-            let elapsed = begun.elapsed();
-            assert!(elapsed < LATENCY * times, "{what}, over HTTP/2: {http2}: {elapsed:?}");
-        }
-        assert_eq!(upstream.count("/page"), 100);
+        let answered = async |clients: JoinSet<(String, String)>| {
+            let answers = within("all answers", clients.join_all()).await;
+            assert!(answers.len() == 50 && answers.iter().all(|(text, _)| text == "x"));
+        };
+        // Cold: one latency for the head that tells, one for all who waited for it.
+        let clients = crowd(&proxy, 50, http2).await;
+        collapsed(&proxy, 49).await;
+        assert_eq!(upstream.arrived(1).await.len(), 1);
+        latencies[0].open();
+        assert_eq!(upstream.arrived(50).await.len(), 50, "over HTTP/2: {http2}");
+        latencies[1].open();
+        answered(clients).await;
+        // Then it is known, and one latency is enough for everybody.
+        let clients = crowd(&proxy, 50, http2).await;
+        assert_eq!(upstream.arrived(100).await.len(), 100, "over HTTP/2: {http2}");
+        latencies[2].open();
+        answered(clients).await;
+        assert_eq!(proxy.app.proxy.cache.flights.collapsed(), 49);
     }
 }
 

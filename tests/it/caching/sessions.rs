@@ -20,6 +20,7 @@ stories![
     session_shares_what_is_for_all,
     session_cookie_in_the_list_of_those_that_bypass_has_its_own_cache,
     session_bounds_hold,
+    session_bytes_are_bounded_and_what_was_stored_first_goes,
     session_answers_too_large_for_its_part_are_not_kept,
 ];
 
@@ -294,6 +295,16 @@ async fn session_bounds_hold() {
     let metrics = proxy.metrics_text().await;
     assert!(metrics.contains("larder_cache_sessions 2"), "{metrics}");
     assert!(!metrics.contains("sid="), "neither values nor names");
+}
+
+async fn session_bytes_are_bounded_and_what_was_stored_first_goes() {
+    let upstream = app().await;
+    let proxy = Proxy::with_rules(&upstream, "private = { cookie = \"sid\", max_bytes = \"4KiB\" }");
+    for number in 0..20 {
+        proxy.get(&format!("/{number}"), &[ANNA]).await;
+    }
+    assert!(proxy.get("/19", &[ANNA]).await.is_hit());
+    assert!(!proxy.get("/0", &[ANNA]).await.is_hit());
 }
 
 async fn session_answers_too_large_for_its_part_are_not_kept() {

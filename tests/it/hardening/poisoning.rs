@@ -1,12 +1,21 @@
 //! Cache deception (a personal page stored under a file's name) and cache poisoning (an attacker's answer for all).
 
 use super::before;
-use crate::support::client::{Connection, request};
 use crate::support::proxy::Proxy;
 use crate::support::reply::{Gate, Reply};
 use crate::support::upstream::Upstream;
 
-#[tokio::test]
+stories![
+    deception_a_files_suffix_alone_stores_nothing,
+    deception_nothing_personal_is_a_file,
+    personal_answers_are_not_shared_by_collapsing_either,
+    poisoning_by_what_is_not_in_the_key_fails,
+    poisoning_with_an_error_of_the_upstream_fails,
+    poisoning_by_the_host_fails,
+    variants_of_a_key_are_capped,
+    incomplete_answers_are_never_stored_as_whole,
+];
+
 async fn deception_a_files_suffix_alone_stores_nothing() {
     let upstream = Upstream::start(|_| Reply::ok().header("content-type", "text/html").body("Alice's account")).await;
     let proxy = before(&upstream, "");
@@ -38,7 +47,6 @@ async fn deception_a_files_suffix_alone_stores_nothing() {
     );
 }
 
-#[tokio::test]
 async fn deception_nothing_personal_is_a_file() {
     let upstream = Upstream::start(|request| {
         let reply = Reply::ok().header("content-type", "text/css");
@@ -66,7 +74,6 @@ async fn deception_nothing_personal_is_a_file() {
     assert!(proxy.get("/plain.css", &[("Cookie", "session=alice")]).await.is_hit(), "a file it is");
 }
 
-#[tokio::test]
 async fn personal_answers_are_not_shared_by_collapsing_either() {
     for field in [("set-cookie", "session=alice"), ("cache-control", "private"), ("cache-control", "no-store")] {
         let gate = Gate::new();
@@ -79,19 +86,17 @@ async fn personal_answers_are_not_shared_by_collapsing_either() {
         let proxy = before(&upstream, "");
         let mut clients = Vec::new();
         for whom in ["alice", "bob", "carol"] {
-            let mut client = Connection::open(proxy.address).await;
-            client.send(request("GET", "/", &[("X-Whom", whom)], "")).await;
-            clients.push((whom, client));
+            clients.push((whom, proxy.clients.begin("/", &[("X-Whom", whom)]).await));
         }
         upstream.arrived(1).await;
         gate.open();
         for (whom, mut client) in clients {
-            assert_eq!(client.response("GET").await.text(), whom, "{field:?}");
+            let head = client.head().await;
+            assert_eq!(client.body(&head).await.content, whom.as_bytes(), "{field:?}");
         }
     }
 }
 
-#[tokio::test]
 async fn poisoning_by_what_is_not_in_the_key_fails() {
     // The app reflects whatever it gets; nothing that the key leaves out may get there.
     let upstream = Upstream::start(|request| {
@@ -129,7 +134,6 @@ async fn poisoning_by_what_is_not_in_the_key_fails() {
     assert!(proxy.metrics_text().await.contains("larder_unbelieved_requests_total 14\n"));
 }
 
-#[tokio::test]
 async fn poisoning_with_an_error_of_the_upstream_fails() {
     // An app with smaller limits than ours, or another view of bytes, answers 400: that must not stick.
     let upstream = Upstream::start(|request| match request.fields.get("x-large").or(request.fields.get("x-odd")) {
@@ -145,7 +149,6 @@ async fn poisoning_with_an_error_of_the_upstream_fails() {
     }
 }
 
-#[tokio::test]
 async fn poisoning_by_the_host_fails() {
     let upstream = Upstream::start(|request| {
         Reply::ok().header("cache-control", "max-age=60").body(request.fields.get("host").unwrap_or_default())
@@ -165,7 +168,6 @@ async fn poisoning_by_the_host_fails() {
     }
 }
 
-#[tokio::test]
 async fn variants_of_a_key_are_capped() {
     let upstream =
         Upstream::start(|_| Reply::ok().header("cache-control", "max-age=60").header("vary", "user-agent").body("x"))
@@ -180,7 +182,6 @@ async fn variants_of_a_key_are_capped() {
     assert!(!proxy.get("/", &[("User-Agent", "ua0")]).await.is_hit());
 }
 
-#[tokio::test]
 async fn incomplete_answers_are_never_stored_as_whole() {
     let upstream = Upstream::start(|request| {
         let reply = Reply::status("206 Partial Content")
