@@ -21,7 +21,8 @@ impl RequestFacts {
     /// Of a request's fields. `cookie` is the caller's judgement (a route may ignore some), `trusted` says whether
     /// the client's address may force a forward.
     pub fn of(headers: &HeaderMap, cookie: bool, trusted: bool, rule: RequestDirectivesRule) -> Self {
-        let given = RequestDirectives::of(headers);
+        let mut given = RequestDirectives::of(headers);
+        given.no_cache = given.no_cache && !is_conditional_fetch(headers);
         let directives = match rule {
             RequestDirectivesRule::Honour => given,
             RequestDirectivesRule::Trusted if trusted => given,
@@ -36,6 +37,22 @@ impl RequestFacts {
         };
         RequestFacts { directives, authorization: headers.contains_key(header::AUTHORIZATION), cookie }
     }
+}
+
+/// Whether a script asked with a condition of its own. The Fetch standard then adds both forms of `no-cache`, so that the
+/// user agent's cache leaves the request alone: nobody reloads. What caches send when they validate for somebody who
+/// does has no Sec-Fetch-Mode.
+fn is_conditional_fetch(headers: &HeaderMap) -> bool {
+    let says_no_cache = |name| {
+        let mut lines = headers.get_all(name).iter();
+        lines.next().is_some_and(|line| line == "no-cache") && lines.next().is_none()
+    };
+    let conditions = [header::IF_NONE_MATCH, header::IF_MODIFIED_SINCE, header::IF_RANGE];
+    headers.contains_key("sec-fetch-mode")
+        && !headers.contains_key(header::VIA)
+        && conditions.iter().any(|name| headers.contains_key(name))
+        && says_no_cache(header::CACHE_CONTROL)
+        && says_no_cache(header::PRAGMA)
 }
 
 /// What the policy remembers of a stored response, so that reuse parses nothing.

@@ -94,6 +94,9 @@ fn may_store(
     if arrival.status.is_informational() || arrival.status == StatusCode::NOT_MODIFIED {
         return Err(NoStoreReason::Status);
     }
+    if concerns_one_client(arrival.status) && !rules.status_ttl.iter().any(|(status, _)| *status == arrival.status) {
+        return Err(NoStoreReason::Status);
+    }
     if arrival.request.directives.no_store {
         return Err(NoStoreReason::RequestNoStore);
     }
@@ -185,6 +188,12 @@ fn allows_cookies(arrival: &Arrival<'_>, directives: &ResponseDirectives, rules:
         CookieRule::Bypass | CookieRule::BypassNames(_) => false,
         CookieRule::Protect => directives.allows_sharing() || arrival.is_static,
     }
+}
+
+/// Statuses that no cache may store, whatever they say of freshness (RFC 6585 §3 to §6): they speak of one client, its
+/// request or its network.
+fn concerns_one_client(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 428 | 429 | 431 | 511)
 }
 
 /// Statuses whose caching requirements larder knows (RFC 9111 §3, RFC 9110 §15).

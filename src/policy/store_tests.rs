@@ -51,6 +51,18 @@ impl Case<'_> {
 }
 
 #[test]
+fn store_never_what_concerns_one_client() {
+    // RFC 6585 §3 to §6, unless the operator names the status
+    for status in [428, 429, 431, 511] {
+        let case = Case { status, fields: &[("cache-control", "public, max-age=60")], ..Case::default() };
+        assert_eq!(case.refusal(), Some(No::Status), "{status}");
+        let status_ttl = vec![(StatusCode::from_u16(status).unwrap(), Duration::from_secs(5))];
+        let case = Case { rules: CacheRules { status_ttl, ..CacheRules::default() }, ..case };
+        assert_eq!(case.refusal(), None, "{status}");
+    }
+}
+
+#[test]
 fn store_by_method_and_status() {
     // RFC 9111 §3
     for (method, status, expected) in [

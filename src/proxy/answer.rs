@@ -174,7 +174,7 @@ impl Asked<'_> {
         if !response.is_selected_by(&self.parts.headers) {
             return Err(ForwardReason::VaryMiss);
         }
-        if !lookup::is_acceptable(response, &self.parts.headers) {
+        if !lookup::is_acceptable(self.route, response, &self.parts.headers) {
             return Err(ForwardReason::CodingMiss);
         }
         if part::missing(self, response).is_some() {

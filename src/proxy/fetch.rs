@@ -280,7 +280,7 @@ impl Fetch {
         }
         self.wanted.entry.variants().iter().filter(|stored| stored.parts.is_none()).find(|stored| {
             validate::confirms(not_modified, &stored.fields.unpack(0), false)
-                && lookup::is_acceptable(stored, &self.received.headers)
+                && lookup::is_acceptable(&self.route, stored, &self.received.headers)
                 && stored.facts.admits(&self.wanted.facts)
         })
     }

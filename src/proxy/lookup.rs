@@ -6,6 +6,7 @@ use http::{HeaderMap, Method, StatusCode, header};
 
 use super::front::Identified;
 use super::part::{self, Ask, Missing};
+use super::site::SiteRoute;
 use super::{Asked, search, session};
 use crate::cache::entry::{Entry, StoredResponse};
 use crate::cache::key::{CacheKey, cookies};
@@ -203,7 +204,7 @@ pub(super) fn select<'a>(
     let mut best: Option<(&Arc<StoredResponse>, Option<Missing>)> = None;
     let mut best_chosen: Option<&Arc<StoredResponse>> = None;
     for stored in entry.variants().iter().filter(|stored| stored.is_selected_by(request)) {
-        if !is_acceptable(stored, request) {
+        if !is_acceptable(asked.route, stored, request) {
             why = ForwardReason::CodingMiss;
             continue;
         }
@@ -224,12 +225,13 @@ pub(super) fn select<'a>(
 }
 
 /// Whether the client takes the coding that a stored response came in: an upstream that codes without saying so in
-/// Vary must not break other clients.
-pub(super) fn is_acceptable(stored: &StoredResponse, request: &HeaderMap) -> bool {
-    match stored.fields.get_bytes(&header::CONTENT_ENCODING) {
-        None => true,
-        Some(coding) => std::str::from_utf8(coding).is_ok_and(|coding| accept::accepts(request, coding)),
-    }
+/// Vary must not break other clients. Where the upstream is asked without Accept-Encoding, or said that it answers by
+/// it, nobody would get another form.
+pub(super) fn is_acceptable(route: &SiteRoute, stored: &StoredResponse, request: &HeaderMap) -> bool {
+    let Some(coding) = stored.fields.get_bytes(&header::CONTENT_ENCODING) else { return true };
+    route.route.compression.is_some()
+        || stored.selection.fields().any(|(name, _)| *name == header::ACCEPT_ENCODING)
+        || std::str::from_utf8(coding).is_ok_and(|coding| accept::accepts(request, coding))
 }
 
 /// Why a request is not the cache's business at all.

@@ -140,6 +140,10 @@ impl HeadScan {
         if !target.iter().fold(true, |all, byte| all & is_target_byte(*byte)) {
             return Err(Refusal::BadTarget);
         }
+        // Browsers encode it in paths and leave it in queries; `http::Uri` takes just that.
+        if memchr::memchr(b'`', target).is_some_and(|at| !target[..at].contains(&b'?')) {
+            return Err(Refusal::BadTarget);
+        }
         if target.first() == Some(&b'/') {
             return Ok(());
         }
@@ -297,7 +301,7 @@ fn is_host(value: &[u8]) -> bool {
 /// Bytes of a target. Beyond RFC 3986 those that old clients leave unencoded and `http::Uri` takes; never `#`: a
 /// fragment is no part of a target.
 fn is_target_byte(byte: u8) -> bool {
-    byte.is_ascii_graphic() && !matches!(byte, b'"' | b'#' | b'<' | b'>' | b'`')
+    byte.is_ascii_graphic() && !matches!(byte, b'"' | b'#' | b'<' | b'>')
 }
 
 /// `tchar` of RFC 9110 §5.6.2.

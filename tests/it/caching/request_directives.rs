@@ -12,6 +12,7 @@ stories![
     request_max_stale_accepts_what_was_stale_on_arrival,
     request_reload_asks_even_for_what_came_this_second,
     request_reload_asks_for_nothing_that_is_immutable,
+    request_no_cache_of_a_conditional_fetch_is_no_reload,
     request_only_if_cached_never_reaches_the_upstream,
 ];
 
@@ -129,6 +130,30 @@ async fn request_reload_asks_for_nothing_that_is_immutable() {
     proxy.advance(60);
     assert!(!proxy.get("/page", &[("cache-control", "max-age=0")]).await.is_hit());
     assert_eq!(upstream.count("/page"), 3);
+}
+
+async fn request_no_cache_of_a_conditional_fetch_is_no_reload() {
+    // The Fetch standard (§4.6, HTTP-network-or-cache fetch) adds it wherever a script gives a condition of its own.
+    const ADDED: [(&str, &str); 3] =
+        [("cache-control", "no-cache"), ("pragma", "no-cache"), ("sec-fetch-mode", "cors")];
+    let tag = ("if-none-match", "\"v1\"");
+    let with = |further: &[(&'static str, &'static str)]| [&ADDED[..], further].concat();
+    for (fields, status, hit) in [
+        (with(&[tag]), 304, true),
+        (with(&[("if-none-match", "\"v0\"")]), 200, true),
+        (with(&[("if-modified-since", "Sun, 06 Nov 1994 08:49:37 GMT")]), 304, true),
+        (with(&[("range", "bytes=0-0"), ("if-range", "\"v1\"")]), 206, true),
+        // A reload has no condition, and a cache that validates for one no mode.
+        (with(&[]), 200, false),
+        (vec![ADDED[0], ADDED[1], tag], 304, false),
+        (vec![ADDED[0], ADDED[2], tag], 304, false),
+        (vec![("cache-control", "no-cache, no-store"), ADDED[1], ADDED[2], tag], 304, false),
+    ] {
+        let (upstream, proxy) = stored(true).await;
+        let response = proxy.get("/page", &fields).await;
+        assert_eq!((response.status, response.is_hit()), (status, hit), "{fields:?}");
+        assert_eq!(upstream.count("/page"), if hit { 1 } else { 2 });
+    }
 }
 
 async fn request_only_if_cached_never_reaches_the_upstream() {

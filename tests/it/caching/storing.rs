@@ -51,7 +51,6 @@ async fn storing_by_status() {
         "308 P",
         "404 Not Found",
         "410 Gone",
-        "429 T",
         "500 E",
         "503 S",
         "599 Unknown",
@@ -59,6 +58,10 @@ async fn storing_by_status() {
         "499 Unknown",
     ] {
         rows.push((with(status, &[FRESH]), &[][..], &[][..], true, "stored"));
+    }
+    // RFC 6585: these never.
+    for status in ["428 P", "429 T", "431 R", "511 N"] {
+        rows.push((with(status, &[FRESH]), &[], &[], false, "detail=status"));
     }
     // RFC 9110 §15.1: heuristic freshness for some statuses only, or with `public`.
     for status in ["200 OK", "203 N", "300 M", "301 M", "308 P", "404 Not Found", "405 M", "410 Gone", "414 U", "501 N"]
