@@ -122,6 +122,7 @@ impl View {
             metrics,
             metrics_assumed: _,
             control,
+            purge_method,
             upstreams,
             routes,
             devices,
@@ -143,7 +144,7 @@ impl View {
         json!({
             "listeners": listeners.iter().map(front::listener).collect::<Vec<_>>(),
             "metrics": { "address": endpoint(*metrics) },
-            "control": self.control(control.as_ref()),
+            "control": self.control(control.as_ref(), purge_method.as_ref()),
             "upstreams": upstreams.iter().map(|it| upstreams::upstream(it)).collect::<Vec<_>>(),
             "routes": routes.iter().map(|route| self.route(route, upstreams)).collect::<Vec<_>>(),
             "devices": device_classes(devices),
@@ -253,6 +254,7 @@ impl View {
             max_request_body,
             limits,
             access,
+            invalidate,
         } = route;
         json!({
             "name": name,
@@ -270,6 +272,7 @@ impl View {
             "max_request_body": size_text(*max_request_body),
             "limits": front::route_limits(limits),
             "access": front::access(access),
+            "invalidate": invalidate.iter().map(control::invalidation).collect::<Vec<_>>(),
         })
     }
 

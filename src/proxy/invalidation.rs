@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 
 use http::Response;
 
-use super::Asked;
+use super::{Asked, purge_rules};
 use crate::cache::key::{CacheKey, TargetUri};
 use crate::cache::purge::PurgeTarget;
+use crate::policy::reason::PurgeReason;
 use crate::policy::{invalidate, tags};
 
 /// Invalidates what the answer to a request that is passed on says is outdated.
@@ -25,7 +26,9 @@ pub(super) fn after<B>(asked: &Asked<'_>, response: &Response<B>) {
     }
     let mut targets: Vec<_> = keys.iter().map(|key| PurgeTarget::Url(key.url().to_owned())).collect();
     targets.extend(groups.into_iter().map(group));
+    asked.proxy.telemetry.metrics.purged(PurgeReason::Unsafe);
     asked.proxy.cache.invalidate(targets, asked.proxy.clock.now()).finish_in_background();
+    purge_rules::apply(asked);
 }
 
 /// Keys of the target itself, and of what Location and Content-Location name of the same origin.
