@@ -57,6 +57,20 @@ impl MemoryTier {
         if self.bans.load(Ordering::Acquire) > 0 { None } else { self.entries.look(key, look) }
     }
 
+    /// The same for who only looks: it does not count as used.
+    pub fn peek(&self, key: &CacheKey) -> Option<Entry> {
+        let entry = self.entries.peek(key)?;
+        if self.bans.load(Ordering::Acquire) == 0 { Some(entry) } else { self.allowed(key, &entry) }
+    }
+
+    /// What of every entry may still be used, in slices. Blocks; pauses between them.
+    pub fn each_usable(&self, mut look: impl FnMut(&CacheKey, &Entry)) {
+        self.each(|key, entry| match self.bans.load(Ordering::Acquire) {
+            0 => look(key, entry),
+            _ => self.allowed(key, entry).iter().for_each(|usable| look(key, usable)),
+        });
+    }
+
     /// Adds a variant; see [`Entry::with`]. What is stored is returned: a part may have been combined with others.
     pub fn insert(&self, key: &CacheKey, response: Arc<StoredResponse>, max_variants: usize) -> Arc<StoredResponse> {
         let mut stored = response.clone();

@@ -54,7 +54,7 @@ pub struct App {
     handed_over: AtomicBool,
     pub(super) reloads: Reloads,
     /// The way of purges to other nodes.
-    pub(super) link: Option<PurgeLink>,
+    pub(super) link: Option<Arc<PurgeLink>>,
     origin: Origin,
     log: Option<LogControl>,
     metrics: Mutex<Option<SideListener<SocketAddr>>>,
@@ -120,8 +120,12 @@ impl App {
         let server = Server::start(proxy.clone(), &settings)?;
         let link = proxy.cache.shared.as_ref().and_then(|shared| {
             let purges = Arc::new(ProxyPurges(proxy.clone()));
-            PurgeLink::start(&settings.redis, shared.gate.clone(), proxy.clock.clone(), purges)
+            PurgeLink::start(&settings.redis, shared.gate.clone(), proxy.clock.clone(), purges).map(Arc::new)
         });
+        if let Some(link) = &link {
+            // Not to be kept alive by what it keeps alive.
+            let _ = proxy.link.set(Arc::downgrade(link));
+        }
         let app = Arc::new(App {
             reloads: Reloads {
                 last_success_seconds: AtomicI64::new(proxy.clock.now().as_secs()),

@@ -131,8 +131,12 @@ fn stats(answer: &Value, out: &mut dyn Write) -> std::io::Result<()> {
             count("evictions"),
         )?;
         match number("latency_micros") {
-            0.0 => writeln!(out)?,
-            micros => writeln!(out, ", {micros:.0} µs a look-up")?,
+            0.0 => {}
+            micros => write!(out, ", {micros:.0} µs a look-up")?,
+        }
+        match tier["breaker"].as_str() {
+            None => writeln!(out)?,
+            Some(breaker) => writeln!(out, ", breaker {breaker}")?,
         }
     }
     Ok(())

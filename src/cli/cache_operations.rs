@@ -1,7 +1,6 @@
 //! Purging and looking into the cache of a running larder.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use http::{HeaderMap, Method, Request, Uri};
 
@@ -14,17 +13,15 @@ use crate::control::inspect::{
 };
 use crate::control::purge::{PurgeOrder, PurgeResponse, PurgedTarget};
 use crate::policy::facts::RequestFacts;
-use crate::policy::reason::ForwardReason;
+use crate::policy::reason::{ForwardReason, Outcome, PurgeReason, Tier};
 use crate::policy::reuse::{self, Reuse};
 use crate::policy::time::Timestamp;
 use crate::proxy::admit::{Admitted, normalised_authority};
 use crate::proxy::ambiguous;
 use crate::proxy::refusal::Refusal;
 use crate::proxy::route;
+use crate::telemetry::figures::redis::RedisFigures;
 use crate::telemetry::figures::{CacheFigures, TierFigures};
-
-/// How long a purge waits for the other nodes to say that they have it.
-const OTHER_NODES: Duration = Duration::from_millis(250);
 
 /// A URL of an operator, taken apart.
 struct Asked {
@@ -74,23 +71,18 @@ pub(super) fn purge(app: &App, order: PurgeOrder) -> PurgeResponse {
     if order.dry_run || targets.is_empty() {
         let found = cache.would_purge(&targets).unwrap_or_default();
         count(&mut told, &asked_as, &found.by_target);
-        return PurgeResponse { total: found.total(), targets: told, sample: found.sample, receipt: None };
+        let uncounted = cache.lower.names().map(str::to_owned).collect();
+        return PurgeResponse { total: found.total(), targets: told, sample: found.sample, uncounted, receipt: None };
     }
     let Ok(purging) = cache.purge(Purge::new(targets, order.mode, app.proxy.clock.wall())) else {
         return PurgeResponse { targets: told, ..PurgeResponse::default() };
     };
     let (id, seq) = (purging.logged().purge.id.clone(), purging.logged().seq);
     let found = purging.finish();
-    let runtime = tokio::runtime::Handle::current();
-    if cache.log.is_kept() {
-        cache.receipts.durable(&id, runtime.block_on(cache.log.written(seq)));
-    }
-    if let Some(link) = &app.link {
-        // Who has not answered by then stands in the receipt as pending.
-        runtime.block_on(link.share(&id, OTHER_NODES));
-    }
+    app.telemetry.metrics.purged(PurgeReason::Control);
+    let receipt = tokio::runtime::Handle::current().block_on(app.proxy.confirm(&id, seq));
     count(&mut told, &asked_as, &found.by_target);
-    PurgeResponse { total: found.total(), targets: told, sample: Vec::new(), receipt: cache.receipts.get(&id) }
+    PurgeResponse { total: found.total(), targets: told, receipt, ..PurgeResponse::default() }
 }
 
 fn count(told: &mut [PurgedTarget], asked_as: &[usize], by_target: &[u64]) {
@@ -129,7 +121,7 @@ pub(super) fn entries(app: &App, query: &EntriesQuery) -> Result<Entries, String
     // The smallest keys behind `after`, one more than fit: then there is a next page.
     let mut page: BTreeMap<String, EntryView> = BTreeMap::new();
     let mut total = 0;
-    app.proxy.cache.memory.each(|key, entry| {
+    app.proxy.cache.memory.each_usable(|key, entry| {
         if !entry.variants().iter().any(|stored| matches(&filters, key, stored)) {
             return;
         }
@@ -225,7 +217,7 @@ fn decide(stored: &StoredResponse, now: Timestamp) -> (&'static str, Option<&'st
 pub(super) fn entry(app: &App, url: &str) -> Result<UrlView, String> {
     let asked = Asked::parse(url)?;
     let (cache, site, now) = (&app.proxy.cache, app.proxy.site(), app.proxy.clock.now());
-    let stored_under = |key: &CacheKey| Some(view(key, &cache.memory.get(key)?, now));
+    let stored_under = |key: &CacheKey| Some(view(key, &cache.memory.peek(key)?, now));
     let mut keys = Vec::new();
     for key in site.keys_of(&asked.target(), &cache.searches) {
         keys.extend(cache.memory.keys_of_url(key.url()));
@@ -257,6 +249,16 @@ pub(super) fn entry(app: &App, url: &str) -> Result<UrlView, String> {
     }
     told.route = Some(route.route.name.clone());
     told.upstream = Some(route.upstream.to_string());
+    if route.route.redirect.is_some() {
+        told.outcome = Outcome::Own.word();
+        told.explanation = "The route answers by a redirect.".to_owned();
+        return Ok(told);
+    }
+    if site.settings.debug.bypass_all {
+        (told.outcome, told.reason) = ("bypass", Some(ForwardReason::Debug.word()));
+        told.explanation = "`[debug] bypass_all` turns the cache off.".to_owned();
+        return Ok(told);
+    }
     if !route.route.cache_enabled || !route.route.cache_methods.contains(&Method::GET) {
         let why = if route.route.cache_enabled { ForwardReason::Method } else { ForwardReason::CacheOff };
         (told.outcome, told.reason) = ("bypass", Some(why.word()));
@@ -266,7 +268,7 @@ pub(super) fn entry(app: &App, url: &str) -> Result<UrlView, String> {
     let key = CacheKey::new(&asked.target(), &route.route.key, &HeaderMap::new());
     told.may_be_below = cache.may_be_below(&key);
     told.remembered_as_uncacheable = cache.flights.is_uncacheable(&key, now);
-    let entry = cache.memory.get(&key).unwrap_or_default();
+    let entry = cache.memory.peek(&key).unwrap_or_default();
     let selected = entry.select(&HeaderMap::new());
     (told.outcome, told.reason) = match selected {
         Some(stored) => match decide(stored, now) {
@@ -317,7 +319,12 @@ pub(super) fn health(app: &App) -> Health {
 }
 
 /// Figures of every tier.
-pub(super) fn stats(memory: &CacheFigures, below: &[TierFigures], requests: &BTreeMap<String, u64>) -> CacheStats {
+pub(super) fn stats(
+    memory: &CacheFigures,
+    below: &[TierFigures],
+    redis: &[RedisFigures],
+    requests: &BTreeMap<String, u64>,
+) -> CacheStats {
     let asked = |words: &[&str]| words.iter().filter_map(|word| requests.get(*word)).sum();
     let (hits, misses): (u64, u64) = (asked(&["hit", "stale"]), asked(&["miss", "revalidated", "collapsed"]));
     // What was found below was a hit there and not in memory.
@@ -334,7 +341,9 @@ pub(super) fn stats(memory: &CacheFigures, below: &[TierFigures], requests: &BTr
         entries: memory.entries,
         evictions: memory.evictions,
         latency_micros: 0.0,
+        breaker: None,
     };
+    let breaker = redis.iter().find(|client| client.purpose == "bodies").map(|client| client.state);
     let tier = |tier: &TierFigures| TierStats {
         tier: tier.tier,
         state: tier.state,
@@ -346,6 +355,7 @@ pub(super) fn stats(memory: &CacheFigures, below: &[TierFigures], requests: &BTr
         entries: tier.entries,
         evictions: tier.evictions,
         latency_micros: tier.load_micros as f64 / (tier.hits + tier.misses).max(1) as f64,
+        breaker: breaker.filter(|_| tier.tier == Tier::Redis.word()),
     };
     CacheStats { tiers: std::iter::once(memory).chain(below.iter().map(tier)).collect() }
 }

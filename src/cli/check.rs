@@ -6,6 +6,7 @@ use std::path::Path;
 use crate::config::settings::Settings;
 use crate::config::{self, Env, Overrides, Source};
 use crate::proxy::guard::Guard;
+use crate::proxy::purge_rules;
 use crate::server;
 
 /// What came of a check; `main` turns it into the exit code.
@@ -55,11 +56,12 @@ pub fn run(
     }
 }
 
-/// What the start would open: certificates, keys, authorities, files of users.
+/// What the start would open and set up: certificates, keys, authorities, files of users, patterns of purges.
 fn files(settings: &Settings) -> Result<(), String> {
     server::check_tls(&settings.listeners).map_err(|error| error.to_string())?;
     for route in &settings.routes {
         Guard::of(route, None).map_err(|error| format!("route `{}`: {error}", route.name))?;
+        purge_rules::check(route).map_err(|error| format!("route `{}`, `invalidate`: {error}", route.name))?;
     }
     Ok(())
 }

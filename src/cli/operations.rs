@@ -45,7 +45,9 @@ impl Operations for AppOperations {
 
     fn cache_stats(&self) -> CacheStats {
         let requests = self.0.telemetry.metrics.requests_by_outcome();
-        cache_operations::stats(&self.cache(), &self.0.proxy.cache.lower.figures(), &requests)
+        let cache = &self.0.proxy.cache;
+        let redis: Vec<_> = cache.shared.iter().flat_map(Shared::figures).collect();
+        cache_operations::stats(&self.cache(), &cache.lower.figures(), &redis, &requests)
     }
 
     fn stats(&self) -> Stats {

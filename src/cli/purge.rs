@@ -34,6 +34,11 @@ pub async fn run(client: &ControlClient, args: &PurgeArgs, out: &mut dyn Write) 
     for url in answer["sample"].as_array().into_iter().flatten().filter_map(Value::as_str) {
         writeln!(out, "  e.g. {url}")?;
     }
+    let uncounted: Vec<_> = answer["uncounted"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    if !uncounted.is_empty() {
+        writeln!(out, "counted in memory only; what is in {} goes too", uncounted.join(" and "))?;
+    }
+    below(&answer["receipt"], out)?;
     reservations(&answer["receipt"], out)
 }
 
@@ -96,6 +101,20 @@ fn told(target: &Value, args: &PurgeArgs) -> String {
     }
 }
 
+/// What the tiers below memory say, which the lines of targets do not count.
+fn below(receipt: &Value, out: &mut dyn Write) -> Result<(), CommandError> {
+    let tiers = receipt["tiers"].as_array().into_iter().flatten();
+    for tier in tiers.filter(|tier| tier["tier"] != "memory") {
+        let name = tier["tier"].as_str().unwrap_or("?");
+        match (tier["matched"].as_u64(), tier["state"] == "pending") {
+            (Some(count), false) => writeln!(out, "{name}: {count} matched")?,
+            (Some(count), true) => writeln!(out, "{name}: {count} matched so far")?,
+            (None, _) => writeln!(out, "{name}: not counted; what matches there is not used any more")?,
+        }
+    }
+    Ok(())
+}
+
 /// What is not as it should be, or not yet.
 fn reservations(receipt: &Value, out: &mut dyn Write) -> Result<(), CommandError> {
     let pending = |what: &Value| what["state"] == "pending";
@@ -152,7 +171,10 @@ mod tests {
             (&["--key", "GET http://a/"], "key GET http://a/: 2 stored responses purged\n"),
             (&["--content-type", "image/*"], "content type image/*: 2 stored responses purged\n"),
             (&["--status", "5xx"], "status 5xx: 2 stored responses purged\n"),
-            (&["--tag", "a", "--dry-run"], "tag a: 2 stored responses would be purged\n  e.g. http://a/x\n"),
+            (
+                &["--tag", "a", "--dry-run"],
+                "tag a: 2 stored responses would be purged\n  e.g. http://a/x\ncounted in memory only; what is in disk goes too\n",
+            ),
         ] {
             assert_eq!(purge(&running, line).await.unwrap(), expected, "{line:?}");
         }
@@ -186,6 +208,15 @@ mod tests {
 
     #[test]
     fn what_is_not_done_is_said() {
+        let tiers = json!([
+            { "tier": "memory", "matched": 1, "state": "done" },
+            { "tier": "disk", "matched": 3, "state": "done" },
+            { "tier": "redis", "matched": null, "state": "done" },
+        ]);
+        let mut out = Vec::new();
+        below(&json!({ "tiers": tiers }), &mut out).unwrap();
+        let told = String::from_utf8(out).unwrap();
+        assert_eq!(told, "disk: 3 matched\nredis: not counted; what matches there is not used any more\n");
         let receipt = json!({ "nodes": [{ "node": "a", "state": "done" }, { "node": "b", "state": "pending" }], "durable": false });
         let mut out = Vec::new();
         reservations(&receipt, &mut out).unwrap();

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::cache::purge::receipt::ReceiptState;
 use crate::cache::purge::{Purge, PurgeLog, Shared};
 use crate::cache::redis::link::Purges;
+use crate::policy::reason::PurgeReason;
 use crate::proxy::Proxy;
 
 /// The proxy, as the way to other nodes sees it.
@@ -17,6 +18,7 @@ impl Purges for ProxyPurges {
 
     fn apply(&self, purge: Purge, shared: Shared) {
         if let Some(purging) = self.0.cache.purge_shared(purge, shared) {
+            self.0.telemetry.metrics.purged(PurgeReason::Node);
             // In force already; what patterns match is removed in its own time.
             purging.finish_in_background();
         }

@@ -7,6 +7,7 @@ mod control;
 mod devices;
 mod disk;
 mod guards;
+mod invalidation;
 mod listener;
 mod redis;
 mod rewrite;
@@ -24,6 +25,7 @@ pub(super) use control::{Control, Scope, ScopedToken};
 pub(super) use devices::{DeviceClass, Devices};
 pub(super) use disk::Disk;
 pub(super) use guards::{Access, RouteLimits};
+pub(super) use invalidation::{Invalidation, PurgeMethod};
 pub(super) use listener::{ClientCertificate, Hsts, Listener, Tls};
 pub(super) use redis::Redis;
 pub(super) use rewrite::{Redirect, Rewrite};
@@ -126,6 +128,8 @@ pub(super) struct Route {
     pub(super) limits: RouteLimits,
     /// Who may.
     pub(super) access: Access,
+    /// What is purged, beside their own URL, when unsafe requests succeed. Default: nothing.
+    pub(super) invalidate: Vec<Invalidation>,
 }
 
 /// Conditions of a route.

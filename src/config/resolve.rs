@@ -4,6 +4,7 @@ mod control;
 mod devices;
 mod disk;
 mod front;
+mod invalidation;
 mod private;
 mod redis;
 mod rewrite;
@@ -70,7 +71,7 @@ impl Resolver<'_> {
         let listeners = self.listeners(file.listeners);
         let metrics_assumed = file.metrics.address.is_none();
         let metrics = endpoint(file.metrics.address, defaults::METRICS);
-        let control = self.control(file.control);
+        let (control, purge_method) = self.control(file.control);
         let overrides = self.surroundings.overrides;
         addresses.extend(metrics.map(|it| (it, place("metrics.address", overrides.metrics.is_some()))));
         addresses
@@ -92,6 +93,7 @@ impl Resolver<'_> {
             metrics,
             metrics_assumed,
             control,
+            purge_method,
             upstreams,
             routes,
             devices,

@@ -4,6 +4,7 @@
 mod control;
 mod devices;
 mod guards;
+mod invalidation;
 mod listener;
 mod private;
 pub mod redis;
@@ -23,6 +24,7 @@ use regex::Regex;
 pub use control::{Control, Scope, ScopedToken};
 pub use devices::{DeviceClass, Devices};
 pub use guards::{Access, BasicAuth, Concurrency, ForwardAuth, RateKey, RateLimit, RouteLimits};
+pub use invalidation::{Invalidation, Piece, PurgeMethod, Template};
 pub use listener::{CertificateFiles, ClientCertificates, ListenAddress, Listener, ListenerLimits, ListenerTls};
 pub use private::PrivateCache;
 
@@ -45,6 +47,8 @@ pub struct Settings {
     pub metrics_assumed: bool,
     /// The control API; `None`: not at all.
     pub control: Option<Control>,
+    /// The method PURGE on the listeners of clients; `None`: it is a method like any other.
+    pub purge_method: Option<PurgeMethod>,
     /// Named upstreams, in the file's order. Routes refer to them by index.
     pub upstreams: Vec<Arc<Upstream>>,
     /// Routes in order; the first match wins. A request that matches none is answered 404.
@@ -126,6 +130,8 @@ pub struct Route {
     pub limits: RouteLimits,
     /// Who may.
     pub access: Access,
+    /// What unsafe requests purge beside their own URL.
+    pub invalidate: Vec<Invalidation>,
 }
 
 /// Conditions of a route. Empty lists match everything; all given must hold.

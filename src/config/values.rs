@@ -1,6 +1,7 @@
 //! Values with a grammar of their own: addresses, URLs of servers, patterns, names of fields and of things.
 
 mod front;
+mod invalidation;
 pub(super) mod redis;
 mod upstream;
 
@@ -16,11 +17,12 @@ use tracing_subscriber::EnvFilter;
 
 use super::scalar::{Deadline, Invalid, Memory, Scalar, Size, Span};
 use super::settings::{
-    BodyPattern, HashBy, HostPattern, ListenAddress, LogTarget, PathPattern, RateKey, StatusRange, UpstreamHost,
-    UpstreamServer, ValuePattern,
+    BodyPattern, HashBy, HostPattern, ListenAddress, LogTarget, PathPattern, RateKey, StatusRange, Template,
+    UpstreamHost, UpstreamServer, ValuePattern,
 };
 
 pub(super) use front::{AuthUrl, Mode, Rate};
+pub(super) use invalidation::{MAX_PATTERN, PurgeGlob};
 pub(super) use upstream::UrlPath;
 
 /// Tells whether a text is a value of some kind.
@@ -73,6 +75,8 @@ pub(super) fn check_of(format: &str) -> Option<Check> {
         StatusRange,
         BodyPattern,
         HashBy,
+        Template,
+        PurgeGlob,
     );
     None
 }

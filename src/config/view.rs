@@ -122,6 +122,7 @@ impl View {
             metrics,
             metrics_assumed: _,
             control,
+            purge_method,
             upstreams,
             routes,
             devices,
@@ -143,7 +144,7 @@ impl View {
         json!({
             "listeners": listeners.iter().map(front::listener).collect::<Vec<_>>(),
             "metrics": { "address": endpoint(*metrics) },
-            "control": self.control(control.as_ref()),
+            "control": self.control(control.as_ref(), purge_method.as_ref()),
             "upstreams": upstreams.iter().map(|it| upstreams::upstream(it)).collect::<Vec<_>>(),
             "routes": routes.iter().map(|route| self.route(route, upstreams)).collect::<Vec<_>>(),
             "devices": device_classes(devices),
@@ -254,6 +255,7 @@ impl View {
             buffer_request,
             limits,
             access,
+            invalidate,
         } = route;
         json!({
             "name": name,
@@ -272,6 +274,7 @@ impl View {
             "buffer_request": size_text(*buffer_request as u64),
             "limits": front::route_limits(limits),
             "access": front::access(access),
+            "invalidate": invalidate.iter().map(control::invalidation).collect::<Vec<_>>(),
         })
     }
 

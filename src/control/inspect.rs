@@ -124,7 +124,7 @@ pub struct UrlView {
     /// The upstream that it would be forwarded to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub upstream: Option<String>,
-    /// What would become of it: `hit`, `stale`, `miss`, `bypass` or `refused`.
+    /// What would become of it: `hit`, `stale`, `miss`, `bypass`, `own` (a redirect) or `refused`.
     pub outcome: &'static str,
     /// Why, in a word of the log and of Cache-Status; absent for a fresh hit.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -174,7 +174,7 @@ pub struct CacheStats {
 pub struct TierStats {
     /// `memory`, `disk` or `redis`.
     pub tier: &'static str,
-    /// `on`, or why not: for Redis, that its breaker is open.
+    /// `on`, or why not.
     pub state: &'static str,
     /// Look-ups that found something to use.
     pub hits: u64,
@@ -192,6 +192,9 @@ pub struct TierStats {
     pub evictions: u64,
     /// Microseconds that a look-up took on average; 0 for memory, which takes none worth counting.
     pub latency_micros: f64,
+    /// State of the circuit breaker before Redis: `closed`, `half-open` or `open`; absent for other tiers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub breaker: Option<&'static str>,
 }
 
 pub(super) async fn entries(

@@ -146,7 +146,8 @@ pub(crate) mod tests {
             let targets: Vec<_> = order.targets.iter().map(of).collect();
             let total = targets.iter().map(|target| target.purged).sum();
             let sample = if order.dry_run { vec!["http://a/x".to_owned()] } else { Vec::new() };
-            PurgeResponse { total, targets, sample, receipt: (!order.dry_run).then(receipt) }
+            let uncounted = if order.dry_run { vec!["disk".to_owned()] } else { Vec::new() };
+            PurgeResponse { total, targets, sample, uncounted, receipt: (!order.dry_run).then(receipt) }
         }
         fn receipt(&self, id: &str) -> Option<Receipt> {
             (id == "known").then(receipt)

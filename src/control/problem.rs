@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::purge::PurgedTarget;
+use crate::cache::purge::Receipt;
 
 /// A problem's details.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
@@ -24,6 +25,9 @@ pub(super) struct Problem {
     /// What became of each target, when a purge of several failed for some.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     targets: Vec<PurgedTarget>,
+    /// The receipt of the purge of the others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    receipt: Option<Box<Receipt>>,
 }
 
 impl Problem {
@@ -35,6 +39,7 @@ impl Problem {
             detail: detail.into(),
             scope: None,
             targets: Vec::new(),
+            receipt: None,
         }
     }
 
@@ -42,8 +47,8 @@ impl Problem {
         Problem { scope: Some(scope), ..self }
     }
 
-    pub(super) fn with_targets(self, targets: Vec<PurgedTarget>) -> Self {
-        Problem { targets, ..self }
+    pub(super) fn with_done(self, targets: Vec<PurgedTarget>, receipt: Option<Receipt>) -> Self {
+        Problem { targets, receipt: receipt.map(Box::new), ..self }
     }
 }
 

@@ -13,12 +13,10 @@ use serde::{Deserialize, Serialize};
 use super::api::{Api, blocking};
 use super::guard::Caller;
 use super::problem::Problem;
-use crate::cache::purge::{Mode, PurgeTarget, Receipt};
+use crate::cache::purge::{Mode, PurgeTarget, Receipt, told};
 
 /// Targets of one purge.
 pub const MAX_TARGETS: usize = 10_000;
-/// Targets that an audit line names.
-const TOLD: usize = 20;
 
 /// What to purge: a stored response that one of the targets matches. Each kind takes one or a list, and may be written
 /// in the plural.
@@ -142,6 +140,9 @@ pub struct PurgeResponse {
     /// Some of the URLs that a dry run came upon.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sample: Vec<String>,
+    /// Tiers below memory, which a dry run does not count.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub uncounted: Vec<String>,
 }
 
 /// What became of one target of a purge.
@@ -154,6 +155,12 @@ pub struct PurgedTarget {
     /// Why it could not be purged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+}
+
+impl std::fmt::Display for PurgedTarget {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.target)
+    }
 }
 
 /// A purge as the running proxy is asked for it. URLs are as clients write them.
@@ -219,7 +226,7 @@ pub(super) async fn purge(
         );
     }
     match error {
-        Some(error) => Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, error).with_targets(done.targets)),
+        Some(error) => Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, error).with_done(done.targets, done.receipt)),
         None => Ok(Json(done)),
     }
 }
@@ -228,11 +235,4 @@ pub(super) async fn receipt(State(api): State<Arc<Api>>, Path(id): Path<String>)
     let receipt = api.operations.receipt(&id).map(Json);
     receipt
         .ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, "there is no such purge, or none that is still remembered"))
-}
-
-/// The targets, or the first of them.
-fn told(targets: &[PurgedTarget]) -> String {
-    let shown: Vec<String> = targets.iter().take(TOLD).map(|target| format!("{:?}", target.target)).collect();
-    let more = targets.len().saturating_sub(TOLD);
-    if more == 0 { shown.join(", ") } else { format!("{}, and {more} more", shown.join(", ")) }
 }

@@ -44,7 +44,8 @@ impl Verdict {
             _ if self.refused => Outcome::Refused,
             _ if self.stale.is_some() => Outcome::Stale,
             None if self.error.is_some() => Outcome::Failed,
-            None => Outcome::Hit,
+            None if self.hit => Outcome::Hit,
+            None => Outcome::Own,
             Some(_) if self.error.is_some() => Outcome::Failed,
             Some(_) if self.forward_status == Some(StatusCode::NOT_MODIFIED) && self.stored => Outcome::Revalidated,
             Some(_) if self.collapsed => Outcome::Collapsed,
@@ -112,6 +113,7 @@ mod tests {
     fn members_as_rfc_9211_writes_them() {
         let verdict = Verdict::default;
         for (verdict, text, outcome) in [
+            (verdict(), "larder", Outcome::Own),
             (Verdict { hit: true, ttl: Some(30), ..verdict() }, "larder; hit; ttl=30", Outcome::Hit),
             (
                 Verdict { forward: Some(ForwardReason::UriMiss), stored: true, ttl: Some(60), ..verdict() },

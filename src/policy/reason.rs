@@ -20,11 +20,13 @@ pub enum Outcome {
     Refused,
     /// The upstream could not be asked and nothing stored could stand in.
     Failed,
+    /// Answered by larder itself, for nothing that is stored: a redirect, PURGE, or the end of Max-Forwards.
+    Own,
 }
 
 impl Outcome {
     /// All outcomes, for the metrics.
-    pub const ALL: [Outcome; 8] = [
+    pub const ALL: [Outcome; 9] = [
         Outcome::Hit,
         Outcome::Stale,
         Outcome::Revalidated,
@@ -33,6 +35,7 @@ impl Outcome {
         Outcome::Bypass,
         Outcome::Refused,
         Outcome::Failed,
+        Outcome::Own,
     ];
 
     /// The word for it.
@@ -46,6 +49,7 @@ impl Outcome {
             Outcome::Bypass => "bypass",
             Outcome::Refused => "refused",
             Outcome::Failed => "failed",
+            Outcome::Own => "own",
         }
     }
 }
@@ -263,6 +267,38 @@ impl StaleReason {
             StaleReason::MaxStale => "max-stale",
             StaleReason::WhileRevalidate => "stale-while-revalidate",
             StaleReason::IfError => "stale-if-error",
+        }
+    }
+}
+
+/// Why something stored was purged; the metric label and log field `reason` of purges.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PurgeReason {
+    /// An operator asked for it, by the control API.
+    Control,
+    /// A client that may asked for it by the method PURGE.
+    Method,
+    /// An unsafe request succeeded on a route that has a rule for it.
+    Rule,
+    /// An unsafe request succeeded: its URL, and what its answer names (RFC 9111 §4.4, RFC 9875 §3).
+    Unsafe,
+    /// Another node did.
+    Node,
+}
+
+impl PurgeReason {
+    /// All reasons, for the metrics.
+    pub const ALL: [PurgeReason; 5] =
+        [PurgeReason::Control, PurgeReason::Method, PurgeReason::Rule, PurgeReason::Unsafe, PurgeReason::Node];
+
+    /// The word for it.
+    pub const fn word(self) -> &'static str {
+        match self {
+            PurgeReason::Control => "control",
+            PurgeReason::Method => "purge-method",
+            PurgeReason::Rule => "rule",
+            PurgeReason::Unsafe => "unsafe-request",
+            PurgeReason::Node => "node",
         }
     }
 }

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use http::Response;
 
-use super::Asked;
+use super::{Asked, purge_rules};
 use crate::cache::key::{CacheKey, TargetUri};
 use crate::cache::purge::{Logged, PurgeTarget};
+use crate::policy::reason::PurgeReason;
 use crate::policy::{invalidate, tags};
 
 /// Invalidates what the answer to a request that is passed on says is outdated. The purge by which it did, if any.
@@ -26,9 +27,11 @@ pub(super) fn after<B>(asked: &Asked<'_>, response: &Response<B>) -> Option<Arc<
     }
     let mut targets: Vec<_> = keys.iter().map(|key| PurgeTarget::Url(key.url().to_owned())).collect();
     targets.extend(groups.into_iter().map(group));
+    asked.proxy.telemetry.metrics.purged(PurgeReason::Unsafe);
     let purging = asked.proxy.cache.invalidate(targets, asked.proxy.clock.now());
     let logged = purging.logged().clone();
     purging.finish_in_background();
+    purge_rules::apply(asked);
     Some(logged)
 }
 

@@ -32,6 +32,8 @@ mod pace;
 mod part;
 mod pass;
 mod post;
+pub mod purge_method;
+pub mod purge_rules;
 mod rate;
 mod redirect;
 pub mod refusal;
@@ -46,8 +48,8 @@ pub mod token;
 mod users;
 
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -64,8 +66,9 @@ use crate::cache::disk::DiskTier;
 use crate::cache::disk::stored_body::OpenBody;
 use crate::cache::entry::StoredResponse;
 use crate::cache::key::CacheKey;
-use crate::cache::purge::PurgeLog;
+use crate::cache::purge::{PurgeLog, Receipt};
 use crate::cache::redis::Shared;
+use crate::cache::redis::link::PurgeLink;
 use crate::cache::tiers::{LowerTier, Tiers};
 use crate::clock::Clock;
 use crate::config::settings::Settings;
@@ -97,6 +100,9 @@ pub struct Proxy {
     pub telemetry: Arc<Telemetry>,
     /// What is stored, and the fetches under way.
     pub cache: Cache,
+    /// The way of purges to other nodes, once there is one.
+    pub link: OnceLock<Weak<PurgeLink>>,
+    waiting: purge_rules::Waiting,
     site: ArcSwap<Site>,
     boundaries: AtomicU64,
     /// What Via calls this process, so that a request which comes back is known.
@@ -151,7 +157,8 @@ impl Proxy {
         cache.shared = shared;
         let site = ArcSwap::from_pointee(Site::new(settings, None, &telemetry)?);
         let own_name = outgoing::own_name();
-        Ok(Arc::new(Proxy { clock, telemetry, cache, site, boundaries: AtomicU64::new(0), own_name }))
+        let (boundaries, waiting) = (AtomicU64::new(0), purge_rules::Waiting::default());
+        Ok(Arc::new(Proxy { clock, telemetry, cache, link: OnceLock::new(), waiting, site, boundaries, own_name }))
     }
 
     /// The settings that new requests start with.
@@ -170,6 +177,19 @@ impl Proxy {
     /// Takes prepared settings over for requests to come. The cache stays.
     pub fn adopt(&self, site: Site) {
         self.site.store(Arc::new(site));
+    }
+
+    /// Waits until a purge of this node is where it must be: in the log's file, and with the other nodes, for a while.
+    /// Its receipt, in which those stand as pending who have not answered by then.
+    pub async fn confirm(&self, id: &str, seq: u64) -> Option<Receipt> {
+        let cache = &self.cache;
+        if cache.log.is_kept() {
+            cache.receipts.durable(id, cache.log.written(seq).await);
+        }
+        if let Some(link) = self.link.get().and_then(Weak::upgrade) {
+            link.share(id, OTHER_NODES).await;
+        }
+        cache.receipts.get(id)
     }
 
     /// Answers one request.
@@ -198,6 +218,15 @@ impl Proxy {
         fields::join_cookies(&mut parts.headers);
         if let Err(denial) = client.front.check(&admitted) {
             return self.deny(&site.unrouted, client, &parts, admitted.client, denial, started, now);
+        }
+        if let Some(gate) = site.purge.as_ref().filter(|_| parts.method.as_str() == purge_method::NAME) {
+            return match Box::pin(self.purge_by_method(&site, gate, &admitted, &parts)).await {
+                Ok(response) => {
+                    let (metrics, verdict) = (&site.unrouted, Verdict::default());
+                    self.answered(metrics, client, &parts, admitted.client, response, verdict, started, now)
+                }
+                Err(denial) => self.deny(&site.unrouted, client, &parts, admitted.client, denial, started, now),
+            };
         }
         let Some(route) = route::find(&site, &admitted, &parts) else {
             return self.refuse(&site, client, &parts, Refusal::NoRoute, started, now);
@@ -306,13 +335,30 @@ impl Proxy {
         let Denial { refusal, mut response } = *denial;
         let verdict = Verdict { refused: true, error: Some(refusal.word()), ..Verdict::default() };
         let headers = response.headers_mut();
-        headers.append(CACHE_STATUS, verdict.render());
         if refusal.closes() && parts.version < Version::HTTP_2 {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         if refusal == Refusal::Connect {
             headers.insert(header::ALLOW, ALLOWED_METHODS);
         }
+        self.answered(metrics, client, parts, address, response, verdict, started, now)
+    }
+
+    /// An answer of larder's own before there is a route.
+    #[expect(clippy::too_many_arguments, reason = "what is known of a request this early, in no structure yet")]
+    fn answered(
+        &self,
+        metrics: &Arc<RouteMetrics>,
+        client: &Client,
+        parts: &Parts,
+        address: IpAddr,
+        mut response: Response<Body>,
+        verdict: Verdict,
+        started: Instant,
+        now: Timestamp,
+    ) -> Response<Body> {
+        let headers = response.headers_mut();
+        headers.append(CACHE_STATUS, verdict.render());
         if let Some(hsts) = &client.front.hsts
             && client.tls
         {
@@ -342,6 +388,9 @@ impl Proxy {
         response.map(|body| body.recorded(finish))
     }
 }
+
+/// How long a purge waits for the other nodes to say that they have it.
+const OTHER_NODES: Duration = Duration::from_millis(250);
 
 /// What a client may try instead of what larder itself does not do.
 const ALLOWED_METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use http::HeaderName;
 
 use super::guard::{Guard, GuardError};
+use super::purge_method::PurgeGate;
+use super::purge_rules;
 use crate::cache::key::{CacheKey, TargetUri};
+use crate::cache::purge::BadTarget;
 use crate::cache::searches::Searches;
 use crate::config::settings::{Route, Settings};
 use crate::policy::rules::KeyRules;
@@ -24,6 +27,8 @@ pub struct Site {
     pub unrouted: Arc<RouteMetrics>,
     /// Fields in which listeners tell the app who their clients are; no client may send them.
     pub subject_fields: Vec<HeaderName>,
+    /// Who may purge by the method PURGE; `None`: it is a method like any other.
+    pub purge: Option<PurgeGate>,
     /// The different ways in which routes derive keys from URLs; a purge by URL has to try them all.
     key_rules: Vec<KeyRules>,
 }
@@ -58,6 +63,15 @@ pub enum SiteError {
         #[source]
         source: GuardError,
     },
+    /// What a route's unsafe requests purge.
+    #[error("route `{route}`, `invalidate`: {source}")]
+    Invalidate {
+        /// Which route.
+        route: String,
+        /// What is wrong.
+        #[source]
+        source: BadTarget,
+    },
 }
 
 impl Site {
@@ -85,6 +99,8 @@ impl Site {
                 let pool = pools[route.upstream].clone();
                 let upstream: Arc<str> = pool.settings().name.as_str().into();
                 let metrics = Arc::new(telemetry.metrics.route(&route.name, &upstream));
+                purge_rules::check(route)
+                    .map_err(|source| SiteError::Invalidate { route: route.name.clone(), source })?;
                 let guard = Guard::of(route, previous.and_then(|site| site.guard_of(&route.name)))
                     .map_err(|source| SiteError::Guard { route: route.name.clone(), source })?;
                 Ok(Arc::new(SiteRoute { route: route.clone(), pool, upstream, metrics, guard }))
@@ -99,7 +115,8 @@ impl Site {
         let unrouted = Arc::new(telemetry.metrics.unrouted());
         let subject_fields =
             settings.listeners.iter().filter_map(|listener| listener.subject_field().cloned()).collect();
-        Ok(Site { settings, routes, unrouted, subject_fields, key_rules })
+        let purge = settings.purge_method.as_ref().map(PurgeGate::new);
+        Ok(Site { settings, routes, unrouted, subject_fields, purge, key_rules })
     }
 
     fn guard_of(&self, route: &str) -> Option<&Guard> {

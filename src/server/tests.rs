@@ -28,6 +28,7 @@ fn settings(listeners: Vec<Listener>) -> Settings {
         metrics: None,
         metrics_assumed: true,
         control: None,
+        purge_method: None,
         upstreams: Vec::new(),
         routes: Vec::new(),
         devices: Arc::default(),

@@ -10,6 +10,7 @@ use prometheus::{HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, R
 use super::exposition;
 use super::figures::Snapshot;
 use super::route_metrics::RouteMetrics;
+use crate::policy::reason::PurgeReason;
 
 /// The `route` label of requests that were refused before a route was chosen.
 pub const UNROUTED: &str = "-";
@@ -33,13 +34,21 @@ pub struct Metrics {
     refused: IntCounterVec,
     unbelieved: IntCounter,
     control_denied: IntCounterVec,
+    purges: [IntCounter; PurgeReason::ALL.len()],
 }
 
 impl Metrics {
     /// Families at zero; `refusals` are all words of `larder_refused_total`.
     pub fn new(refusals: &[&'static str]) -> Self {
         let registry = Registry::new();
+        let purges = counters(
+            &registry,
+            "larder_purges_total",
+            "Purges that this node has put in force, by what caused them.",
+            &["reason"],
+        );
         let new = Metrics {
+            purges: PurgeReason::ALL.map(|reason| purges.with_label_values(&[reason.word()])),
             requests: counters(
                 &registry,
                 "larder_requests_total",
@@ -141,6 +150,11 @@ impl Metrics {
     /// The count of requests that the control API denied for the reason `word`; 0 is scraped from then on.
     pub fn control_denied(&self, word: &'static str) -> IntCounter {
         self.control_denied.with_label_values(&[word])
+    }
+
+    /// Takes note that something was purged.
+    pub fn purged(&self, reason: PurgeReason) {
+        self.purges[reason as usize].inc();
     }
 
     /// Requests since the start by cache outcome, over all routes.

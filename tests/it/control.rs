@@ -1,5 +1,7 @@
 //! Operators and the control API: tokens, purging, looking into the cache; with the real program at both ends.
 
+mod looking;
+mod purging;
 mod tokens;
 
 use std::net::SocketAddr;

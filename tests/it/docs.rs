@@ -30,6 +30,7 @@ fn caching_explains_every_reason_word_and_no_other() {
         ("Why forwarded", reasons, "ForwardReason"),
         ("Why not stored", reasons, "NoStoreReason"),
         ("Why stale", reasons, "StaleReason"),
+        ("Why purged", reasons, "PurgeReason"),
         ("Refusals", "src/proxy/refusal.rs", "Refusal"),
         ("Upstream failures", "src/upstream/error.rs", "UpstreamErrorKind"),
     ] {
@@ -99,7 +100,9 @@ fn metrics_that_operations_asks_for_exist() {
 #[test]
 fn configurations_in_the_pages_load() {
     let mut loaded = 0;
-    for page in ["README.md", "docs/CACHING.md", "docs/UPSTREAMS.md", "docs/OPERATIONS.md", "docs/TIERS.md"] {
+    for page in
+        ["README.md", "docs/CACHING.md", "docs/UPSTREAMS.md", "docs/OPERATIONS.md", "docs/PURGING.md", "docs/TIERS.md"]
+    {
         for block in read(page).split("```toml\n").skip(1) {
             let text = block.split("```").next().unwrap().to_owned();
             let source = Source::Text { name: page.to_owned(), text };

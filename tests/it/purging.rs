@@ -1,4 +1,8 @@
-//! Stories of purging through the real proxy: tags and groups, purges while something is fetched, soft purges.
+//! Stories of purging through the real proxy: tags and groups, purges while something is fetched, soft purges, rules of
+//! routes, the method PURGE.
+
+mod method;
+mod rules;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

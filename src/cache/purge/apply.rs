@@ -28,6 +28,18 @@ pub struct Outstanding {
     matched: AtomicU64,
 }
 
+/// A purge that is in force, of which nothing has been carried out yet. Where that is not done, it stays in force.
+#[derive(Debug)]
+#[must_use = "what it matches stays in its place until it is carried out"]
+pub struct Ordered(Arc<Logged>);
+
+impl Ordered {
+    /// The purge's place in the log.
+    pub fn logged(&self) -> &Arc<Logged> {
+        &self.0
+    }
+}
+
 /// A purge that is in force; what its patterns match has still to be removed from memory.
 #[derive(Debug)]
 #[must_use = "what its patterns match stays in memory until it is swept"]
@@ -89,18 +101,33 @@ impl Cache {
     /// A purge that nobody asked for a receipt of. Where one of the targets is no pattern, everything is purged: what
     /// names them has been checked.
     pub fn invalidate(&self, targets: Vec<PurgeTarget>, now: Timestamp) -> Purging {
+        self.carry_out(self.order(Purge::new(targets, Mode::Hard, now)))
+    }
+
+    /// The same in two steps, the second of which may take its time: when this returns, the purge is in force.
+    pub fn order(&self, purge: Purge) -> Ordered {
         self.memory.bans.fetch_add(1, Ordering::AcqRel);
         let logged = {
             let mut seqs = self.outstanding.seqs.lock();
-            let logged = self.log.append_compiled(Purge::new(targets, Mode::Hard, now));
+            let logged = self.log.append_compiled(purge);
             seqs.insert(logged.seq);
             logged
         };
-        self.apply(logged)
+        self.flights.let_go_of(&logged);
+        Ordered(logged)
+    }
+
+    /// The second step: exact targets go from memory.
+    pub fn carry_out(&self, Ordered(logged): Ordered) -> Purging {
+        self.take_out(logged)
     }
 
     fn apply(&self, logged: Arc<Logged>) -> Purging {
         self.flights.let_go_of(&logged);
+        self.take_out(logged)
+    }
+
+    fn take_out(&self, logged: Arc<Logged>) -> Purging {
         let found = self.memory.purge_exact(&logged);
         for (tier, matched) in self.lower.purge(&logged) {
             self.receipts.tier(&logged.purge.id, tier.word(), matched, TierState::Done);
@@ -181,6 +208,16 @@ impl Purging {
         if self.has_to_sweep() {
             self.memory.sweep(&self.logged, &mut self.found);
         }
+        self.finished()
+    }
+
+    /// The same where a later purge with the same patterns, in the same mode, is in force and will be finished: that one
+    /// finds what this one would.
+    pub fn leave_to_later(self) -> Found {
+        self.finished()
+    }
+
+    fn finished(mut self) -> Found {
         self.outstanding.matched.fetch_add(self.found.total(), Ordering::Relaxed);
         self.receipts.tier(&self.logged.purge.id, MEMORY, Some(self.found.total()), TierState::Done);
         self.finished = true;

@@ -482,11 +482,25 @@ impl State {
             }
         }
         if !logged.patterns.is_empty() {
-            self.patterns.push(logged.clone());
+            self.retain_patterns(&logged);
         }
         self.targets += logged.purge.targets.len();
         self.by_id.insert(logged.purge.id.clone(), logged.clone());
         self.retained.push_back(logged);
+    }
+
+    /// Lists a purge that has patterns. What is purged again and again, as by the rule of a route, is looked at once.
+    fn retain_patterns(&mut self, logged: &Arc<Logged>) {
+        let is_same = |earlier: &Logged| earlier.purge.targets == logged.purge.targets;
+        if logged.purge.mode == Mode::Hard {
+            // As above: those before it say nothing that it does not.
+            self.patterns.retain(|earlier| !is_same(earlier) || earlier.shared_or_last() > logged.shared_or_last());
+        } else if self.patterns.iter().filter(|earlier| is_same(earlier)).count() >= MOST_MARKS
+            && let Some(at) = self.patterns.iter().rposition(|earlier| is_same(earlier))
+        {
+            self.patterns.remove(at);
+        }
+        self.patterns.push(logged.clone());
     }
 
     /// Where more is remembered than there is room for, the newest purge comes to mean everything.

@@ -51,9 +51,10 @@ struct BySubject<T> {
 
 impl Subject {
     fn of(pattern: &str) -> Self {
-        match pattern {
-            _ if pattern.contains("://") => Subject::Url,
+        // A path may have a URL in it.
+        match pattern.split_once("://") {
             _ if pattern.starts_with('/') => Subject::Path,
+            Some((scheme, _)) if !scheme.contains('/') => Subject::Url,
             _ => Subject::Host,
         }
     }
@@ -232,7 +233,11 @@ fn one_line(error: &str) -> String {
 
 /// Hosts are kept in lower case.
 fn normal_host(pattern: &str) -> String {
-    let start = pattern.find("://").map_or(0, |at| at + 3);
+    let start = match Subject::of(pattern) {
+        Subject::Url => pattern.find("://").map_or(0, |at| at + 3),
+        Subject::Host => 0,
+        Subject::Path => return pattern.to_owned(),
+    };
     let end = pattern[start..].find('/').map_or(pattern.len(), |at| start + at);
     format!("{}{}", pattern[..end].to_ascii_lowercase(), &pattern[end..])
 }
@@ -278,6 +283,10 @@ mod tests {
             (Prefix("a.test".into()), "http://a.test.evil/", true),
             (Prefix("/x".into()), "http://b.test:81/xy", true),
             (Prefix("/x".into()), "http://b.test/y/x", false),
+            // A URL within a path.
+            (Prefix("/to/http://A.test/X".into()), "http://b.test/to/http://A.test/Xy", true),
+            (Prefix("b.test/to/http://A/".into()), "http://b.test/to/http://A/", true),
+            (Prefix("HTTP://B.test/X".into()), "http://b.test/X", true),
             (Glob("a.test/*.html".into()), "http://a.test/b.html?q", true),
             (Glob("a.test/*.html".into()), "http://a.test/c/b.html", false),
             (Glob("a.test/**/*.html".into()), "http://a.test/c/d/b.html", true),

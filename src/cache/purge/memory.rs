@@ -28,6 +28,8 @@ pub struct Found {
     pub visited: u64,
     /// Some of their URLs; of a count alone.
     pub sample: Vec<String>,
+    /// What a soft purge of several targets has made stale, by address: it stays, and is to be counted once.
+    softened: HashSet<usize>,
 }
 
 impl Found {
@@ -63,7 +65,8 @@ impl MemoryTier {
         for (at, target) in purge.purge.targets.iter().enumerate().filter(|(_, target)| target.is_exact()) {
             for key in self.keys_of(target) {
                 found.visited += 1;
-                found.by_target[at] += self.take(&key, purge, |response| target.names(&response.meta(&key)));
+                found.by_target[at] +=
+                    self.take(&key, purge, &mut found.softened, |response| target.names(&response.meta(&key)));
             }
         }
         found
@@ -76,7 +79,7 @@ impl MemoryTier {
             // A response is counted for the first target that matches it.
             for response in entry.variants() {
                 let Some(at) = purge.patterns.find(&response.meta(key)) else { continue };
-                found.by_target[at] += self.take(key, purge, |other| Arc::ptr_eq(other, response));
+                found.by_target[at] += self.take(key, purge, &mut found.softened, |other| Arc::ptr_eq(other, response));
             }
         });
     }
@@ -142,17 +145,28 @@ impl MemoryTier {
 
     /// Takes the chosen responses of a key out, or makes them stale; not those whose fetch began after the purge. How
     /// many they are.
-    fn take(&self, key: &CacheKey, purge: &Logged, chosen: impl Fn(&Arc<StoredResponse>) -> bool) -> u64 {
+    fn take(
+        &self,
+        key: &CacheKey,
+        purge: &Logged,
+        softened: &mut HashSet<usize>,
+        chosen: impl Fn(&Arc<StoredResponse>) -> bool,
+    ) -> u64 {
         let mut count = 0;
         self.entries.update(key, |existing| {
             let Some(entry) = existing else { return Change::Keep };
             let kept = entry.mapped(|response| {
-                if response.epoch.local >= purge.seq || !chosen(response) {
+                let address = |response: &Arc<StoredResponse>| Arc::as_ptr(response) as usize;
+                let was_taken = softened.contains(&address(response));
+                if response.epoch.local >= purge.seq || was_taken || !chosen(response) {
                     return Some(response.clone());
                 }
                 count += 1;
                 let stale = Arc::new(response.softened(purge.soft_since()?));
                 self.list(key, &stale);
+                if purge.purge.targets.len() > 1 {
+                    softened.insert(address(&stale));
+                }
                 Some(stale)
             });
             match kept {

@@ -16,10 +16,10 @@ pub mod target;
 #[cfg(test)]
 mod tests;
 
-pub use apply::{MEMORY, Outstanding, Purging};
+pub use apply::{MEMORY, Ordered, Outstanding, Purging};
 pub use journal::{JournalError, purges_in};
 pub use log::{Logged, PurgeLog, Shared, UnderWay, Verdict};
 pub use matcher::{BadTarget, Patterns};
 pub use memory::Found;
 pub use receipt::{Receipt, Receipts};
-pub use target::{Meta, Mode, Purge, PurgeTarget, StatusRange};
+pub use target::{Meta, Mode, Purge, PurgeTarget, StatusRange, told};

@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 use crate::policy::tags::{Tag, Tags};
 use crate::policy::time::Timestamp;
 
+/// Targets that a line of the log names.
+const TOLD: usize = 20;
+
 /// A purge: what it names, and whether what it matches goes or becomes stale. Sent as it is to other nodes and kept as
 /// it is in the journal, so that it can only ever grow.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -190,6 +193,13 @@ impl fmt::Display for PurgeTarget {
             PurgeTarget::All => f.write_str("*"),
         }
     }
+}
+
+/// Some targets for a line of the log: the first ones, and how many more there are.
+pub fn told<T: fmt::Display>(targets: &[T]) -> String {
+    let shown: Vec<String> = targets.iter().take(TOLD).map(|target| format!("{:?}", target.to_string())).collect();
+    let more = targets.len().saturating_sub(TOLD);
+    if more == 0 { shown.join(", ") } else { format!("{}, and {more} more", shown.join(", ")) }
 }
 
 impl StatusRange {

@@ -162,6 +162,17 @@ fn soft_purge_leaves_what_is_stale_since() {
 }
 
 #[test]
+fn soft_purge_counts_once_what_several_targets_name() {
+    let cache = with(10);
+    let targets = vec![url("/3"), PurgeTarget::Tag("page-3".into()), PurgeTarget::Prefix("/".into()), PurgeTarget::All];
+    for _ in 0..2 {
+        let purge = Purge::new(targets.clone(), Mode::Soft, NOW);
+        let found = cache.purge(purge).unwrap().finish();
+        assert_eq!((found.total(), found.by_target[0]), (10, 1), "{:?}", found.by_target);
+    }
+}
+
+#[test]
 fn what_was_fetched_before_a_purge_is_not_stored_after_it() {
     for (target, expected) in [
         (url("/x"), false),

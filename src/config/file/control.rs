@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::PurgeMethod;
 use crate::config::scalar::Written;
 use crate::config::values::{Endpoint, Name, Secret};
 
@@ -21,6 +22,8 @@ pub(in crate::config) struct Control {
     pub(in crate::config) tokens: Vec<ScopedToken>,
     /// Host values accepted beside the address itself and localhost. Default: none.
     pub(in crate::config) allowed_hosts: Option<Vec<String>>,
+    /// The method PURGE on the listeners of clients. Default: off.
+    pub(in crate::config) purge_method: PurgeMethod,
 }
 
 /// A token for somebody.

@@ -3,16 +3,20 @@
 use super::{Resolver, defaults, endpoint};
 use crate::config::file;
 use crate::config::scalar::Written;
-use crate::config::settings::{Control, Scope, ScopedToken};
+use crate::config::settings::{Control, PurgeMethod, Scope, ScopedToken};
 
 impl Resolver<'_> {
-    pub(super) fn control(&mut self, control: file::Control) -> Option<Control> {
+    /// The control API, and the method PURGE, which takes the same tokens.
+    pub(super) fn control(&mut self, control: file::Control) -> (Option<Control>, Option<PurgeMethod>) {
         // An empty token is none, so that `${TOKEN:-}` is a way to leave the choice to the environment.
         let token = control.token.map(|Written(token)| token.0).filter(|token| !token.is_empty());
         let tokens = self.tokens(control.tokens, token.as_deref());
-        Some(Control {
-            assumed: control.address.is_none(),
-            address: endpoint(control.address, defaults::CONTROL)?,
+        let purge_method = self.purge_method(control.purge_method, token.as_deref(), &tokens);
+        let assumed = control.address.is_none();
+        let Some(address) = endpoint(control.address, defaults::CONTROL) else { return (None, purge_method) };
+        let control = Control {
+            assumed,
+            address,
             token,
             token_file: match control.token_file {
                 Some(path) => self.path(path),
@@ -20,7 +24,8 @@ impl Resolver<'_> {
             },
             tokens,
             allowed_hosts: control.allowed_hosts.unwrap_or_default(),
-        })
+        };
+        (Some(control), purge_method)
     }
 
     /// Messages name tokens by their names alone.

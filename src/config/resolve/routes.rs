@@ -67,6 +67,7 @@ impl Resolver<'_> {
             let usual = upstreams.get(upstream).map(|upstream| upstream.timeouts).unwrap_or_default();
             routes.push(Arc::new(Route {
                 name,
+                invalidate: self.invalidations(route.invalidate, &matches.paths, &path),
                 matches,
                 upstream,
                 cache_enabled: rules.enabled.unwrap_or(true),
