@@ -17,7 +17,7 @@ mod tests;
 use std::fs::File;
 use std::io::{ErrorKind, Result, Write};
 use std::os::unix::fs::FileExt;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
@@ -90,6 +90,9 @@ enum Chore {
     /// Say that all before this was done: whether nothing is owed.
     Tell(oneshot::Sender<bool>),
 }
+
+/// Whether nobody waits for a write any more, because it took too long.
+type GivenUp = Arc<AtomicBool>;
 
 /// What lay in a slot.
 enum Found {
@@ -217,16 +220,19 @@ impl LowerTier for DiskTier {
                 return shared.discard(slot);
             }
             shared.deletions().await;
-            let (writer, meant) = (shared.clone(), record.clone());
-            match shared.io.write(move || writer.write_record(slot, &record)).await {
-                Ok(Some(len)) => {
-                    shared.delete(shared.index.insert(slot, len));
+            let (meant, given_up) = (record.clone(), GivenUp::default());
+            let write =
+                shared.clone().unless_late(given_up.clone(), slot, move |writer| writer.write_record(slot, &record));
+            match shared.io.write(write).await {
+                Ok(Some(gone)) => {
+                    shared.delete(gone);
                     if let Record::Response(key, response) = &meant {
                         shared.agree_with_log(slot, key, response).await;
                     }
                 }
                 Ok(None) => shared.discard(slot),
                 Err(error) => {
+                    given_up.store(true, Ordering::SeqCst);
                     shared.failed("storing a record", &error);
                     shared.discard(slot);
                 }
@@ -435,8 +441,25 @@ impl Shared {
         Ok((file, head))
     }
 
-    /// Writes a record and says how long it is. `None`: it is not to be stored here.
-    fn write_record(&self, slot: Slot, record: &Record) -> Result<Option<u64>> {
+    /// What writes a record. Should that be done only after it was given up on, the record does not stay: nobody would
+    /// know of it, and of purges that came meanwhile it knows nothing.
+    fn unless_late<T>(
+        self: Arc<Self>,
+        given_up: GivenUp,
+        slot: Slot,
+        write: impl FnOnce(&Shared) -> Result<T>,
+    ) -> impl FnOnce() -> Result<T> {
+        move || {
+            let written = write(&self)?;
+            if given_up.load(Ordering::SeqCst) {
+                self.discard(slot);
+            }
+            Ok(written)
+        }
+    }
+
+    /// Writes a record; what goes for it. `None`: it is not to be stored here.
+    fn write_record(&self, slot: Slot, record: &Record) -> Result<Option<Vec<Slot>>> {
         if let Record::Response(_, response) = record
             && let Some(stored) = response.body.stored()
         {
@@ -448,8 +471,7 @@ impl Shared {
         };
         let (mut file, temporary) = self.files()?.temporary()?;
         file.write_all(&bytes)?;
-        self.files()?.keep(temporary, slot)?;
-        Ok(Some(bytes.len() as u64))
+        self.files()?.keep(temporary, slot, || self.index.insert(slot, bytes.len() as u64)).map(Some)
     }
 
     /// Writes the head of a record whose body lies here already, in its place.
@@ -459,7 +481,7 @@ impl Shared {
         record: &Record,
         response: &StoredResponse,
         stored: &StoredBody,
-    ) -> Result<Option<u64>> {
+    ) -> Result<Option<Vec<Slot>>> {
         let (old_slot, id) = stored.record();
         let file = match File::options().read(true).write(true).open(self.files()?.path(old_slot)) {
             Ok(file) => file,
@@ -477,7 +499,7 @@ impl Shared {
             self.index.remove(old_slot);
             stored.moved(slot);
         }
-        Ok(head.total_len())
+        Ok(head.total_len().map(|len| self.index.insert(slot, len)))
     }
 }
 
@@ -519,10 +541,7 @@ fn do_chores(tier: &Weak<Shared>, to_do: &Receiver<Chore>) {
             Chore::Tell(told) => drop(told.send(shared.owed.lock().is_empty())),
             Chore::Delete(slot) => {
                 // It may have been stored again meanwhile.
-                let deleted = match shared.index.holds(slot) {
-                    true => Ok(()),
-                    false => shared.files().and_then(|files| files.remove(slot)),
-                };
+                let deleted = shared.files().and_then(|files| files.remove(slot, || shared.index.holds(slot)));
                 if let Err(error) = deleted {
                     shared.owed.lock().push(slot);
                     shared.failed("deleting a record", &error);

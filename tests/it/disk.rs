@@ -505,3 +505,38 @@ async fn start_with_many_records_serves_at_once() {
         .await;
     assert!(larder.get("/other", &[]).await.text() == "cooked");
 }
+
+/// Any byte of a record flipped, and the record cut anywhere: a miss that is answered rightly.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn record_with_any_byte_flipped_or_cut_is_a_miss() {
+    let upstream = Upstream::start(|_| Reply::ok().header("cache-control", "max-age=600").body("cooked")).await;
+    let (text, directory) = configured(&upstream, "");
+    let proxy = Proxy::configured(&text);
+    proxy.get("/page", &[]).await;
+    let lower = &proxy.app.proxy.cache.lower;
+    lower.settle().await;
+    let path = records(directory.path()).remove(0);
+    let len = fs::read(&path).unwrap().len();
+    let key = CacheKey::from_text("GET http://app.test/page".to_owned(), "GET http://app.test/page".len()).unwrap();
+    let mut rounds = 0;
+    for at in 0..len {
+        for cut in [false, true] {
+            // Another record each time: what was wrong has been removed, and the page stored again.
+            let mut wrong = fs::read(&path).unwrap();
+            assert_eq!(wrong.len(), len, "at {at}");
+            match cut {
+                true => wrong.truncate(at),
+                false => wrong[at] ^= 1 << (at % 8),
+            }
+            fs::write(&path, wrong).unwrap();
+            proxy.app.proxy.cache.memory.remove(&key);
+            let page = proxy.get("/page", &[]).await;
+            assert_eq!((page.status, page.text().as_str(), page.is_hit()), (200, "cooked", false), "at {at}");
+            rounds += 1;
+            lower.settle().await;
+        }
+    }
+    assert_eq!((lower.figures()[0].damaged, lower.figures()[0].state), (rounds, "on"));
+    proxy.app.proxy.cache.memory.remove(&key);
+    assert!(proxy.get("/page", &[]).await.is_hit(), "the last one is sound");
+}

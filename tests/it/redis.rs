@@ -3,4 +3,5 @@
 mod client;
 mod link;
 mod nodes;
+mod sharing;
 mod storm;

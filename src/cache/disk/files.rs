@@ -15,8 +15,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use parking_lot::{Mutex, MutexGuard};
+
 use crate::cache::record::new_id;
 use crate::cache::tiers::slot::Slot;
+
+const PLACES: usize = 64;
 
 /// A directory that is ours alone.
 #[derive(Debug)]
@@ -24,6 +28,9 @@ pub(super) struct Files {
     records: PathBuf,
     new: PathBuf,
     next: AtomicU64,
+    /// Held while the file of a slot is kept or removed, and the index told: one does not undo the other. A few stand
+    /// for all slots.
+    places: [Mutex<()>; PLACES],
     /// Whoever holds it has the directory.
     _lock: File,
 }
@@ -64,7 +71,7 @@ impl Files {
             }
         }
         fs::create_dir_all(&new)?;
-        Ok(Files { records, new, next: AtomicU64::new(0), _lock: lock })
+        Ok(Files { records, new, next: AtomicU64::new(0), places: [const { Mutex::new(()) }; PLACES], _lock: lock })
     }
 
     /// The file of a slot.
@@ -80,21 +87,30 @@ impl Files {
         Ok((file, Temporary(Some(path))))
     }
 
-    /// Keeps a file as that of a slot, in the place of what was there.
-    pub(super) fn keep(&self, mut temporary: Temporary, slot: Slot) -> io::Result<()> {
+    /// Keeps a file as that of a slot, in the place of what was there, and notes it.
+    pub(super) fn keep<T>(&self, mut temporary: Temporary, slot: Slot, note: impl FnOnce() -> T) -> io::Result<T> {
+        let _place = self.place(slot);
         if let Some(path) = &temporary.0 {
             fs::rename(path, self.path(slot))?;
         }
         temporary.0 = None;
-        Ok(())
+        Ok(note())
+    }
+
+    fn place(&self, slot: Slot) -> MutexGuard<'_, ()> {
+        self.places[(slot.url ^ slot.rest) as usize % PLACES].lock()
     }
 
     pub(super) fn rename(&self, from: Slot, to: Slot) -> io::Result<()> {
         fs::rename(self.path(from), self.path(to))
     }
 
-    /// Removes the file of a slot; that there is none is as good.
-    pub(super) fn remove(&self, slot: Slot) -> io::Result<()> {
+    /// Removes the file of a slot, unless it is wanted again; that there is none is as good.
+    pub(super) fn remove(&self, slot: Slot, is_wanted: impl FnOnce() -> bool) -> io::Result<()> {
+        let _place = self.place(slot);
+        if is_wanted() {
+            return Ok(());
+        }
         match fs::remove_file(self.path(slot)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),

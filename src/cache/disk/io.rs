@@ -16,6 +16,9 @@ const READ_DEADLINE: Duration = Duration::from_secs(3);
 /// Longest wait for a write, which nobody but the queue waits for.
 const WRITE_DEADLINE: Duration = Duration::from_secs(30);
 
+/// Longest wait for a write that somebody waits for: a client reads along while a large body goes to disk.
+const ALONG_DEADLINE: Duration = Duration::from_secs(5);
+
 /// Runs what may block.
 #[derive(Debug)]
 pub(super) struct Io {
@@ -42,6 +45,14 @@ impl Io {
         work: impl FnOnce() -> io::Result<T> + Send + 'static,
     ) -> io::Result<T> {
         run(&self.writes, WRITE_DEADLINE, work).await
+    }
+
+    /// Runs what writes while a client waits.
+    pub(super) async fn write_along<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> io::Result<T> + Send + 'static,
+    ) -> io::Result<T> {
+        run(&self.writes, ALONG_DEADLINE, work).await
     }
 }
 

@@ -9,7 +9,7 @@ use http::HeaderMap;
 
 use super::files::Temporary;
 use super::stored_body::{OpenBody, StoredBody};
-use super::{DiskTier, Shared};
+use super::{DiskTier, GivenUp, Shared};
 use crate::cache::entry::StoredResponse;
 use crate::cache::key::CacheKey;
 use crate::cache::record::blocks::{BLOCK, SEALED, Sealer};
@@ -58,7 +58,7 @@ impl DiskTier {
         let room = ROOM + (4096 - PRELUDE);
         head.encode(room)?;
         let opener = shared.clone();
-        let opened = shared.io.write(move || opener.files()?.temporary()).await;
+        let opened = shared.io.write_along(move || opener.files()?.temporary()).await;
         let (file, temporary) = opened.inspect_err(|error| shared.failed("storing a record", error)).ok()?;
         let place = BodyPlace { section: 0, len: 0, start: head.bodies_start };
         let file = Arc::new(OpenBody { shared: shared.clone(), file, id: head.id, place, slot: None });
@@ -96,7 +96,8 @@ impl Spill {
         shared.delete(shared.index.reserve(len));
         self.reservation.bytes += len;
         let write = move || file.file.write_all_at(&chunk, offset).map(|()| chunk);
-        let mut chunk = shared.io.write(write).await.inspect_err(|error| shared.failed("storing a record", error))?;
+        let mut chunk =
+            shared.io.write_along(write).await.inspect_err(|error| shared.failed("storing a record", error))?;
         self.written += len;
         chunk.clear();
         self.buffer = chunk;
@@ -118,14 +119,21 @@ impl Spill {
         let bytes = head.encode(0)?;
         let slot = Slot::of_variant(key, &response.selection);
         let stored = StoredBody::new(shared.clone(), slot, &head)?;
-        let (file, writer, temporary) = (self.file.clone(), shared.clone(), self.temporary);
-        let write = move || {
+        let (file, temporary, given_up, len) =
+            (self.file.clone(), self.temporary, GivenUp::default(), head.total_len()?);
+        let write = shared.clone().unless_late(given_up.clone(), slot, move |writer| {
             file.file.write_all_at(&bytes, 0)?;
-            writer.files()?.keep(temporary, slot)
-        };
-        shared.io.write(write).await.inspect_err(|error| shared.failed("storing a record", error)).ok()?;
+            writer.files()?.keep(temporary, slot, || writer.index.insert(slot, len))
+        });
+        let written = shared.io.write_along(write).await;
+        let gone = written.inspect_err(|error| {
+            given_up.store(true, Ordering::SeqCst);
+            shared.failed("storing a record", error);
+            shared.discard(slot);
+        });
+        let gone = gone.ok()?;
         drop(self.reservation);
-        shared.delete(shared.index.insert(slot, head.total_len()?));
+        shared.delete(gone);
         shared.agree_with_log(slot, key, response).await;
         tracing::trace!(pending = shared.to_delete.load(Ordering::Relaxed), "a body was stored on disk");
         Some(stored)

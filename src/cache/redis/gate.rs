@@ -4,7 +4,7 @@
 //! A task ticks while all is well. A process that was stopped, or a machine that was suspended, does not tick: the
 //! first request after that finds the last tick too long ago, and waits until the purges that were missed are known.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
@@ -47,8 +47,9 @@ pub struct Gate {
     /// Times that this process was found to have been stopped.
     pauses: AtomicU64,
     paused: Notify,
-    /// It was stopped while it followed the sequence, and has not caught up since.
-    behind: AtomicBool,
+    /// Milliseconds from `origin` to when it was noticed that the process had been stopped while it followed the
+    /// sequence; 0: it has caught up since.
+    behind: AtomicU64,
 }
 
 /// How often it ticks.
@@ -68,7 +69,7 @@ impl Gate {
             strict,
             pauses: AtomicU64::new(0),
             paused: Notify::new(),
-            behind: AtomicBool::new(false),
+            behind: AtomicU64::new(0),
         }
     }
 
@@ -119,7 +120,7 @@ impl Gate {
 
     /// All purges are known.
     pub(super) fn open(&self) {
-        self.behind.store(false, Ordering::Release);
+        self.behind.store(0, Ordering::Release);
         self.tick.store(self.elapsed(), Ordering::Release);
         self.standing.send_replace(Standing::InStep);
     }
@@ -158,16 +159,17 @@ impl Gate {
         if is_late && self.tick.compare_exchange(last, 0, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
             self.pauses.fetch_add(1, Ordering::Relaxed);
             if self.standing.send_replace(Standing::CatchingUp) == Standing::InStep {
-                self.behind.store(true, Ordering::Release);
+                self.behind.store(self.elapsed(), Ordering::Release);
             }
             self.paused.notify_one();
         }
     }
 
-    /// Whether this process was stopped while others could rely on its following, and does not know yet what it missed.
-    /// Whoever was alone before it was stopped has missed nothing by that.
-    pub(super) fn is_behind(&self) -> bool {
-        self.behind.load(Ordering::Acquire)
+    /// For how long it has been known that this process was stopped while others could rely on its following, and not
+    /// what it missed by that. Whoever was alone before it was stopped has missed nothing.
+    pub(super) fn behind_for(&self) -> Option<Duration> {
+        let since = self.behind.load(Ordering::Acquire);
+        (since != 0).then(|| Duration::from_millis(self.elapsed().saturating_sub(since)))
     }
 }
 
@@ -212,9 +214,9 @@ mod tests {
             }
             gate.tick.store(gate.elapsed() - PAUSE - 1, Ordering::Release);
             gate.notice_pause();
-            assert_eq!(gate.is_behind(), behind);
+            assert_eq!(gate.behind_for().is_some(), behind);
             gate.open();
-            assert!(!gate.is_behind());
+            assert_eq!(gate.behind_for(), None);
         }
     }
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use redis::cmd;
+use tokio::time::Instant;
 
 use super::client::Client;
 use crate::cache::tiers::slot::Slot;
@@ -18,7 +19,15 @@ use crate::cache::tiers::slot::Slot;
 #[derive(Debug)]
 pub struct Leases {
     client: Client,
-    held: Mutex<HashMap<Slot, Arc<str>>>,
+    held: Mutex<HashMap<Slot, Held>>,
+}
+
+/// A lease that this node holds.
+#[derive(Debug)]
+struct Held {
+    token: Arc<str>,
+    /// When it ends by itself.
+    until: Instant,
 }
 
 /// What came of asking for a lease.
@@ -30,8 +39,12 @@ pub enum Turn {
     Theirs,
 }
 
+/// Beyond so many, those that ended by themselves are forgotten.
+const MANY: usize = 1000;
+
 /// Gives a lease back, if it is still the same one.
-const GIVE_BACK: &str = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0";
+const GIVE_BACK: &str =
+    "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('UNLINK', KEYS[1]) end return 0";
 
 impl Leases {
     /// Leases by way of a client.
@@ -45,19 +58,24 @@ impl Leases {
 
     /// Asks for the lease of a URL's slot, which ends after `span` by itself.
     pub async fn take(&self, slot: Slot, span: Duration) -> Turn {
-        if self.held.lock().contains_key(&slot) {
+        if self.holds(slot) {
             return Turn::Ours; // another request of this node has it: they are collapsed here
         }
         if !self.client.takes_writes() {
             return Turn::Ours;
         }
         let token: Arc<str> = crate::cache::record::new_id().to_string().into();
+        let until = Instant::now() + span;
         let span = u64::try_from(span.as_millis()).unwrap_or(u64::MAX).max(1);
         let mut set = cmd("SET");
         set.arg(self.key(slot)).arg(&*token).arg("NX").arg("PX").arg(span);
         match self.client.write::<Option<String>>(&set).await {
             Ok(Some(_)) => {
-                self.held.lock().insert(slot, token);
+                let mut held = self.held.lock();
+                if held.len() > MANY {
+                    held.retain(|_, lease| lease.until > Instant::now());
+                }
+                held.insert(slot, Held { token, until });
                 Turn::Ours
             }
             Ok(None) => Turn::Theirs,
@@ -72,7 +90,7 @@ impl Leases {
 
     /// Gives a lease back, if this node holds it.
     pub async fn give_back(&self, slot: Slot) {
-        let Some(token) = self.held.lock().remove(&slot) else { return };
+        let Some(Held { token, .. }) = self.held.lock().remove(&slot) else { return };
         // It ends by itself where this fails.
         let mut give = cmd("EVAL");
         give.arg(GIVE_BACK).arg(1).arg(self.key(slot)).arg(&*token);
@@ -81,6 +99,6 @@ impl Leases {
 
     /// Whether this node holds the lease.
     pub fn holds(&self, slot: Slot) -> bool {
-        self.held.lock().contains_key(&slot)
+        self.held.lock().get(&slot).is_some_and(|held| held.until > Instant::now())
     }
 }

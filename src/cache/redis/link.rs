@@ -116,6 +116,8 @@ const PATIENCE: Duration = Duration::from_secs(1);
 const CATCH_UP: Duration = Duration::from_secs(5);
 /// A pause is caught up with within this.
 const RESUME: Duration = Duration::from_millis(500);
+/// For so long after a pause, a Redis that does not answer may be one that is slow to wake up like this process.
+const WAKING: Duration = Duration::from_secs(5);
 /// How often a node says that it is alive.
 const HEARTBEAT: Duration = Duration::from_secs(1);
 /// How often it is asked who has a purge, while somebody has not.
@@ -217,15 +219,11 @@ impl PurgeLink {
 impl Link {
     async fn run(&self) {
         let mut backoff = BACKOFF.0;
-        let mut asked_again = false;
         loop {
-            let (began, pauses) = (Instant::now(), self.gate.pauses());
+            let (began, sessions) = (Instant::now(), self.state.lock().sessions);
             let Err(fault) = self.session().await;
             self.gate.notice_pause();
-            // Deadlines that passed while this process was stopped say nothing about Redis: it is asked again before
-            // requests are told that nothing can be known.
-            asked_again = self.gate.pauses() != pauses && !asked_again;
-            if asked_again {
+            if self.has_to_ask_again(fault, sessions) {
                 continue;
             }
             self.gate.lose();
@@ -248,6 +246,14 @@ impl Link {
             }
             backoff = (backoff * 2).min(BACKOFF.1);
         }
+    }
+
+    /// Whether nothing can be concluded from a fault yet, because this process was stopped: deadlines that passed
+    /// meanwhile, and connections that broke, say nothing about Redis. It is asked anew, and given some time to answer,
+    /// before requests are told that nothing can be known.
+    fn has_to_ask_again(&self, fault: Fault, sessions_before: u64) -> bool {
+        let was_open = self.state.lock().sessions != sessions_before;
+        self.gate.behind_for().is_some_and(|behind| was_open || (fault == Fault::Timeout && behind < WAKING))
     }
 
     /// Follows the stream until something fails.
@@ -311,7 +317,7 @@ impl Link {
         }
         // A stream that was lost with its Redis is made whole by the nodes that go on; one that was trimmed is not,
         // and whoever was away cannot wait for them.
-        if !was_begun_anew || self.strict || self.gate.is_behind() {
+        if !was_begun_anew || self.strict || self.gate.behind_for().is_some() {
             tracing::warn!(redis = %self.server, trimmed = !was_begun_anew, "missed purges cannot be known: dropping what is held");
             self.state.lock().lost += 1;
             let all = Purge::new(vec![PurgeTarget::All], Mode::Hard, self.clock.wall());

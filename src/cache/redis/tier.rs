@@ -15,6 +15,7 @@ use redis::cmd;
 
 use super::breaker::State;
 use super::client::Client;
+use super::fault::Fault;
 use super::gate::Gate;
 use super::lease::Leases;
 use crate::cache::entry::StoredResponse;
@@ -39,7 +40,14 @@ pub struct RedisTier {
     leases: Option<Arc<Leases>>,
     damaged: AtomicU64,
     purged: AtomicU64,
-    /// Slots whose removal Redis owes us.
+    removals: Arc<Removals>,
+}
+
+/// Values that are to go.
+#[derive(Debug)]
+struct Removals {
+    client: Client,
+    /// Those that Redis owes us, or that are just being removed: not read before it is done.
     owed: Mutex<HashSet<Slot>>,
 }
 
@@ -65,6 +73,7 @@ impl RedisTier {
         gate: Arc<Gate>,
         leases: Option<Arc<Leases>>,
     ) -> Self {
+        let removals = Arc::new(Removals { client: client.clone(), owed: Mutex::default() });
         RedisTier {
             client,
             clock,
@@ -74,40 +83,48 @@ impl RedisTier {
             leases,
             damaged: AtomicU64::new(0),
             purged: AtomicU64::new(0),
-            owed: Mutex::default(),
+            removals,
         }
     }
 
-    fn key(&self, slot: Slot) -> Vec<u8> {
-        self.client.key(&format!("r:{slot}"))
-    }
-
     async fn take(&self, slot: Slot) -> Option<Record> {
-        if self.owed.lock().contains(&slot) {
-            self.drop_value(slot).await;
+        if self.removals.is_owed(slot) {
+            self.removals.begin(slot);
             return None;
         }
         // Purges that come while Redis is asked are later than this.
         let began = self.log.begin();
-        let bytes: Option<Vec<u8>> = self.client.read(cmd("GET").arg(self.key(slot))).await.ok()?;
-        let bytes = bytes?;
+        let bytes = match self.client.read::<Option<Vec<u8>>>(cmd("GET").arg(key(&self.client, slot))).await {
+            Ok(bytes) => bytes?,
+            Err(fault) => {
+                if fault == Fault::Protocol {
+                    // Something else lies there than values do.
+                    self.is_damaged(slot);
+                }
+                return None;
+            }
+        };
         match Record::decode(&bytes, &self.clock) {
             Ok(Record::Response(key, response)) => match self.admitted(&key, response, began.epoch().local) {
                 Some(response) => Some(Record::Response(key, response)),
                 None => {
                     self.purged.fetch_add(1, Ordering::Relaxed);
-                    self.drop_value(slot).await;
+                    self.removals.begin(slot);
                     None
                 }
             },
             Ok(vary) => Some(vary),
             Err(_) => {
-                self.damaged.fetch_add(1, Ordering::Relaxed);
-                tracing::warn!(slot = %slot, "a value in Redis does not verify, and is removed");
-                self.drop_value(slot).await;
+                self.is_damaged(slot);
                 None
             }
         }
+    }
+
+    fn is_damaged(&self, slot: Slot) {
+        self.damaged.fetch_add(1, Ordering::Relaxed);
+        tracing::warn!(slot = %slot, "a value in Redis does not verify, and is removed");
+        self.removals.begin(slot);
     }
 
     /// What another node may have stored becomes this node's own: held against the purges that all nodes share, and
@@ -133,7 +150,7 @@ impl RedisTier {
         let done = self.try_put(slot, &record).await;
         if !done {
             // What lay there before is older than what there is now.
-            self.drop_value(slot).await;
+            self.removals.run(slot).await;
         }
         if let (Some(leases), Record::Response(key, _)) = (&self.leases, &record) {
             leases.give_back(Slot::of_key(key)).await;
@@ -155,9 +172,10 @@ impl RedisTier {
             return false;
         };
         let ttl = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX);
-        let stored = self.client.store::<()>(cmd("SET").arg(self.key(slot)).arg(bytes).arg("PX").arg(ttl)).await;
+        let stored =
+            self.client.store::<()>(cmd("SET").arg(key(&self.client, slot)).arg(bytes).arg("PX").arg(ttl)).await;
         if stored.is_ok() {
-            self.owed.lock().remove(&slot);
+            self.removals.owed.lock().remove(&slot);
         }
         stored.is_ok()
     }
@@ -173,20 +191,42 @@ impl RedisTier {
         let seconds = facts.seconds_of_use(self.clock.now()) + validation;
         (seconds > 0).then(|| Duration::from_secs(seconds))
     }
+}
+
+fn key(client: &Client, slot: Slot) -> Vec<u8> {
+    client.key(&format!("r:{slot}"))
+}
+
+impl Removals {
+    fn is_owed(&self, slot: Slot) -> bool {
+        self.owed.lock().contains(&slot)
+    }
+
+    /// Removes what lies there, without anybody waiting for it.
+    fn begin(self: &Arc<Self>, slot: Slot) {
+        let removals = self.clone();
+        // What comes before it is done does not read it any more.
+        if self.note(slot) || self.client.takes_writes() {
+            tokio::spawn(async move { removals.run(slot).await });
+        }
+    }
 
     /// Removes what lies there; where that cannot be, it is owed, and not read before it is done.
-    async fn drop_value(&self, slot: Slot) {
-        let removed = self.client.store::<()>(cmd("UNLINK").arg(self.key(slot))).await;
-        let mut owed = self.owed.lock();
-        match removed {
+    async fn run(&self, slot: Slot) {
+        match self.client.store::<()>(cmd("UNLINK").arg(key(&self.client, slot))).await {
             Ok(()) => {
-                owed.remove(&slot);
+                self.owed.lock().remove(&slot);
             }
-            Err(_) if owed.len() < MOST_OWED => {
-                owed.insert(slot);
+            Err(_) => {
+                self.note(slot);
             }
-            Err(_) => {}
         }
+    }
+
+    /// Whether it is new that this is owed.
+    fn note(&self, slot: Slot) -> bool {
+        let mut owed = self.owed.lock();
+        owed.len() < MOST_OWED && owed.insert(slot)
     }
 }
 
@@ -208,7 +248,7 @@ impl LowerTier for RedisTier {
     }
 
     fn remove(&self, slot: Slot) -> BoxFuture<'_, ()> {
-        Box::pin(self.drop_value(slot))
+        Box::pin(self.removals.run(slot))
     }
 
     /// Nothing to do: what lies in Redis is held against the log of purges before it is used.

@@ -276,3 +276,41 @@ async fn client_speaks_to_a_cluster_and_survives_the_loss_of_a_primary() {
     .await;
     assert!(back.elapsed() < Duration::from_secs(5), "{:?}", back.elapsed());
 }
+
+/// A slot moves from one primary to another: ASK while it does, MOVED afterwards.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn client_finds_what_moves_between_the_nodes_of_a_cluster() {
+    let cluster = Cluster::start().await;
+    let nodes = cluster.nodes.iter().map(|node| ("127.0.0.1".to_owned(), node.port)).collect();
+    let client = start(&at(RedisAddress::Cluster(nodes)));
+    until(&client, "a connection", Client::is_up).await;
+    // In one slot by their tag.
+    let keys = ["{page}1", "{page}2"];
+    let slot = cluster.nodes[0].cli(&["CLUSTER", "KEYSLOT", "larder:{page}1"]);
+    put(&client, keys[0], "old").await.unwrap();
+    let holds = |node: &&crate::support::redis::Redis| node.cli(&["CLUSTER", "COUNTKEYSINSLOT", &slot]) == "1";
+    let ids: Vec<String> = cluster.nodes.iter().map(|node| node.cli(&["CLUSTER", "MYID"])).collect();
+    let from = cluster.nodes[..3].iter().position(|node| holds(&node)).unwrap();
+    let to = (from + 1) % 3;
+    let (source, target) = (&cluster.nodes[from], &cluster.nodes[to]);
+    assert_eq!(target.cli(&["CLUSTER", "SETSLOT", &slot, "IMPORTING", &ids[from]]), "OK");
+    assert_eq!(source.cli(&["CLUSTER", "SETSLOT", &slot, "MIGRATING", &ids[to]]), "OK");
+    let trips = client.figures().openings;
+    assert_eq!(get(&client, keys[0]).await.unwrap().as_deref(), Some("old"), "still at its old place");
+    assert_eq!(get(&client, keys[1]).await, Ok(None), "asked for at the new one");
+    put(&client, keys[1], "new").await.unwrap();
+    let port = target.port.to_string();
+    assert_eq!(source.cli(&["MIGRATE", "127.0.0.1", &port, "larder:{page}1", "0", "5000"]), "OK");
+    for key in keys {
+        assert!(get(&client, key).await.unwrap().is_some(), "{key}: all are at the new one");
+    }
+    for node in &cluster.nodes[..3] {
+        assert_eq!(node.cli(&["CLUSTER", "SETSLOT", &slot, "NODE", &ids[to]]), "OK");
+    }
+    for key in keys {
+        assert!(get(&client, key).await.unwrap().is_some(), "{key}: moved for good");
+        put(&client, key, "newer").await.unwrap();
+    }
+    let figures = client.figures();
+    assert_eq!((figures.openings, figures.state), (trips, State::Closed), "no fault");
+}

@@ -10,7 +10,7 @@ use crate::support::larder::{Larder, TOKEN};
 use crate::support::redis::{Between, Cluster, Mood, Redis, Watched};
 use crate::support::reply::Reply;
 use crate::support::upstream::Upstream;
-use crate::support::{machine, within};
+use crate::support::{long, machine, within};
 
 /// An app whose pages may be kept for long, each answer another.
 async fn app() -> Upstream {
@@ -127,26 +127,27 @@ async fn requests_are_served_whatever_becomes_of_redis() {
     let larder = sharing(&upstream, &format!("url = \"{}\"", between.url()), files.path()).await;
     larder.until_hit("/kept").await;
     let kept = larder.get("/kept", &[]).await.text();
+    let before = hits(&larder, &kept, 1000, "before").await;
     let mut number = 0;
-    for fault in ["stopped", "killed", "slow", "silent", "cut", "full"] {
+    for fault in ["stopped", "killed", "slow", "silent", "cut", "full", "replica", "password"] {
         match fault {
             "stopped" => redis.stop(true),
             "killed" => redis.kill(),
             "slow" => between.set(Mood::Slow(300)),
             "silent" => between.set(Mood::Silent),
             "cut" => between.set(Mood::Cut),
-            _ => assert_eq!(redis.cli(&["CONFIG", "SET", "maxmemory", "1"]), "OK"),
+            "full" => assert_eq!(redis.cli(&["CONFIG", "SET", "maxmemory", "1"]), "OK"),
+            "replica" => assert_eq!(redis.cli(&["REPLICAOF", "127.0.0.1", "1"]), "OK"),
+            _ => {
+                assert_eq!(redis.cli(&["CONFIG", "SET", "requirepass", "s3cret"]), "OK");
+                redis.cli(&["-a", "s3cret", "--no-auth-warning", "CLIENT", "KILL", "TYPE", "normal"]);
+            }
         }
+        let beside = hits(&larder, &kept, 1000, fault).await;
+        println!("p99 of memory hits: {before:?} before, {beside:?} with Redis {fault}");
+        // A machine that does other things as well says nothing about microseconds.
+        assert!(!long() || beside < before + Duration::from_millis(1), "{fault}: {before:?} before, {beside:?} now");
         let mut connection = Connection::open(larder.address).await;
-        let mut slowest = Duration::ZERO;
-        for _ in 0..100 {
-            let asked = Instant::now();
-            let page = connection.get("/kept", &[]).await;
-            slowest = slowest.max(asked.elapsed());
-            assert_eq!((page.status, page.text()), (200, kept.clone()), "{fault}");
-            assert!(page.is_hit(), "{fault}: memory goes on");
-        }
-        assert!(slowest < Duration::from_millis(100), "{fault}: {slowest:?}");
         for _ in 0..20 {
             number += 1;
             let page = connection.get(&format!("/new/{number}"), &[]).await;
@@ -156,12 +157,16 @@ async fn requests_are_served_whatever_becomes_of_redis() {
             "stopped" => redis.stop(false),
             "killed" => redis.start_again().await,
             "full" => assert_eq!(redis.cli(&["CONFIG", "SET", "maxmemory", "0"]), "OK"),
+            "replica" => assert_eq!(redis.cli(&["REPLICAOF", "NO", "ONE"]), "OK"),
+            "password" => {
+                let mend = ["-a", "s3cret", "--no-auth-warning", "CONFIG", "SET", "requirepass", ""];
+                assert_eq!(redis.cli(&mend), "OK");
+            }
             _ => between.set(Mood::Honest),
         }
         let back = Instant::now();
         within("a new page in Redis", async {
             loop {
-                redis.cli(&["DEL", "seen"]);
                 let before = redis.cli(&["DBSIZE"]);
                 number += 1;
                 larder.get(&format!("/new/{number}"), &[]).await;
@@ -172,8 +177,24 @@ async fn requests_are_served_whatever_becomes_of_redis() {
             }
         })
         .await;
-        assert!(back.elapsed() < Duration::from_secs(5), "{fault}: {:?}", back.elapsed());
+        println!("used again {:?} after Redis {fault}", back.elapsed());
+        assert!(!long() || back.elapsed() < Duration::from_secs(5), "{fault}: {:?}", back.elapsed());
     }
+}
+
+/// Asks for a page that is in memory, that often; the 99th percentile of how long it took.
+async fn hits(larder: &Larder, kept: &str, count: usize, fault: &str) -> Duration {
+    let mut connection = Connection::open(larder.address).await;
+    let mut took = Vec::with_capacity(count);
+    for _ in 0..count {
+        let asked = Instant::now();
+        let page = connection.get("/kept", &[]).await;
+        took.push(asked.elapsed());
+        assert_eq!((page.status, page.text().as_str()), (200, kept), "{fault}");
+        assert!(page.is_hit(), "{fault}: memory goes on");
+    }
+    took.sort_unstable();
+    took[count * 99 / 100]
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

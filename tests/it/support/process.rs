@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
@@ -87,26 +87,17 @@ impl Process {
 
     /// Sends a signal by its name, e.g. `HUP`. The shell's `kill` does it: that needs neither `unsafe` nor a package.
     pub fn signal(&self, name: &str) {
-        let kill = format!("kill -{name} {}", self.successor.unwrap_or(self.child.id()));
+        let process = self.successor.unwrap_or(self.child.id());
+        let kill = format!("kill -{name} {process}");
         let status = Command::new("sh").args(["-c", &kill]).status().expect("there is a shell");
         assert!(status.success(), "{kill}");
         if name == "STOP" {
-            self.until_stopped();
-        }
-    }
-
-    /// A process goes on for a moment after it was sent a STOP: long enough to answer what comes next.
-    fn until_stopped(&self) {
-        let tasks = format!("/proc/{}/task", self.successor.unwrap_or(self.child.id()));
-        let began = std::time::Instant::now();
-        let goes_on = |task: std::fs::DirEntry| {
-            let stat = std::fs::read_to_string(task.path().join("stat")).unwrap_or_default();
-            // Its state stands behind its name, which is in parentheses.
-            stat.rsplit(") ").next().is_some_and(|state| !state.starts_with('T') && !state.is_empty())
-        };
-        while std::fs::read_dir(&tasks).expect("it is there").flatten().any(goes_on) {
-            assert!(began.elapsed() < PATIENCE, "it does not stop");
-            std::thread::sleep(POLL);
+            // Each thread stops when its turn comes: on a busy machine one may go on for a while.
+            let began = Instant::now();
+            while !has_stopped(process) {
+                assert!(began.elapsed() < PATIENCE, "{process} does not stop");
+                std::thread::sleep(Duration::from_millis(1));
+            }
         }
     }
 
@@ -207,4 +198,14 @@ async fn process_output_is_captured_and_its_end_awaited() {
     assert_eq!(number, 7);
     sleeper.signal("TERM");
     assert!(!sleeper.finish(super::PATIENCE).await.status.success());
+}
+
+/// Whether all threads of a process have been stopped.
+fn has_stopped(process: u32) -> bool {
+    let tasks = std::fs::read_dir(format!("/proc/{process}/task")).expect("the process is there");
+    tasks.flatten().all(|task| {
+        let stat = std::fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+        // What follows the name, which is in parentheses and may hold some itself.
+        stat.is_empty() || stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('T'))
+    })
 }
