@@ -40,6 +40,7 @@ mod search;
 mod session;
 pub mod site;
 mod users;
+pub mod token;
 
 use std::net::IpAddr;
 use std::sync::Arc;
