@@ -39,8 +39,8 @@ pub mod route;
 mod search;
 mod session;
 pub mod site;
-mod users;
 pub mod token;
+mod users;
 
 use std::net::IpAddr;
 use std::sync::Arc;
