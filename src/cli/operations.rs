@@ -15,9 +15,10 @@ use crate::control::inspect::{CacheStats, Entries, EntriesQuery, Health, UrlView
 use crate::control::purge::{PurgeOrder, PurgeResponse};
 use crate::control::{Operations, Stats};
 use crate::telemetry::figures::{
-    BalancingFigures, CacheFigures, CertificateFigures, ConnectionFigures, ReloadFigures, Snapshot, UpstreamFigures,
+    AddressFigures, BalancingFigures, CacheFigures, CertificateFigures, ConnectionFigures, ReloadFigures, Snapshot,
+    UpstreamFigures,
 };
-use crate::upstream::Pool;
+use crate::upstream::{AddressStats, Pool};
 
 /// A running larder as the control API sees it.
 pub(super) struct AppOperations(pub(super) Arc<App>);
@@ -149,7 +150,7 @@ impl AppOperations {
                 repeats: server.repeats,
                 good_checks: server.checks.0,
                 bad_checks: server.checks.1,
-                addresses: server.addresses.iter().map(ToString::to_string).collect(),
+                addresses: server.addresses.iter().map(address_figures).collect(),
                 errors: server.errors.iter().map(|(kind, count)| (kind.word(), *count)).collect(),
                 server: server.server,
             })
@@ -204,4 +205,8 @@ impl AppOperations {
             failed: reloads.failed.load(Relaxed),
         }
     }
+}
+
+fn address_figures(address: &AddressStats) -> AddressFigures {
+    AddressFigures { address: address.address.to_string(), state: address.state, ejections: address.ejections }
 }

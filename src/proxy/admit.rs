@@ -342,7 +342,9 @@ mod tests {
             ("transfer_encoding", false, false),
             ("x_own", true, true),
             ("x-own", true, true),
-            ("x-forwarded", true, true),
+            ("x-forwarded", true, false),
+            ("cf-connecting-ip", true, false),
+            ("x-forwardedness", true, true),
         ] {
             for (trusted, stays) in [(true, from_proxy), (false, from_client)] {
                 let mut headers = HeaderMap::new();

@@ -104,6 +104,17 @@ pub struct BalancingFigures {
     pub retries_denied: u64,
 }
 
+/// How one of the addresses behind a server's name does.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct AddressFigures {
+    /// The address, as `ip:port`.
+    pub address: String,
+    /// `up`, `rising`, `ejected` or `down`.
+    pub state: &'static str,
+    /// Times it was ejected since it is known.
+    pub ejections: u64,
+}
+
 /// Connections and faults of one server of an upstream.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct UpstreamFigures {
@@ -112,7 +123,7 @@ pub struct UpstreamFigures {
     /// The server, as `host:port`.
     pub server: String,
     /// The addresses that its name stands for; none where it has no name.
-    pub addresses: Vec<String>,
+    pub addresses: Vec<AddressFigures>,
     /// Connections with an exchange under way.
     pub active: u64,
     /// Connections kept open for the next exchange.

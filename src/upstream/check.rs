@@ -1,8 +1,11 @@
-//! Active health checks: each server is asked for a page now and then, on a connection of its own.
+//! Active health checks: each server, and each address behind its name, is asked for a page now and then, on a
+//! connection of its own.
 
+use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use http::header::{CONNECTION, USER_AGENT};
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Request, Response, Uri};
@@ -31,12 +34,7 @@ async fn run(server: Weak<Server>, settings: Arc<Upstream>, path: PathAndQuery) 
     let rules = &settings.health;
     for number in 0u64.. {
         let Some(server) = server.upgrade() else { return };
-        let outcome = match timeout(rules.timeout, check(&server, &settings, &path)).await {
-            Ok(outcome) => outcome,
-            Err(_) => Err(format!("no answer within {:?}", rules.timeout)),
-        };
-        server.counters().checked(outcome.is_ok());
-        server.health().checked(outcome);
+        check_all(&server, &settings, &path).await;
         // Servers that began together drift apart, so that they are not all checked at once.
         let drift = (server.id() ^ number) % 10;
         drop(server);
@@ -44,7 +42,34 @@ async fn run(server: Weak<Server>, settings: Arc<Upstream>, path: PathAndQuery) 
     }
 }
 
-async fn check(server: &Server, settings: &Upstream, path: &PathAndQuery) -> Result<(), String> {
+/// Checks all addresses of a server at once. It is well as long as one of them is.
+async fn check_all(server: &Server, settings: &Upstream, path: &PathAndQuery) {
+    let patience = settings.health.timeout;
+    let checked = async |peer| {
+        let outcome = match timeout(patience, check(server, peer, settings, path)).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(format!("no answer within {patience:?}")),
+        };
+        server.counters().checked(outcome.is_ok());
+        outcome
+    };
+    let addresses = server.names().map(|names| names.known()).filter(|known| known.len() > 0);
+    let Some(addresses) = addresses else { return server.health().checked(checked(None).await) };
+    let sockets = addresses.sockets();
+    let outcomes = join_all(sockets.iter().map(|socket| checked(Some(*socket)))).await;
+    let best = outcomes.iter().find(|outcome| outcome.is_ok()).or(outcomes.first()).cloned();
+    for (socket, outcome) in sockets.into_iter().zip(outcomes) {
+        addresses.find(socket).into_iter().for_each(|address| address.health.checked(outcome.clone()));
+    }
+    server.health().checked(best.unwrap_or(Ok(())));
+}
+
+async fn check(
+    server: &Server,
+    peer: Option<SocketAddr>,
+    settings: &Upstream,
+    path: &PathAndQuery,
+) -> Result<(), String> {
     let rules = &settings.health;
     let mut request = Request::new(RequestBody::Empty);
     *request.uri_mut() = Uri::from(path.clone());
@@ -54,7 +79,7 @@ async fn check(server: &Server, settings: &Upstream, path: &PathAndQuery) -> Res
         (None, _) => UpstreamHost::Server,
     };
 
-    let (response, _connection) = ask(server, settings.protocol, &host, request, rules.timeout).await?;
+    let (response, _connection) = ask(server, peer, settings.protocol, &host, request, rules.timeout).await?;
     let status = response.status();
     if !rules.statuses.iter().any(|range| range.has(status)) {
         return Err(format!("status {}", status.as_u16()));
@@ -70,12 +95,13 @@ async fn check(server: &Server, settings: &Upstream, path: &PathAndQuery) -> Res
 /// Asks on a new connection, which ends with the returned task.
 async fn ask(
     server: &Server,
+    peer: Option<SocketAddr>,
     protocol: UpstreamProtocol,
     host: &UpstreamHost,
     mut request: Request<RequestBody>,
     patience: Duration,
 ) -> Result<(Response<Incoming>, AbortOnDropHandle<()>), String> {
-    let (stream, http2) = server.open(Instant::now() + patience).await.map_err(|error| error.to_string())?;
+    let (stream, http2) = server.open(peer, Instant::now() + patience).await.map_err(|error| error.to_string())?;
     let io = TokioIo::new(stream);
     let protocol = if http2 { UpstreamProtocol::Http2 } else { protocol };
     framing::address(&mut request, host, server.address(), protocol);

@@ -1,4 +1,4 @@
-//! Whether a server takes requests: what checks, requests and operators say of it. In the usual case, nothing is said
+//! Whether a server, or one address behind its name, takes requests: what checks, requests and operators say of it. In the usual case, nothing is said
 //! against it and asking costs one atomic load.
 
 use std::sync::Arc;
@@ -35,15 +35,21 @@ pub(super) enum Standing {
 /// What the servers of an upstream share: how many are ejected, and may be.
 #[derive(Debug)]
 pub(super) struct Peers {
-    most_ejected: usize,
+    most_ejected: AtomicUsize,
     ejected: AtomicUsize,
 }
 
 impl Peers {
     /// For an upstream's servers.
     pub(super) fn of(settings: &Upstream) -> Arc<Self> {
-        let most_ejected = settings.servers.len() * settings.ejection.max_share as usize / 100;
-        Arc::new(Peers { most_ejected, ejected: AtomicUsize::new(0) })
+        let peers = Peers { most_ejected: AtomicUsize::new(0), ejected: AtomicUsize::new(0) };
+        peers.resize(settings.servers.len(), &settings.ejection);
+        Arc::new(peers)
+    }
+
+    /// There are so many now.
+    pub(super) fn resize(&self, count: usize, rules: &Ejection) {
+        self.most_ejected.store(count * rules.max_share as usize / 100, Relaxed);
     }
 }
 
@@ -213,7 +219,7 @@ impl Health {
         if self.flags.load(Relaxed) & EJECTED != 0 {
             return;
         }
-        let room = |ejected: usize| (ejected < self.peers.most_ejected).then_some(ejected + 1);
+        let room = |ejected: usize| (ejected < self.peers.most_ejected.load(Relaxed)).then_some(ejected + 1);
         if self.peers.ejected.fetch_update(Relaxed, Relaxed, room).is_err() {
             return;
         }
@@ -251,6 +257,15 @@ impl Health {
 
     fn unset(&self, flag: u8) {
         self.flags.fetch_and(!flag, Relaxed);
+    }
+}
+
+impl Drop for Health {
+    /// One that is no more leaves its place among the ejected to others.
+    fn drop(&mut self) {
+        if self.flags.load(Relaxed) & EJECTED != 0 {
+            self.peers.ejected.fetch_sub(1, Relaxed);
+        }
     }
 }
 

@@ -4,16 +4,21 @@
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
+use tokio::time::{Instant, timeout_at};
 
 use super::error::{UpstreamError, UpstreamErrorKind};
 use super::request_body::{ClientBody, RequestBody, Upload};
 
 /// Bytes of all bodies that a process holds at a time, whoever sends them. Beyond it they are streamed.
 const MOST_TOGETHER: usize = 128 << 20;
+
+/// A client has to bring so many bytes, or the end, within its idle time-out: one byte now and then holds nothing.
+const MIN_PROGRESS: usize = 256;
 
 static TOGETHER: AtomicUsize = AtomicUsize::new(0);
 
@@ -55,9 +60,14 @@ impl RequestBody {
         }
         let RequestBody::Client(mut body) = self else { return Ok(self) };
         let (mut content, mut trailers, mut room) = (BytesMut::new(), None, Room::default());
-        let mut fits = true;
+        let (patience, mut lap, mut fits) = (body.idle_span(), (Instant::now(), 0), true);
         while fits && content.len() < most {
-            let frame = match poll_fn(|cx| body.poll_frame(cx)).await {
+            if content.len() - lap.1 >= MIN_PROGRESS {
+                lap = (Instant::now(), content.len());
+            }
+            let coming = timeout_at(lap.0 + patience, poll_fn(|cx| body.poll_frame(cx)));
+            let too_slow = |_| UpstreamError::new(UpstreamErrorKind::RequestBodyTimeout);
+            let frame = match coming.await.map_err(too_slow)? {
                 Some(frame) => frame.map_err(|error| UpstreamError::new(error.kind()))?,
                 None => return Ok(whole(content.freeze(), trailers, &body, room)),
             };
@@ -119,6 +129,10 @@ impl HeldBody {
 }
 
 impl ClientBody {
+    fn idle_span(&self) -> Duration {
+        self.idle.span
+    }
+
     fn has_ended(&self) -> bool {
         self.incoming.is_end_stream()
     }

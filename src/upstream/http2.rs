@@ -127,6 +127,11 @@ impl Stream {
         self.connection.sender.clone()
     }
 
+    /// Where it leads, for a server with a name.
+    pub(super) fn peer(&self) -> Option<SocketAddr> {
+        self.connection.peer
+    }
+
     /// No further exchange begins on this connection.
     pub(super) fn retire_connection(&self) {
         self.connection.retired.store(true, Relaxed);

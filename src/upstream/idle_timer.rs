@@ -10,7 +10,7 @@ use tokio::time::{Instant, Sleep, sleep};
 /// Runs while a body is waited for; a body that never makes anybody wait never allocates it.
 #[derive(Debug)]
 pub(super) struct IdleTimer {
-    span: Duration,
+    pub(super) span: Duration,
     sleep: Option<Pin<Box<Sleep>>>,
     running: bool,
 }

@@ -1,6 +1,7 @@
 //! A connection for the length of one exchange. Whatever is not given back explicitly is closed: a future dropped
 //! half-way, a body left unread and every error take that way.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -9,6 +10,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::error::UpstreamError;
 use super::request_body::RequestBody;
 use super::server::Server;
 use super::{http1, http2};
@@ -84,13 +86,26 @@ impl Lease {
     /// The response tells of a server in trouble.
     pub(super) fn mark_failed(&mut self) {
         self.failed = true;
-        self.server.health().failed();
+        self.server.blame(self.peer());
+    }
+
+    /// Counts a failure on its way to the caller, against the address that it came from.
+    pub(super) fn failed(&self, error: UpstreamError) -> UpstreamError {
+        self.server.failed_at(self.peer(), error)
+    }
+
+    /// Where the connection leads, for a server with a name.
+    fn peer(&self) -> Option<SocketAddr> {
+        match self.connection.as_ref()? {
+            Connection::Http1(connection) => connection.peer,
+            Connection::Http2(stream) => stream.peer(),
+        }
     }
 
     /// All of the response has come.
     pub(super) fn complete(&self) {
         if !self.failed {
-            self.server.health().succeeded();
+            self.server.praise(self.peer());
         }
     }
 

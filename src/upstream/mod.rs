@@ -11,11 +11,12 @@
 //! | `server` | one server: the queue, its connections, what is kept |
 //! | `lease` | a connection for the length of one exchange |
 //! | `http1`, `http2` | connections as each protocol shares them out |
-//! | `names`, `connect`, `tls`, `socket` | addresses, TCP, TLS; the byte stream that counts |
+//! | `names`, `address`, `connect`, `tls`, `socket` | addresses, TCP, TLS; the byte stream that counts |
 //! | `framing` | Host, lengths, and which responses can be trusted |
 //! | `request_body`, `held_body`, `response_body`, `idle_timer` | bodies both ways |
 //! | `error`, `stats` | failures and figures |
 
+mod address;
 mod balance;
 mod breaker;
 mod check;
@@ -63,7 +64,7 @@ use response_body::Deadlines;
 pub use response_body::UpstreamBody;
 use retry::RetryBudget;
 use server::{Server, Wanted};
-pub use stats::{PoolStats, ServerStats};
+pub use stats::{AddressStats, PoolStats, ServerStats};
 
 /// Largest response head, in bytes.
 const MAX_RESPONSE_HEAD: usize = 64 * 1024;
@@ -319,7 +320,7 @@ impl Pool {
             Some(Ok(response)) => return Asked::Answered(lease, response, copy.filter(|_| may_retry)),
             Some(Err(failed)) => failed,
             None => {
-                let error = lease.server().failed(UpstreamError::new(UpstreamErrorKind::FirstByteTimeout));
+                let error = lease.failed(UpstreamError::new(UpstreamErrorKind::FirstByteTimeout));
                 return Asked::Failed(error, copy.filter(|_| retried(RetryOn::Timeout)));
             }
         };
@@ -342,9 +343,9 @@ impl Pool {
                 Asked::Repeat(request)
             }
             Err(copy) => match upload.and_then(Upload::failure) {
-                Some(kind) => Asked::Failed(lease.server().failed(UpstreamError::because(kind, error)), None),
+                Some(kind) => Asked::Failed(lease.failed(UpstreamError::because(kind, error)), None),
                 None => {
-                    let error = lease.server().failed(UpstreamError::from_hyper(error));
+                    let error = lease.failed(UpstreamError::from_hyper(error));
                     Asked::Failed(error, copy.filter(|_| retried(RetryOn::Reset)))
                 }
             },
@@ -407,7 +408,7 @@ fn accept(
     upload: Option<Arc<Upload>>,
     deadlines: Deadlines,
 ) -> Result<Response<UpstreamBody>, UpstreamError> {
-    let mut framing = framing::check(&mut response, upgrade_asked).map_err(|error| lease.server().failed(error))?;
+    let mut framing = framing::check(&mut response, upgrade_asked).map_err(|error| lease.failed(error))?;
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         return Ok(response.map(|incoming| UpstreamBody::of_upgrade(incoming, lease, framing)));
     }

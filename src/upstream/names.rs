@@ -1,4 +1,4 @@
-//! The addresses behind a server's name: looked up again when their time to live is over and when a connection fails,
+//! What a server's name stands for: looked up again when their time to live is over and when a connection fails,
 //! all of them used in turn. A lookup that fails leaves the addresses known before in use.
 
 use std::net::{IpAddr, SocketAddr};
@@ -14,7 +14,9 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout_at};
 
+use super::address::Addresses;
 use super::error::{UpstreamError, UpstreamErrorKind};
+use super::health::Peers;
 use super::server::Server;
 use crate::config::settings::{Dns, Upstream, UpstreamServer};
 
@@ -24,11 +26,12 @@ const AVOIDED: Duration = Duration::from_secs(5);
 /// A server's name and what it stands for.
 #[derive(Debug)]
 pub(super) struct Names {
-    upstream: String,
+    settings: Upstream,
     host: String,
     port: u16,
     dns: Dns,
-    list: ArcSwap<Vec<SocketAddr>>,
+    list: ArcSwap<Addresses>,
+    peers: Arc<Peers>,
     /// Addresses that refused a connection, and when.
     refused: Mutex<Vec<(SocketAddr, Instant)>>,
     turn: AtomicUsize,
@@ -45,11 +48,12 @@ impl Names {
             return None;
         }
         Some(Names {
-            upstream: settings.name.clone(),
+            settings: settings.clone(),
             host: server.host.clone(),
             port: server.port,
             dns: settings.dns.clone(),
             list: ArcSwap::default(),
+            peers: Peers::of(settings),
             refused: Mutex::default(),
             turn: AtomicUsize::new(0),
             renew: Notify::new(),
@@ -59,12 +63,12 @@ impl Names {
 
     /// Whether the name still stands for an address.
     pub(super) fn has(&self, address: SocketAddr) -> bool {
-        self.list.load().contains(&address)
+        self.list.load().find(address).is_some()
     }
 
     /// The addresses known now.
-    pub(super) fn known(&self) -> Vec<SocketAddr> {
-        self.list.load().to_vec()
+    pub(super) fn known(&self) -> Arc<Addresses> {
+        self.list.load_full()
     }
 
     /// The address whose turn it is; `None` where none or only one is known.
@@ -79,8 +83,7 @@ impl Names {
             let now = Instant::now();
             refused.retain(|(_, since)| now.duration_since(*since) < AVOIDED);
         }
-        let in_turn = || (0..list.len()).map(|step| list[(turn + step) % list.len()]);
-        in_turn().find(|address| !refused.iter().any(|(known, _)| known == address)).or_else(|| in_turn().next())
+        list.in_turn(turn, |address| refused.iter().any(|(known, _)| *known == address))
     }
 
     /// An address refused a connection.
@@ -98,10 +101,10 @@ impl Names {
         first: Option<SocketAddr>,
         deadline: Instant,
     ) -> Result<Vec<SocketAddr>, UpstreamError> {
-        if self.list.load().is_empty() {
+        if self.list.load().len() == 0 {
             let look_up = async {
                 let _turn = self.looking_up.lock().await;
-                if self.list.load().is_empty() { self.look_up().await.map(drop) } else { Ok(()) }
+                if self.list.load().len() == 0 { self.look_up().await.map(drop) } else { Ok(()) }
             };
             match timeout_at(deadline, look_up).await {
                 Ok(Ok(())) => {}
@@ -109,7 +112,7 @@ impl Names {
                 Err(_) => return Err(UpstreamError::because(UpstreamErrorKind::Resolve, "no answer in time")),
             }
         }
-        let mut addresses = self.list.load().to_vec();
+        let mut addresses = self.list.load().sockets();
         let start = first.and_then(|first| addresses.iter().position(|known| *known == first)).unwrap_or_default();
         addresses.rotate_left(start);
         Ok(addresses)
@@ -124,9 +127,10 @@ impl Names {
         if addresses.is_empty() {
             return Err("the name has no address".to_owned());
         }
-        if **self.list.load() != addresses {
-            tracing::info!(upstream = self.upstream, host = self.host, ?addresses, "name resolved");
-            self.list.store(Arc::new(addresses));
+        let known = self.list.load();
+        if known.sockets() != addresses {
+            tracing::info!(upstream = self.settings.name, host = self.host, ?addresses, "name resolved");
+            self.list.store(Arc::new(known.renewed(&addresses, &self.settings, &self.peers)));
         }
         Ok(valid.clamp(self.dns.min_ttl, self.dns.max_ttl))
     }
@@ -149,7 +153,12 @@ pub(super) fn keep_current(server: &Arc<Server>) {
                     }
                     Err(why) => {
                         if !failing {
-                            tracing::warn!(upstream = names.upstream, host = names.host, why, "name can't be resolved");
+                            tracing::warn!(
+                                upstream = names.settings.name,
+                                host = names.host,
+                                why,
+                                "name can't be resolved"
+                            );
                         }
                         failing = true;
                         names.dns.min_ttl

@@ -35,7 +35,7 @@ pub struct ClientBody {
     pub(super) ahead: Option<(Bytes, Room)>,
     pub(super) incoming: Incoming,
     remaining: u64,
-    idle: IdleTimer,
+    pub(super) idle: IdleTimer,
     pub(super) upload: Arc<Upload>,
 }
 

@@ -124,7 +124,7 @@ impl UpstreamBody {
 
     fn failed(&mut self, error: UpstreamError) -> UpstreamError {
         match self.lease.take() {
-            Some(lease) => lease.server().failed(error),
+            Some(lease) => lease.failed(error),
             None => error,
         }
     }

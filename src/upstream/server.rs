@@ -135,10 +135,20 @@ impl Server {
         self.most_places - self.places.available_permits()
     }
 
-    /// A byte stream to it, outside of its connections; and whether it agreed to HTTP/2 by ALPN.
-    pub(super) async fn open(&self, deadline: Instant) -> Result<(Socket, bool), UpstreamError> {
-        let peer = self.names.as_ref().and_then(|names| names.next());
-        let opened = self.connect(peer, false, deadline).await?;
+    /// A byte stream to it, or to just that address of it, outside of its connections; and whether it agreed to HTTP/2
+    /// by ALPN.
+    pub(super) async fn open(
+        &self,
+        peer: Option<SocketAddr>,
+        deadline: Instant,
+    ) -> Result<(Socket, bool), UpstreamError> {
+        let opened = match peer {
+            None => self.connect(None, false, deadline).await?,
+            Some(peer) => {
+                let only = UpstreamServer { host: peer.ip().to_string(), port: peer.port(), ..self.address.clone() };
+                connect::open(&only, None, None, self.tls.as_ref(), false, deadline).await?
+            }
+        };
         Ok((Socket::new(opened.stream, Arc::default()).0, opened.http2))
     }
 
@@ -319,18 +329,43 @@ impl Server {
 
     /// Counts a failure on its way to the caller.
     pub(super) fn failed(&self, error: UpstreamError) -> UpstreamError {
+        self.failed_at(None, error)
+    }
+
+    /// The same of an exchange with one of its addresses.
+    pub(super) fn failed_at(&self, peer: Option<SocketAddr>, error: UpstreamError) -> UpstreamError {
         self.counters.failed(error.kind);
         if error.kind.is_servers_fault() {
-            self.health.failed();
+            self.blame(peer);
         }
         error
+    }
+
+    /// An exchange failed by the server's fault: by that of one address, as long as there are others.
+    pub(super) fn blame(&self, peer: Option<SocketAddr>) {
+        if let (Some(names), Some(peer)) = (&self.names, peer) {
+            let addresses = names.known();
+            addresses.find(peer).inspect(|address| address.health.failed());
+            if addresses.has_others_than(peer) {
+                return;
+            }
+        }
+        self.health.failed();
+    }
+
+    /// An exchange went well.
+    pub(super) fn praise(&self, peer: Option<SocketAddr>) {
+        if let (Some(names), Some(peer)) = (&self.names, peer) {
+            names.known().find(peer).inspect(|address| address.health.succeeded());
+        }
+        self.health.succeeded();
     }
 
     /// Its figures.
     pub(super) fn stats(&self) -> ServerStats {
         let Connections { http1, http2 } = &self.connections;
         let idle = http1.as_ref().map_or(0, IdleStack::len) + http2.as_ref().map_or(0, SharedConnections::idle);
-        let addresses = self.names.as_ref().map(|names| names.known()).unwrap_or_default();
+        let addresses = self.names.as_ref().map(|names| names.known().stats()).unwrap_or_default();
         ServerStats { addresses, ..self.counters.read(self.name(), idle, self.in_flight(), &self.health) }
     }
 }

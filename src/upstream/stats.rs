@@ -17,13 +17,24 @@ pub struct PoolStats {
     pub retries_denied: u64,
 }
 
+/// How one of the addresses behind a name does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AddressStats {
+    /// The address.
+    pub address: SocketAddr,
+    /// `up`, `rising`, `ejected` or `down`.
+    pub state: &'static str,
+    /// Times it was ejected since it is known.
+    pub ejections: u64,
+}
+
 /// Figures of one server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerStats {
     /// `host:port` of the server, a default port left out.
     pub server: String,
     /// The addresses its name stands for; none where it has no name.
-    pub addresses: Vec<SocketAddr>,
+    pub addresses: Vec<AddressStats>,
     /// Open connections: in use, idle and tunnelled.
     pub open: usize,
     /// Open connections that no exchange uses.

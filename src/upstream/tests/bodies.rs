@@ -190,6 +190,46 @@ async fn request_body_is_reframed_and_streamed() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn held_body_that_hardly_grows_is_given_up() {
+    let (body, mut client) = client_body("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 600\r\n\r\n", 1000, LONG).await;
+    let held = tokio::spawn(body.held(1000));
+    for _ in 0..2 {
+        // Enough in three goes, each in time.
+        for _ in 0..3 {
+            tokio::time::sleep(LONG / 4).await;
+            client.write_all(&[b'x'; 90]).await.unwrap();
+        }
+    }
+    assert!(!held.is_finished());
+    for _ in 0..5 {
+        tokio::time::sleep(LONG / 4).await;
+        let _ = client.write_all(b"x").await;
+    }
+    assert_eq!(kind(held.await.unwrap()), UpstreamErrorKind::RequestBodyTimeout);
+}
+
+#[tokio::test]
+async fn held_body_is_whole_and_has_its_length_or_streams_behind_what_is_there() {
+    let chunked = "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n";
+    for (bytes, most, held, length, whole) in [
+        (format!("{chunked}3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n"), 100, "abcde", Some(5), true),
+        (format!("{chunked}3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n"), 2, "abcde", None, false),
+        (format!("{chunked}0\r\n\r\n"), 100, "", Some(0), true),
+        (format!("{chunked}3\r\nabc\r\n0\r\nx: y\r\n\r\n"), 100, "abc", None, true),
+        ("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\nabcde".to_owned(), 2, "abcde", Some(5), true),
+    ] {
+        let (body, _client) = client_body(&bytes, 10, LONG).await;
+        let body = within(body.held(most)).await.unwrap();
+        assert_eq!(http_body::Body::size_hint(&body).exact(), length, "{bytes}");
+        let again = body.copy();
+        assert_eq!(again.is_some(), whole, "{bytes}");
+        for body in [Some(body), again].into_iter().flatten() {
+            assert_eq!(within(body.collect()).await.unwrap().to_bytes(), held, "{bytes}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn request_body_over_its_cap_is_cut_off() {
     let server = Scripted::listen().await;

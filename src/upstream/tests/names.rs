@@ -136,6 +136,105 @@ async fn address_that_refuses_leaves_requests_to_the_others() {
     assert_eq!(server_stats(&pool).errors, []);
 }
 
+/// Answers each request on each connection by what is set at that moment; counts those that are no checks.
+fn serve_by(server: Scripted, answer: &Arc<Mutex<&'static str>>) -> Arc<AtomicUsize> {
+    let (served, answer) = (Arc::new(AtomicUsize::new(0)), answer.clone());
+    let counting = served.clone();
+    tokio::spawn(async move {
+        loop {
+            let mut line = server.accept().await;
+            let (counting, answer) = (counting.clone(), answer.clone());
+            tokio::spawn(async move {
+                let mut head = Vec::new();
+                while let Ok(byte) = line.0.read_u8().await {
+                    head.push(byte);
+                    if !head.ends_with(b"\r\n\r\n") {
+                        continue;
+                    }
+                    let is_check = head.starts_with(b"GET /up ");
+                    counting.fetch_add(usize::from(!is_check), Relaxed);
+                    head.clear();
+                    let answer = *answer.lock();
+                    if answer.is_empty() || line.0.write_all(answer.as_bytes()).await.is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    served
+}
+
+/// Of each address, its last number and its state.
+fn states(pool: &Pool) -> Vec<(u8, &'static str)> {
+    let last = |address: SocketAddr| address.to_string().split([':', '.']).nth(3).unwrap().parse().unwrap();
+    server_stats(pool).addresses.iter().map(|stats| (last(stats.address), stats.state)).collect()
+}
+
+#[tokio::test]
+async fn address_that_fails_requests_is_ejected_alone() {
+    let names = NameServer::start(&[[127, 0, 0, 1], [127, 0, 0, 2], [127, 0, 0, 3]]).await;
+    let one = Scripted::listen().await;
+    let (two, three) = (beside(&one, [127, 0, 0, 2]).await, beside(&one, [127, 0, 0, 3]).await);
+    let mut settings = named(&one, &names);
+    (settings.ejection.failures, settings.ejection.time) = (2, LONG);
+    let pool = pool(settings);
+    let well = Arc::new(Mutex::new(OK));
+    let ill = Arc::new(Mutex::new(""));
+    let served = [serve_by(one, &well), serve_by(two, &ill), serve_by(three, &well)];
+    let mut failed = 0;
+    for _ in 0..30 {
+        failed += usize::from(get_text(&pool).await.is_err());
+    }
+    assert_eq!(failed, 2, "two failures of it in a row, though others went well in between");
+    assert_eq!(served[1].load(Relaxed), 2);
+    assert_eq!(states(&pool), [(1, "up"), (2, "ejected"), (3, "up")]);
+    assert_eq!((server_stats(&pool).state, server_stats(&pool).ejections), ("up", 0));
+}
+
+#[tokio::test]
+async fn address_that_fails_checks_is_out_until_they_come_out_well() {
+    let names = NameServer::start(&[[127, 0, 0, 1], [127, 0, 0, 2]]).await;
+    let one = Scripted::listen().await;
+    let two = beside(&one, [127, 0, 0, 2]).await;
+    let mut settings = named(&one, &names);
+    settings.health.path = Some("/up".to_owned());
+    (settings.health.interval, settings.health.timeout) = (SHORT, LONG);
+    let pool = pool(settings);
+    let (well, changing) = (Arc::new(Mutex::new(OK)), Arc::new(Mutex::new(OK)));
+    let served = [serve_by(one, &well), serve_by(two, &changing)];
+    let until = async |expected: &[(u8, &'static str)]| {
+        within(async {
+            while states(&pool) != expected {
+                tokio::time::sleep(SHORT).await;
+            }
+        })
+        .await;
+    };
+    until(&[(1, "up"), (2, "up")]).await;
+    *changing.lock() = "HTTP/1.1 503 Service Unavailable\r\ncontent-length: 2\r\n\r\nno";
+    until(&[(1, "up"), (2, "down")]).await;
+    assert_eq!(server_stats(&pool).state, "up", "the other one serves");
+    for _ in 0..8 {
+        assert_eq!(get_text(&pool).await.unwrap(), "ok");
+    }
+    assert_eq!((served[0].load(Relaxed), served[1].load(Relaxed)), (8, 0));
+    *changing.lock() = OK;
+    until(&[(1, "up"), (2, "up")]).await;
+    for _ in 0..8 {
+        assert_eq!(get_text(&pool).await.unwrap(), "ok");
+    }
+    assert!(served[1].load(Relaxed) > 0);
+    *well.lock() = "";
+    *changing.lock() = "";
+    within(async {
+        while server_stats(&pool).state != "down" {
+            tokio::time::sleep(SHORT).await;
+        }
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn hosts_file_is_read() {
     let names = NameServer::start(&[]).await;
