@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::task::AtomicWaker;
@@ -52,6 +52,8 @@ pub(super) struct Wire {
     ended: AtomicU64,
     /// Wakes the driver when the last response has ended.
     driver: AtomicWaker,
+    /// The next response is the connection's last.
+    draining: AtomicBool,
     /// Given back when nothing of the connection is left, an upgraded stream included.
     _slot: Option<Slot>,
 }
@@ -151,6 +153,7 @@ impl Wire {
             begun: AtomicU64::new(0),
             ended: AtomicU64::new(0),
             driver: AtomicWaker::new(),
+            draining: AtomicBool::new(false),
             _slot: slot,
         })
     }
@@ -172,6 +175,16 @@ impl Wire {
             0 => 0,
             _ => self.signals.swap(0, Ordering::AcqRel),
         }
+    }
+
+    /// From now on each HTTP/1 response is its connection's last.
+    pub(super) fn drain(&self) {
+        self.draining.store(true, Ordering::Release);
+    }
+
+    /// Whether the next HTTP/1 response has to say that it is the last (RFC 9112 §9.6).
+    pub(super) fn draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire)
     }
 
     /// Requests have begun.
