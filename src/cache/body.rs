@@ -37,7 +37,9 @@ pub struct SharedBody(Arc<Shared>);
 struct Shared {
     /// Set once, when all has arrived: readers then take no lock.
     complete: OnceLock<Complete>,
-    growing: Mutex<Growing>,
+    /// What has come so far, until all has: then it is given back, since it takes as much room as the fields of a page.
+    /// Never made anew.
+    growing: Mutex<Option<Box<Growing>>>,
 }
 
 #[derive(Debug)]
@@ -53,13 +55,13 @@ enum Place {
     /// In memory, in blocks.
     Memory(Box<[Bytes]>),
     /// On disk alone.
-    Disk(StoredBody),
+    Disk(Box<StoredBody>),
 }
 
 impl SharedBody {
     /// An empty body and the hand that fills it.
     pub fn growing() -> (SharedBody, Filler) {
-        let shared = Arc::new(Shared { complete: OnceLock::new(), growing: Mutex::default() });
+        let shared = Arc::new(Shared { complete: OnceLock::new(), growing: Mutex::new(Some(Box::default())) });
         (SharedBody(shared.clone()), Filler(shared))
     }
 
@@ -84,7 +86,7 @@ impl SharedBody {
     /// A body that is all there, on disk.
     pub fn on_disk(stored: StoredBody, trailers: Option<HeaderMap>) -> SharedBody {
         let len = stored.len();
-        SharedBody::of(Complete { place: Place::Disk(stored), len, trailers: trailers.map(Box::new) })
+        SharedBody::of(Complete { place: Place::Disk(Box::new(stored)), len, trailers: trailers.map(Box::new) })
     }
 
     fn of(complete: Complete) -> SharedBody {
@@ -132,7 +134,11 @@ impl SharedBody {
 
     /// Whether it is not in memory as a whole, or is on the way to disk: what is made of it is not kept either.
     pub fn is_beyond_memory(&self) -> bool {
-        self.stored().is_some() || (self.len().is_none() && self.0.growing.lock().spilled.is_some())
+        self.stored().is_some() || (self.len().is_none() && self.is_being_spilled())
+    }
+
+    fn is_being_spilled(&self) -> bool {
+        self.0.growing.lock().as_ref().is_some_and(|growing| growing.spilled.is_some())
     }
 
     /// Its trailers, once all has arrived.
@@ -155,10 +161,11 @@ impl SharedBody {
         match self.0.complete.get() {
             Some(Complete { place: Place::Memory(_), len, .. }) => *len,
             Some(Complete { place: Place::Disk(_), .. }) => size_of::<StoredBody>() as u64,
-            None => {
-                let growing = self.0.growing.lock();
-                growing.len - growing.dropped_len
-            }
+            None => match &*self.0.growing.lock() {
+                Some(growing) => growing.len - growing.dropped_len,
+                // It was completed between the look and the lock.
+                None => self.len().unwrap_or_default(),
+            },
         }
     }
 
@@ -173,11 +180,13 @@ impl SharedBody {
         let mut file = None;
         if self.len().is_none() {
             let mut growing = self.0.growing.lock();
-            if growing.passing && growing.dropped > 0 {
-                return None;
-            }
             // It may have been completed between the look and the lock.
-            if self.len().is_none() {
+            if self.len().is_none()
+                && let Some(growing) = growing.as_mut()
+            {
+                if growing.passing && growing.dropped > 0 {
+                    return None;
+                }
                 slot = Some(growing.readers.len());
                 growing.readers.push(Some(0));
             }

@@ -1,6 +1,8 @@
 //! Collapsing: many requests for one key wait for one fetch (RFC 9111 §4). The one that fetches is the leader, the
 //! others are followers.
 
+mod uncacheable;
+
 use std::collections::HashMap;
 use std::collections::hash_map::Entry as Slot;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,7 +10,6 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use http::StatusCode;
-use moka::sync::Cache;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
@@ -18,6 +19,7 @@ use super::key::{BuildPassHash, CacheKey};
 use super::purge::{Logged, PurgeLog, UnderWay};
 use crate::policy::reason::NoStoreReason;
 use crate::policy::time::Timestamp;
+use uncacheable::Uncacheable;
 
 /// How far a fetch has come; what followers wait for.
 #[derive(Clone, Debug)]
@@ -58,15 +60,20 @@ pub struct Flight {
     key: CacheKey,
     /// Under which key the response will be stored, where it said so itself.
     stored_as: OnceLock<CacheKey>,
-    progress: watch::Sender<Progress>,
+    /// `None`: nobody can join, so that there is nobody to tell.
+    progress: Option<watch::Sender<Progress>>,
     /// Which purges were known when it began. As long as it goes on, the log keeps those that came later.
     began: UnderWay,
 }
 
 impl Flight {
-    fn new(key: &CacheKey, began: UnderWay) -> Self {
+    fn shared(key: &CacheKey, began: UnderWay) -> Self {
         let progress = watch::Sender::new(Progress::Fetching);
-        Flight { key: key.clone(), stored_as: OnceLock::new(), progress, began }
+        Flight { progress: Some(progress), ..Flight::alone(key, began) }
+    }
+
+    fn alone(key: &CacheKey, began: UnderWay) -> Self {
+        Flight { key: key.clone(), stored_as: OnceLock::new(), progress: None, began }
     }
 
     /// The key it fetches.
@@ -89,7 +96,8 @@ impl Flight {
         if purge.matches_url(&self.key) || self.stored_as.get().is_some_and(|key| purge.matches_url(key)) {
             return true;
         }
-        match &*self.progress.borrow() {
+        let Some(progress) = &self.progress else { return false };
+        match &*progress.borrow() {
             Progress::Ready(ready) => purge.find(&ready.response.meta(&ready.key)).is_some(),
             Progress::Fetching => purge.needs_answer(),
             // Nothing of these is shared.
@@ -99,12 +107,14 @@ impl Flight {
 
     /// Tells followers how far it has come.
     pub fn publish(&self, progress: Progress) {
-        self.progress.send_replace(progress);
+        if let Some(told) = &self.progress {
+            told.send_replace(progress);
+        }
     }
 
     /// Waits until there is something to tell, at most `limit`; `None` when that has passed or the leader vanished.
     pub async fn wait(&self, limit: Duration) -> Option<Progress> {
-        let mut progress = self.progress.subscribe();
+        let mut progress = self.progress.as_ref()?.subscribe();
         let told = progress.wait_for(|progress| !matches!(progress, Progress::Fetching));
         let told = tokio::time::timeout(limit, told).await.ok()?.ok()?;
         Some(told.clone())
@@ -123,30 +133,15 @@ pub enum Role {
 /// All fetches under way, and the keys that are not worth waiting for.
 #[derive(Debug)]
 pub struct Flights {
-    under_way: Mutex<HashMap<FlightKey, Arc<Flight>, BuildPassHash>>,
+    /// Those that can be joined, by key and variant: requests that are known to select different variants do not wait
+    /// for each other.
+    under_way: Mutex<HashMap<u64, Arc<Flight>, BuildPassHash>>,
     log: Arc<PurgeLog>,
-    /// Keys whose last answer could not be shared, until when. Bounded; forgetting one costs a wait.
-    uncacheable: Cache<u64, Timestamp, BuildPassHash>,
+    uncacheable: Uncacheable,
     collapsed: AtomicU64,
+    /// How many are under way that nobody can join.
     alone: AtomicU64,
 }
-
-/// Key and variant: requests that are known to select different variants do not wait for each other. A fetch that
-/// nobody may join has a number of its own instead.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum FlightKey {
-    Shared(u64),
-    Alone(u64),
-}
-
-impl std::hash::Hash for FlightKey {
-    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
-        let (FlightKey::Shared(hash) | FlightKey::Alone(hash)) = self;
-        state.write_u64(*hash);
-    }
-}
-
-const MOST_UNCACHEABLE: u64 = 100_000;
 
 impl Flights {
     /// None yet; each is to note its place in this log.
@@ -154,7 +149,7 @@ impl Flights {
         Flights {
             under_way: Mutex::default(),
             log,
-            uncacheable: Cache::builder().max_capacity(MOST_UNCACHEABLE).build_with_hasher(BuildPassHash::default()),
+            uncacheable: Uncacheable::default(),
             collapsed: AtomicU64::new(0),
             alone: AtomicU64::new(0),
         }
@@ -162,7 +157,7 @@ impl Flights {
 
     /// Joins the fetch of a key and variant, or begins one.
     pub fn join(self: &Arc<Self>, key: &CacheKey, variant: u64) -> Role {
-        let flight_key = FlightKey::Shared(key.hash() ^ variant);
+        let flight_key = key.hash() ^ variant;
         let mut under_way = self.under_way.lock();
         match under_way.entry(flight_key) {
             Slot::Occupied(slot) if slot.get().key == *key => {
@@ -172,10 +167,10 @@ impl Flights {
             // Two keys of the same hash are told apart; the second one then fetches unshared.
             Slot::Occupied(_) => {}
             Slot::Vacant(slot) => {
-                let flight = Arc::new(Flight::new(key, self.log.begin()));
+                let flight = Arc::new(Flight::shared(key, self.log.begin()));
                 slot.insert(flight.clone());
                 drop(under_way);
-                return Role::Leader(Lead { flights: self.clone(), flight_key, flight });
+                return Role::Leader(Lead { flights: self.clone(), flight_key: Some(flight_key), flight });
             }
         }
         drop(under_way);
@@ -185,15 +180,14 @@ impl Flights {
     /// Whether there is a fetch to join.
     pub fn is_under_way(&self, key: &CacheKey, variant: u64) -> bool {
         let under_way = self.under_way.lock();
-        under_way.get(&FlightKey::Shared(key.hash() ^ variant)).is_some_and(|flight| flight.key == *key)
+        under_way.get(&(key.hash() ^ variant)).is_some_and(|flight| flight.key == *key)
     }
 
-    /// Begins a fetch that nobody joins, but that a purge reaches like any other.
+    /// Begins a fetch that nobody joins. What it brings is of no use against a later purge, like that of any other.
     pub fn alone(self: &Arc<Self>, key: &CacheKey) -> Lead {
-        let flight_key = FlightKey::Alone(self.alone.fetch_add(1, Ordering::Relaxed));
-        let flight = Arc::new(Flight::new(key, self.log.begin()));
-        self.under_way.lock().insert(flight_key, flight.clone());
-        Lead { flights: self.clone(), flight_key, flight }
+        self.alone.fetch_add(1, Ordering::Relaxed);
+        let flight = Arc::new(Flight::alone(key, self.log.begin()));
+        Lead { flights: self.clone(), flight_key: None, flight }
     }
 
     /// Requests after a purge do not join what began before it. (That such a fetch does not store what it brings is
@@ -204,22 +198,22 @@ impl Flights {
 
     /// Remembers that a key's answer could not be shared.
     pub fn remember_uncacheable(&self, key: &CacheKey, until: Timestamp) {
-        self.uncacheable.insert(key.hash(), until);
+        self.uncacheable.remember(key.hash(), until);
     }
 
     /// Forgets that: its answer could be stored after all.
     pub fn forget_uncacheable(&self, key: &CacheKey) {
-        self.uncacheable.invalidate(&key.hash());
+        self.uncacheable.forget(key.hash());
     }
 
     /// Whether a key's answer lately could not be shared.
     pub fn is_uncacheable(&self, key: &CacheKey, now: Timestamp) -> bool {
-        self.uncacheable.get(&key.hash()).is_some_and(|until| now < until)
+        self.uncacheable.has(key.hash(), now)
     }
 
     /// Fetches under way.
     pub fn under_way(&self) -> u64 {
-        self.under_way.lock().len() as u64
+        self.under_way.lock().len() as u64 + self.alone.load(Ordering::Relaxed)
     }
 
     /// Requests that joined another's fetch so far.
@@ -232,7 +226,8 @@ impl Flights {
 #[derive(Debug)]
 pub struct Lead {
     flights: Arc<Flights>,
-    flight_key: FlightKey,
+    /// `None`: nobody can join.
+    flight_key: Option<u64>,
     flight: Arc<Flight>,
 }
 
@@ -244,9 +239,10 @@ impl Lead {
 
     /// Lets new requests begin a fetch of their own while this one goes on.
     pub fn let_go(&self) {
+        let Some(flight_key) = &self.flight_key else { return };
         let mut under_way = self.flights.under_way.lock();
-        if under_way.get(&self.flight_key).is_some_and(|flight| Arc::ptr_eq(flight, &self.flight)) {
-            under_way.remove(&self.flight_key);
+        if under_way.get(flight_key).is_some_and(|flight| Arc::ptr_eq(flight, &self.flight)) {
+            under_way.remove(flight_key);
         }
     }
 }
@@ -254,7 +250,11 @@ impl Lead {
 impl Drop for Lead {
     fn drop(&mut self) {
         self.let_go();
-        self.flight.progress.send_if_modified(|progress| {
+        let Some(progress) = &self.flight.progress else {
+            self.flights.alone.fetch_sub(1, Ordering::Relaxed);
+            return;
+        };
+        progress.send_if_modified(|progress| {
             let vanished = matches!(progress, Progress::Fetching);
             if vanished {
                 *progress = Progress::Uncacheable(NoStoreReason::Incomplete);

@@ -32,7 +32,7 @@ pub struct StoredResponse {
     /// Its body as received; [`SharedBody::absent`] where there are parts.
     pub body: SharedBody,
     /// What there is of its body, where that is not all of it.
-    pub parts: Option<StoredParts>,
+    pub parts: Option<Box<StoredParts>>,
     /// The same body in content codings that larder applied, made when first asked for.
     pub coded: Arc<CodedBodies>,
     /// Whether larder may code it: what `content::compressible` said when it arrived.
@@ -51,13 +51,17 @@ pub struct StoredResponse {
 
 /// The codings of a stored response's body; shared with the response that replaces it after a validation.
 #[derive(Debug, Default)]
-pub struct CodedBodies(Mutex<Vec<(Coding, SharedBody)>>);
+pub struct CodedBodies(Mutex<Coded>);
+
+/// Boxed, since most have none.
+type Coded = Option<Box<Vec<(Coding, SharedBody)>>>;
 
 impl CodedBodies {
     /// The body in a coding; `make` is called to begin one when there is none, under the lock, so that it is begun
     /// once however many ask.
     pub fn get_or_begin(&self, coding: Coding, make: impl FnOnce() -> SharedBody) -> SharedBody {
         let mut bodies = self.0.lock();
+        let bodies = bodies.get_or_insert_default();
         if let Some((_, body)) = bodies.iter().find(|(of, _)| *of == coding) {
             return body.clone();
         }
@@ -68,27 +72,36 @@ impl CodedBodies {
 
     /// The body in a coding, if it has been begun.
     pub fn get(&self, coding: Coding) -> Option<SharedBody> {
-        self.0.lock().iter().find(|(of, _)| *of == coding).map(|(_, body)| body.clone())
+        self.0
+            .lock()
+            .iter()
+            .flat_map(|bodies| bodies.iter())
+            .find(|(of, _)| *of == coding)
+            .map(|(_, body)| body.clone())
     }
 
     /// Forgets a coding whose making failed.
     pub fn forget(&self, coding: Coding) {
-        self.0.lock().retain(|(of, _)| *of != coding);
+        if let Some(bodies) = &mut *self.0.lock() {
+            bodies.retain(|(of, _)| *of != coding);
+        }
     }
 
     /// Those that are complete, each in one of these codings, with their bodies.
     pub fn complete(&self) -> Vec<(Coding, SharedBody)> {
-        self.0.lock().iter().filter(|(_, body)| body.len().is_some()).cloned().collect()
+        let bodies = self.0.lock();
+        bodies.iter().flat_map(|bodies| bodies.iter()).filter(|(_, body)| body.len().is_some()).cloned().collect()
     }
 
     fn held(&self) -> u64 {
-        self.0.lock().iter().map(|(_, body)| body.held()).sum()
+        self.0.lock().iter().flat_map(|bodies| bodies.iter()).map(|(_, body)| body.held()).sum()
     }
 }
 
 impl FromIterator<(Coding, SharedBody)> for CodedBodies {
     fn from_iter<T: IntoIterator<Item = (Coding, SharedBody)>>(bodies: T) -> Self {
-        CodedBodies(Mutex::new(bodies.into_iter().collect()))
+        let bodies: Vec<_> = bodies.into_iter().collect();
+        CodedBodies(Mutex::new((!bodies.is_empty()).then(|| Box::new(bodies))))
     }
 }
 
@@ -105,7 +118,7 @@ impl StoredResponse {
 
     /// What it costs in bytes under a key: fields, bodies, tags and overhead.
     pub fn cost(&self, key: &CacheKey) -> u64 {
-        let parts = self.parts.as_ref().map_or(0, StoredParts::held);
+        let parts = self.parts.as_deref().map_or(0, StoredParts::held);
         let fields = (self.fields.cost() + self.selection.cost()) as u64 + index::cost(key.as_str(), &self.tags);
         OVERHEAD + fields + self.body.held() + self.coded.held() + parts
     }
@@ -177,7 +190,7 @@ impl StoredResponse {
         // A purge since the older one was fetched is meant for it as well.
         let combined = StoredResponse { epoch: older.epoch, ..combined };
         Some(match &older.parts {
-            Some(old) => StoredResponse { parts: Some(old.keeping(parts)), ..combined },
+            Some(old) => StoredResponse { parts: Some(Box::new(old.keeping(parts))), ..combined },
             None => StoredResponse { parts: None, body: older.body.clone(), coded: older.coded.clone(), ..combined },
         })
     }
@@ -185,7 +198,7 @@ impl StoredResponse {
     /// The same, of which only these parts have come.
     pub fn in_part(&self, parts: StoredParts) -> StoredResponse {
         let revised = self.revised(self.facts.clone(), self.selection.clone(), &self.fields.unpack(0), self.own_tag);
-        StoredResponse { body: SharedBody::absent(), parts: Some(parts), coded: Arc::default(), ..revised }
+        StoredResponse { body: SharedBody::absent(), parts: Some(Box::new(parts)), coded: Arc::default(), ..revised }
     }
 
     /// The same with one body, where its parts have become a whole.
@@ -203,28 +216,53 @@ impl StoredResponse {
 
 /// All stored responses of a key, newest first.
 #[derive(Clone, Debug, Default)]
-pub struct Entry {
-    variants: Arc<[Arc<StoredResponse>]>,
+pub struct Entry(Variants);
+
+#[derive(Clone, Debug)]
+enum Variants {
+    /// As most keys have it: no list is allocated for it.
+    One(Arc<StoredResponse>),
+    Many(Arc<[Arc<StoredResponse>]>),
+}
+
+impl Default for Variants {
+    fn default() -> Self {
+        Variants::Many(Arc::default())
+    }
+}
+
+impl FromIterator<Arc<StoredResponse>> for Entry {
+    fn from_iter<T: IntoIterator<Item = Arc<StoredResponse>>>(variants: T) -> Self {
+        let mut variants = variants.into_iter();
+        let Some(first) = variants.next() else { return Entry::default() };
+        Entry(match variants.next() {
+            None => Variants::One(first),
+            Some(second) => Variants::Many([first, second].into_iter().chain(variants).collect()),
+        })
+    }
 }
 
 impl Entry {
     /// The newest variant that a request with these fields selects.
     pub fn select(&self, request: &HeaderMap) -> Option<&Arc<StoredResponse>> {
-        self.variants.iter().find(|variant| variant.is_selected_by(request))
+        self.variants().iter().find(|variant| variant.is_selected_by(request))
     }
 
     /// All variants, newest first.
     pub fn variants(&self) -> &[Arc<StoredResponse>] {
-        &self.variants
+        match &self.0 {
+            Variants::One(variant) => std::slice::from_ref(variant),
+            Variants::Many(variants) => variants,
+        }
     }
 
     /// With `response` in front; variants for the same selection go, and the oldest beyond `most`. A part is combined
     /// with what there is of the same representation.
     pub fn with(&self, response: Arc<StoredResponse>, most: usize) -> Entry {
-        let combined = self.variants.iter().find_map(|older| response.combined_with(older));
+        let combined = self.variants().iter().find_map(|older| response.combined_with(older));
         let response = combined.map_or(response, Arc::new);
         let kept = self
-            .variants
+            .variants()
             .iter()
             .filter(|variant| variant.selection != response.selection)
             // One that began to vary replaces the one that stood for all. The other way round both stay: apps forget Vary on
@@ -232,47 +270,47 @@ impl Entry {
             .filter(|variant| response.selection.is_empty() || !variant.selection.is_empty())
             .take(most.saturating_sub(1))
             .cloned();
-        Entry { variants: std::iter::once(response.clone()).chain(kept).collect() }
+        std::iter::once(response.clone()).chain(kept).collect()
     }
 
     /// With `old` replaced by `new` in its place, if it is still there.
     pub fn replacing(&self, old: &Arc<StoredResponse>, new: Arc<StoredResponse>) -> Option<Entry> {
-        let at = self.variants.iter().position(|variant| Arc::ptr_eq(variant, old))?;
-        let mut variants = self.variants.to_vec();
+        let at = self.variants().iter().position(|variant| Arc::ptr_eq(variant, old))?;
+        let mut variants = self.variants().to_vec();
         variants[at] = new;
-        Some(Entry { variants: variants.into() })
+        Some(variants.into_iter().collect())
     }
 
     /// Without `gone`; `None` when nothing remains.
     pub fn without(&self, gone: &Arc<StoredResponse>) -> Option<Entry> {
-        let kept: Arc<[_]> = self.variants.iter().filter(|variant| !Arc::ptr_eq(variant, gone)).cloned().collect();
-        (!kept.is_empty()).then_some(Entry { variants: kept })
+        let kept: Entry = self.variants().iter().filter(|variant| !Arc::ptr_eq(variant, gone)).cloned().collect();
+        (!kept.variants().is_empty()).then_some(kept)
     }
 
     /// With each variant as `make` makes it; those for which that is nothing go.
     pub fn mapped(&self, make: impl FnMut(&Arc<StoredResponse>) -> Option<Arc<StoredResponse>>) -> Option<Entry> {
-        let variants: Arc<[_]> = self.variants.iter().filter_map(make).collect();
-        (!variants.is_empty()).then_some(Entry { variants })
+        let made: Entry = self.variants().iter().filter_map(make).collect();
+        (!made.variants().is_empty()).then_some(made)
     }
 
     /// With parts that have become a whole joined, and which those are.
     pub fn joined(self) -> (Entry, Vec<Arc<StoredResponse>>) {
-        if self.variants.iter().all(|variant| variant.parts.is_none()) {
+        if self.variants().iter().all(|variant| variant.parts.is_none()) {
             return (self, Vec::new());
         }
         let mut joined = Vec::new();
-        let variants = self.variants.iter().map(|variant| match variant.joined().map(Arc::new) {
+        let variants = self.variants().iter().map(|variant| match variant.joined().map(Arc::new) {
             Some(whole) => {
                 joined.push(whole.clone());
                 whole
             }
             None => variant.clone(),
         });
-        (Entry { variants: variants.collect() }, joined)
+        (variants.collect(), joined)
     }
 
     /// What all variants of a key cost in bytes.
     pub fn cost(&self, key: &CacheKey) -> u64 {
-        self.variants.iter().map(|variant| variant.cost(key)).sum()
+        self.variants().iter().map(|variant| variant.cost(key)).sum()
     }
 }

@@ -1,10 +1,10 @@
-//! The header fields of a stored response, packed: one block of values, their ends, and the list of names, which
-//! responses of the same app share.
+//! The header fields of a stored response, packed: one block of values and where they end, and the list of names,
+//! which responses of the same app share.
 
 use std::collections::HashSet;
 use std::sync::{Arc, LazyLock};
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use parking_lot::Mutex;
 
@@ -12,8 +12,7 @@ use parking_lot::Mutex;
 #[derive(Clone, Debug, Default)]
 pub struct StoredFields {
     names: Arc<[HeaderName]>,
-    /// Where each value ends in the block.
-    ends: Arc<[u32]>,
+    /// Where each value ends in the block, in four bytes each, and then the values.
     block: Bytes,
 }
 
@@ -23,18 +22,21 @@ static NAMES: LazyLock<Mutex<HashSet<Arc<[HeaderName]>>>> = LazyLock::new(Mutex:
 /// Lists that are shared; those of an app that makes up names are not.
 const MAX_LISTS: usize = 1024;
 
+/// Bytes that tell where a value ends.
+const END: usize = size_of::<u32>();
+
 impl StoredFields {
     /// Packs a map. The values are copied, so that nothing keeps the buffer alive that they were read into.
     pub fn pack(headers: &HeaderMap) -> Self {
-        let mut block = BytesMut::with_capacity(headers.values().map(|value| value.len()).sum());
-        let mut names = Vec::with_capacity(headers.len());
-        let mut ends = Vec::with_capacity(headers.len());
-        for (name, value) in headers {
-            block.extend_from_slice(value.as_bytes());
-            names.push(name.clone());
-            ends.push(block.len() as u32);
+        let names: Vec<HeaderName> = headers.iter().map(|(name, _)| name.clone()).collect();
+        let mut end = names.len() * END;
+        let mut block = BytesMut::with_capacity(end + headers.values().map(HeaderValue::len).sum::<usize>());
+        for value in headers.values() {
+            end += value.len();
+            block.put_u32_ne(end as u32);
         }
-        StoredFields { names: shared(names), ends: ends.into(), block: block.freeze() }
+        headers.values().for_each(|value| block.extend_from_slice(value.as_bytes()));
+        StoredFields { names: shared(names), block: block.freeze() }
     }
 
     /// Unpacks them, with room for `more` further fields. Values share the block.
@@ -63,7 +65,7 @@ impl StoredFields {
 
     /// Bytes it occupies beside its own size; a shared list of names counts as nothing.
     pub fn cost(&self) -> usize {
-        self.block.len() + size_of_val(&*self.ends)
+        self.block.len()
     }
 
     fn position(&self, name: &HeaderName) -> Option<usize> {
@@ -71,8 +73,9 @@ impl StoredFields {
     }
 
     fn range(&self, at: usize) -> std::ops::Range<usize> {
-        let start = if at == 0 { 0 } else { self.ends[at - 1] as usize };
-        start..self.ends[at] as usize
+        let end = |at: usize| (&self.block[at * END..]).get_u32_ne() as usize;
+        let start = if at == 0 { self.names.len() * END } else { end(at - 1) };
+        start..end(at)
     }
 
     fn value(&self, at: usize) -> HeaderValue {

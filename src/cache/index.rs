@@ -38,6 +38,11 @@ const LISTING_OVERHEAD: u64 = 96;
 /// A stored response's places in the index; they are given up with it.
 #[derive(Debug)]
 pub struct Listing {
+    _places: Box<Places>,
+}
+
+#[derive(Debug)]
+struct Places {
     index: Arc<Index>,
     key: Arc<CacheKey>,
     tags: Tags,
@@ -49,14 +54,14 @@ impl Index {
         if !key.has_additions() && tags.is_empty() {
             return None;
         }
-        let listing = Listing { index: self.clone(), key: Arc::new(key.clone()), tags: tags.clone() };
+        let places = Places { index: self.clone(), key: Arc::new(key.clone()), tags: tags.clone() };
         if key.has_additions() {
-            add(&self.urls, key.url(), &listing.key);
+            add(&self.urls, key.url(), &places.key);
         }
-        for name in listing.meta().tag_names() {
-            add(&self.tags, &name, &listing.key);
+        for name in places.meta().tag_names() {
+            add(&self.tags, &name, &places.key);
         }
-        Some(listing)
+        Some(Listing { _places: Box::new(places) })
     }
 
     /// Keys with additions of a URL.
@@ -89,13 +94,13 @@ pub fn cost(key: &str, tags: &Tags) -> u64 {
     }
 }
 
-impl Listing {
+impl Places {
     fn meta(&self) -> Meta<'_> {
         Meta { key: self.key.as_str(), tags: &self.tags, status: 0, content_type: None }
     }
 }
 
-impl Drop for Listing {
+impl Drop for Places {
     fn drop(&mut self) {
         if self.key.has_additions() {
             remove(&self.index.urls, self.key.url(), &self.key);

@@ -9,6 +9,7 @@
 //! queue with the worth it had when it was queued, and its true worth, never lower, is looked at when its turn comes.
 
 mod ghosts;
+mod slots;
 
 use std::cmp::Ordering as Order;
 use std::collections::BinaryHeap;
@@ -20,6 +21,7 @@ use parking_lot::RwLock;
 
 use super::key::CacheKey;
 use ghosts::Ghosts;
+use slots::Slots;
 
 /// What a value occupies.
 pub trait Weigh {
@@ -83,8 +85,7 @@ struct Shard<V> {
 struct Inner<V> {
     /// Places in `slots`, by the hash of the key that lies there.
     table: HashTable<u32>,
-    slots: Vec<Option<Resident<V>>>,
-    vacant: Vec<u32>,
+    slots: Slots<Resident<V>>,
     queue: BinaryHeap<Queued>,
     ghosts: Ghosts,
     /// Tells a resident from those that had its slot before.
@@ -223,7 +224,7 @@ impl<V: Clone + Weigh> Residents<V> {
     pub fn by_shard(&self) -> impl Iterator<Item = Vec<(CacheKey, V)>> {
         self.shards.iter().map(|shard| {
             let inner = shard.inner.read();
-            inner.slots.iter().flatten().map(|resident| (resident.key.clone(), resident.value.clone())).collect()
+            inner.slots.iter().map(|resident| (resident.key.clone(), resident.value.clone())).collect()
         })
     }
 
@@ -231,7 +232,7 @@ impl<V: Clone + Weigh> Residents<V> {
     pub fn asked_for(&self) -> impl Iterator<Item = Vec<(CacheKey, V)>> {
         self.shards.iter().map(|shard| {
             let inner = shard.inner.read();
-            let asked = inner.slots.iter().flatten().filter(|resident| resident.was_asked_for());
+            let asked = inner.slots.iter().filter(|resident| resident.was_asked_for());
             asked.map(|resident| (resident.key.clone(), resident.value.clone())).collect()
         })
     }
@@ -264,7 +265,7 @@ impl<V: Clone + Weigh> Residents<V> {
     /// Puts a value in; what was there before.
     fn put(&self, inner: &mut Inner<V>, key: &CacheKey, value: V, weight: u64) -> Option<V> {
         if let Some(slot) = inner.slot(key)
-            && let Some(resident) = &mut inner.slots[slot as usize]
+            && let Some(resident) = inner.slots.get_mut(slot)
         {
             self.weight.fetch_add(weight, Ordering::Relaxed);
             self.weight.fetch_sub(std::mem::replace(&mut resident.weight, weight), Ordering::Relaxed);
@@ -318,8 +319,7 @@ impl<V> Default for Shard<V> {
     fn default() -> Self {
         let inner = Inner {
             table: HashTable::new(),
-            slots: Vec::new(),
-            vacant: Vec::new(),
+            slots: Slots::default(),
             queue: BinaryHeap::new(),
             ghosts: Ghosts::default(),
             stamps: 0,
@@ -341,37 +341,29 @@ impl<V> Shard<V> {
 
 impl<V> Inner<V> {
     fn slot(&self, key: &CacheKey) -> Option<u32> {
-        let is_there = |slot: &u32| self.slots[*slot as usize].as_ref().is_some_and(|resident| resident.key == *key);
+        let is_there = |slot: &u32| self.slots.get(*slot).is_some_and(|resident| resident.key == *key);
         self.table.find(key.hash(), is_there).copied()
     }
 
     fn find(&self, key: &CacheKey) -> Option<&Resident<V>> {
-        self.slots[self.slot(key)? as usize].as_ref()
+        self.slots.get(self.slot(key)?)
     }
 
     /// Adds a key that is not there.
     fn add(&mut self, resident: Resident<V>) {
         let (hash, worth, stamp) = (resident.key.hash(), resident.worth(), resident.stamp);
-        let slot = match self.vacant.pop() {
-            Some(slot) => slot,
-            None => {
-                self.slots.push(None);
-                self.slots.len() as u32 - 1
-            }
-        };
-        self.slots[slot as usize] = Some(resident);
+        let slot = self.slots.add(resident);
         let slots = &self.slots;
-        let hash_of = |slot: &u32| slots[*slot as usize].as_ref().map_or(0, |resident| resident.key.hash());
+        let hash_of = |slot: &u32| slots.get(*slot).map_or(0, |resident| resident.key.hash());
         self.table.insert_unique(hash, slot, hash_of);
         self.queue.push(Queued { worth, slot, stamp });
     }
 
     fn take(&mut self, slot: u32) -> Option<Resident<V>> {
-        let gone = self.slots[slot as usize].take()?;
+        let gone = self.slots.take(slot)?;
         if let Ok(place) = self.table.find_entry(gone.key.hash(), |other| *other == slot) {
             place.remove();
         }
-        self.vacant.push(slot);
         self.forget_the_gone();
         Some(gone)
     }
@@ -379,7 +371,7 @@ impl<V> Inner<V> {
     /// Takes out what is worth least, and says how much that was. `None`: it was worth more than it was queued with.
     fn take_least(&mut self) -> Option<(Resident<V>, f64)> {
         let first = self.queue.pop()?;
-        let resident = self.slots[first.slot as usize].as_ref().filter(|resident| resident.stamp == first.stamp)?;
+        let resident = self.slots.get(first.slot).filter(|resident| resident.stamp == first.stamp)?;
         let worth = resident.worth();
         if worth > first.worth {
             self.queue.push(Queued { worth, ..first });
@@ -394,9 +386,7 @@ impl<V> Inner<V> {
     fn forget_the_gone(&mut self) {
         if self.queue.len() > 2 * self.table.len() + 64 {
             let slots = &self.slots;
-            self.queue.retain(|queued| {
-                slots[queued.slot as usize].as_ref().is_some_and(|resident| resident.stamp == queued.stamp)
-            });
+            self.queue.retain(|queued| slots.get(queued.slot).is_some_and(|resident| resident.stamp == queued.stamp));
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Whether larder applies a content coding to a response at all, and if not, why.
 
 use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_RANGE, CONTENT_TYPE};
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::media_type;
 use crate::config::settings::Compression;
@@ -99,7 +99,8 @@ fn is_coded(headers: &HeaderMap) -> bool {
 }
 
 fn forbids_transformation(headers: &HeaderMap) -> bool {
-    headers.get_all(CACHE_CONTROL).iter().any(|value| {
+    let long_enough = |value: &&HeaderValue| value.len() >= "no-transform".len();
+    headers.get_all(CACHE_CONTROL).iter().filter(long_enough).any(|value| {
         directives(value.as_bytes()).any(|directive| {
             let name = directive.split(|&byte| byte == b'=').next().unwrap_or_default();
             name.trim_ascii().eq_ignore_ascii_case(b"no-transform")

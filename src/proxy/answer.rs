@@ -12,6 +12,7 @@ use super::body::Body;
 use super::fetch::{Brought, Fetch, Fetched, Outcome};
 use super::guard::NoPlace;
 use super::lookup::{self, Plan, Wanted};
+use super::outliving::Outliving;
 use super::part::{self, Ask};
 use super::pass::{self, Passed};
 use super::refusal::Refusal;
@@ -74,7 +75,7 @@ impl Asked<'_> {
         let exact = Some(exact).filter(|exact| *exact != key);
         let wanted =
             Wanted { key, exact, own, why: ForwardReason::Stale, facts, entry, stored, ask, collapsible: true };
-        let fetch = Fetch::new(self, wanted).in_background();
+        let mut fetch = Fetch::new(self, wanted).in_background();
         tokio::spawn(async move { drop(fetch.run(lead).await) });
     }
 
@@ -100,14 +101,15 @@ impl Asked<'_> {
                     drop(lead);
                     return self.stand_in(&wanted).unwrap_or(busy);
                 }
-                let fetch = Fetch::new(self, wanted.clone());
+                let mut fetch = Fetch::new(self, wanted);
                 self.conditions_withheld = true;
-                // Its own task: when this client leaves, followers lose nothing.
-                let fetched = tokio::spawn(fetch.run(lead)).await;
-                match fetched {
-                    Ok(fetched) => self.take(wanted, fetched),
-                    Err(_) => failed_answer(StatusCode::INTERNAL_SERVER_ERROR, "internal", Some(wanted.why)),
-                }
+                // When this client leaves, followers lose nothing.
+                let (fetched, wanted) = Outliving::new(async move {
+                    let fetched = fetch.run(lead).await;
+                    (fetched, fetch.wanted)
+                })
+                .await;
+                self.take(wanted, fetched)
             }
             Role::Follower(flight) => {
                 let limit = self.site.settings.memory.collapse_wait;
@@ -140,10 +142,11 @@ impl Asked<'_> {
         if let Err(busy) = self.take_place(wanted.why).await {
             return self.stand_in(&wanted).unwrap_or(busy);
         }
-        let fetch = Fetch::new(self, wanted.clone());
-        self.conditions_withheld = fetch.withholds_conditions();
         let lead = self.proxy.cache.flights.alone(&wanted.key);
+        let mut fetch = Fetch::borrowing(self, wanted);
+        self.conditions_withheld = fetch.withholds_conditions();
         let fetched = fetch.run(lead).await;
+        let wanted = fetch.returning(self);
         self.take(wanted, fetched)
     }
 

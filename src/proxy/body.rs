@@ -17,6 +17,8 @@ use crate::upstream::{UpstreamBody, UpstreamError};
 #[derive(Debug)]
 pub struct Body {
     source: Source,
+    /// Why it was cut, which is told at the next poll.
+    cut: Option<Box<BodyError>>,
     finish: Option<Box<Finish>>,
     pace: Option<Box<Pace>>,
 }
@@ -75,7 +77,7 @@ pub enum BodyError {
 impl Body {
     /// A body whose request needs no record.
     pub fn new(source: Source) -> Self {
-        Body { source, finish: None, pace: None }
+        Body { source, cut: None, finish: None, pace: None }
     }
 
     /// No bytes.
@@ -101,7 +103,7 @@ impl Body {
 
 impl Body {
     fn is_end(&self) -> bool {
-        self.source.is_end() && !self.pace.as_ref().is_some_and(|pace| pace.holds())
+        self.cut.is_none() && self.source.is_end() && !self.pace.as_ref().is_some_and(|pace| pace.holds())
     }
 }
 
@@ -207,11 +209,23 @@ impl http_body::Body for Body {
     type Error = BodyError;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let Body { source, pace, .. } = &mut *self;
-        let frame = std::task::ready!(match pace {
-            None => source.poll_frame(cx),
-            Some(pace) => pace.poll(cx, |cx| source.poll_frame(cx)),
-        });
+        let Body { source, cut, pace, .. } = &mut *self;
+        let frame = match cut.take() {
+            Some(cut) => Some(Err(*cut)),
+            None => {
+                let frame = std::task::ready!(match pace {
+                    None => source.poll_frame(cx),
+                    Some(pace) => pace.poll(cx, |cx| source.poll_frame(cx)),
+                });
+                if let Some(Err(why)) = frame {
+                    // hyper closes at once, whatever it has not written yet: what came before the cut goes first.
+                    *cut = Some(Box::new(why));
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                frame
+            }
+        };
         let over = frame.is_none() || self.is_end();
         if let Some(finish) = &mut self.finish {
             match &frame {

@@ -119,6 +119,23 @@ impl Arrived {
 impl Fetch {
     /// For a request that the cache could not answer.
     pub(super) fn new(asked: &Asked<'_>, wanted: Wanted) -> Self {
+        Fetch { received: asked.parts.clone(), ..Fetch::without_request(asked, wanted) }
+    }
+
+    /// The same where whoever asks waits for the end: the request is not copied, but lent until then.
+    pub(super) fn borrowing(asked: &mut Asked<'_>, wanted: Wanted) -> Self {
+        let mut fetch = Fetch::without_request(asked, wanted);
+        std::mem::swap(&mut fetch.received, &mut asked.parts);
+        fetch
+    }
+
+    /// Ends a fetch begun by [`Fetch::borrowing`]; what it was for.
+    pub(super) fn returning(mut self, asked: &mut Asked<'_>) -> Wanted {
+        std::mem::swap(&mut self.received, &mut asked.parts);
+        self.wanted
+    }
+
+    fn without_request(asked: &Asked<'_>, wanted: Wanted) -> Self {
         let mut outgoing = outgoing::request(asked, false);
         // The cache wants the response in its plain form: conditions and codings are its own business.
         let withholds_conditions =
@@ -141,7 +158,7 @@ impl Fetch {
             site: asked.site.clone(),
             route: asked.route.clone(),
             wanted,
-            received: asked.parts.clone(),
+            received: Request::new(()).into_parts().0,
             outgoing,
             exchange: asked.exchange(),
             withholds_conditions,
@@ -163,7 +180,7 @@ impl Fetch {
 
     /// Asks the upstream and sees the answer through: to the client's hands, and into the cache where it may.
     /// `lead` is held until the body has ended.
-    pub(super) async fn run(mut self, lead: Lead) -> Fetched {
+    pub(super) async fn run(&mut self, lead: Lead) -> Fetched {
         if let Some(response) = self.fetched_by_another().await {
             let ready = Ready { key: self.wanted.key.clone(), response, forward_status: StatusCode::OK };
             self.announce(&ready, &lead);
@@ -191,7 +208,7 @@ impl Fetch {
         lease::fetched_by_another(&self.proxy, &self.wanted, &self.received.headers, wait, rules.max_variants).await
     }
 
-    async fn run_here(&self, lead: Lead) -> Fetched {
+    async fn run_here(&mut self, lead: Lead) -> Fetched {
         let (arrived, confirmed) = match self.ask(lead.flight().epoch()).await {
             Ok(answered) => answered,
             Err(error) => {
@@ -221,7 +238,12 @@ impl Fetch {
 
     /// Forwards, as a validation where something is stored; with the answer comes what a 304 confirms. One that confirms
     /// nothing we have is asked again without conditions (RFC 9111 §4.3.4).
-    async fn ask(&self, epoch: Epoch) -> Result<(Arrived, Option<Arc<StoredResponse>>), UpstreamError> {
+    async fn ask(&mut self, epoch: Epoch) -> Result<(Arrived, Option<Arc<StoredResponse>>), UpstreamError> {
+        if self.wanted.stored.is_none() {
+            // The usual way, and the only one on which it is asked once at most: what it takes with it is not copied.
+            let headers = std::mem::take(self.outgoing.headers_mut());
+            return Ok((self.send(headers, epoch).await?, None));
+        }
         let mut headers = self.outgoing.headers().clone();
         if let Some((gap, stored, _)) = self.wanted.gap() {
             part::ask_for_gap(&mut headers, gap, stored);
@@ -500,7 +522,7 @@ impl Fetch {
         let parts = part.map(|Brings { range, complete_length }| {
             let new =
                 StoredParts::new(range.clone(), *complete_length, filled.clone(), self.route.route.cache.max_object);
-            onto.flatten().map_or(new.clone(), |stored| stored.with(&new))
+            Box::new(onto.flatten().map_or(new.clone(), |stored| stored.with(&new)))
         });
         let response = Arc::new(StoredResponse {
             facts: storable.facts,

@@ -4,6 +4,7 @@ use std::future::poll_fn;
 use std::ops::Range;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -93,9 +94,11 @@ impl Fill {
             // Nothing to wait for: stored before the answer is sent.
             return self.store(None, None, etag::Hasher::new().digest(), lead);
         }
-        tokio::spawn(async move {
-            self.run(&mut body, lead).await;
-        });
+        let mut run = Box::pin(async move { self.run(&mut body, lead).await });
+        // A small body has mostly come with its head: then it is stored at once, and needs no task.
+        if run.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
+            tokio::spawn(run);
+        }
     }
 
     async fn run(mut self, body: &mut UpstreamBody, lead: Lead) {

@@ -28,6 +28,7 @@ mod lookup;
 mod maintenance;
 mod max_forwards;
 mod outgoing;
+mod outliving;
 mod pace;
 mod part;
 mod pass;

@@ -15,10 +15,15 @@ const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
+/// Fields that larder adds to most requests.
+const ADDED: usize = 6;
+
 /// Makes the outgoing request of a received one. `upgrade` keeps the fields that ask to switch protocols.
 pub(super) fn request(asked: &Asked<'_>, upgrade: bool) -> Request<()> {
     let Asked { parts: received, admitted, .. } = asked;
     let mut headers = received.headers.clone();
+    // For what is added below, at once.
+    headers.reserve(ADDED);
     let wants_trailers = fields::has_token(&headers, &header::TE, "trailers");
     let protocol = headers.get(header::UPGRADE).cloned().filter(|_| upgrade);
     fields::remove_hop_by_hop(&mut headers);

@@ -160,7 +160,7 @@ impl Wanted {
     pub(super) fn gap(&self) -> Option<(&Range<u64>, &StoredResponse, &StoredParts)> {
         let Ask::Gap(gap) = &self.ask else { return None };
         let stored = self.stored.as_deref()?;
-        Some((gap, stored, stored.parts.as_ref()?))
+        Some((gap, stored, stored.parts.as_deref()?))
     }
 }
 

@@ -1,16 +1,18 @@
 //! HTTP/1.1 connections to one server: each serves one exchange at a time, and waits in a stack between two.
 
+use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::task::Waker;
 use std::time::Duration;
 
 use hyper::client::conn::http1::{Builder, SendRequest};
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
-use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout};
 
 use super::MAX_RESPONSE_HEAD;
+use super::driver::Driver;
 use super::error::UpstreamError;
 use super::request_body::RequestBody;
 use super::socket::{Line, Socket, Stream};
@@ -24,7 +26,7 @@ const SETTLE: Duration = Duration::from_millis(50);
 pub(super) struct Connection {
     pub(super) sender: SendRequest<RequestBody>,
     pub(super) line: Arc<Line>,
-    pub(super) driver: AbortHandle,
+    pub(super) driver: Driver,
     /// Where it leads, for a server with a name.
     pub(super) peer: Option<SocketAddr>,
     /// No exchange begins on it from then on.
@@ -46,28 +48,26 @@ pub(super) async fn start(
         .handshake(TokioIo::new(socket))
         .await
         .map_err(UpstreamError::from_hyper)?;
-    let driver = tokio::spawn(async move {
-        if let Err(error) = connection.with_upgrades().await {
-            tracing::debug!(%error, "upstream connection ended");
-        }
-    });
-    Ok(Connection { sender, line, driver: driver.abort_handle(), peer, retires })
+    Ok(Connection { sender, line, driver: Driver::new(connection), peer, retires })
 }
 
 impl Connection {
     /// Waits until the connection can take a request; false when it never will. hyper looks for bytes after the
     /// last response, and for the server's close, before it says that it can.
     async fn is_usable(&mut self) -> bool {
+        self.driver.look();
         if self.sender.is_ready() {
             return true;
         }
-        match timeout(SETTLE, self.sender.ready()).await {
-            Ok(ready) => ready.is_ok(),
-            Err(_) => {
-                self.driver.abort();
-                false
-            }
-        }
+        let Connection { sender, driver, .. } = self;
+        let ready = poll_fn(|cx| driver.poll(cx, |cx| sender.poll_ready(cx)));
+        timeout(SETTLE, ready).await.is_ok_and(|ready| ready.is_ok())
+    }
+
+    /// Whether it was closed while it was idle.
+    fn is_closed(&mut self) -> bool {
+        self.driver.look();
+        self.sender.is_closed()
     }
 }
 
@@ -93,6 +93,8 @@ struct Stack {
     idle: Vec<Idle>,
     /// Whether a task is about to sweep.
     swept: bool,
+    /// Wakes it.
+    sweeper: Option<Waker>,
 }
 
 #[derive(Debug)]
@@ -139,12 +141,19 @@ impl IdleStack {
     }
 
     /// Puts a connection back, or closes it.
-    pub(super) fn put(&self, connection: Connection) -> Put {
+    pub(super) fn put(&self, mut connection: Connection) -> Put {
         let now = Instant::now();
-        if self.max == 0 || now >= connection.retires || connection.sender.is_closed() {
+        if self.max == 0 || now >= connection.retires {
             return Put::Closed;
         }
         let mut stack = self.stack.lock();
+        if let Some(sweeper) = &stack.sweeper {
+            connection.driver.listen(sweeper);
+        }
+        connection.driver.rest();
+        if connection.sender.is_closed() {
+            return Put::Closed;
+        }
         if stack.idle.len() >= self.max {
             stack.idle.remove(0);
         }
@@ -152,15 +161,18 @@ impl IdleStack {
         Put::Kept { swept: std::mem::replace(&mut stack.swept, true) }
     }
 
-    /// Closes what has been idle for too long; when to sweep next, `None` when nothing is left.
-    pub(super) fn sweep(&self) -> Option<Instant> {
+    /// Closes what has been idle for too long, or was closed by the server; when to sweep next, `None` when nothing is
+    /// left. `sweeper` is woken before that when a server closes.
+    pub(super) fn sweep(&self, sweeper: &Waker) -> Option<Instant> {
         let now = Instant::now();
         let mut stack = self.stack.lock();
-        stack
-            .idle
-            .retain(|idle| !idle.connection.sender.is_closed() && now < self.expiry(&idle.connection, idle.since));
+        stack.idle.retain_mut(|idle| {
+            idle.connection.driver.listen(sweeper);
+            now < self.expiry(&idle.connection, idle.since) && !idle.connection.is_closed()
+        });
         let next = stack.idle.iter().map(|idle| self.expiry(&idle.connection, idle.since)).min();
         stack.swept = next.is_some();
+        stack.sweeper = next.map(|_| sweeper.clone());
         next
     }
 

@@ -1,9 +1,12 @@
 //! A connection for the length of one exchange. Whatever is not given back explicitly is closed: a future dropped
 //! half-way, a body left unread and every error take that way.
 
+use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::task::{Context, Poll};
 
 use http::{Request, Response};
 use hyper::body::Incoming;
@@ -70,8 +73,23 @@ impl Lease {
         request: Request<RequestBody>,
     ) -> Result<Response<Incoming>, TrySendError<Request<RequestBody>>> {
         match self.connection.as_mut().expect("a lease holds its connection until it is consumed") {
-            Connection::Http1(connection) => connection.sender.try_send_request(request).await,
+            Connection::Http1(http1::Connection { sender, driver, .. }) => {
+                let mut response = pin!(sender.try_send_request(request));
+                poll_fn(|cx| driver.poll(cx, |cx| response.as_mut().poll(cx))).await
+            }
             Connection::Http2(stream) => stream.sender().try_send_request(request).await,
+        }
+    }
+
+    /// Polls a step of the exchange, and has the connection bring what it waits for.
+    pub(super) fn poll<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut step: impl FnMut(&mut Context<'_>) -> Poll<T>,
+    ) -> Poll<T> {
+        match &mut self.connection {
+            Some(Connection::Http1(connection)) => connection.driver.poll(cx, step),
+            _ => step(cx),
         }
     }
 
@@ -124,7 +142,9 @@ impl Lease {
     /// The connection now belongs to a tunnel, which holds its place until it ends.
     pub(super) fn hand_over(mut self) {
         self.complete();
-        self.connection.take();
+        if let Some(Connection::Http1(connection)) = self.connection.take() {
+            connection.driver.detach();
+        }
     }
 
     /// The request goes out once more, elsewhere if the server has closed this connection; this place is free at once.
@@ -134,14 +154,6 @@ impl Lease {
             Some(Connection::Http1(connection)) => connection.line.vacate(),
             Some(Connection::Http2(stream)) if closed => stream.retire_connection(),
             _ => {}
-        }
-    }
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        if let Some(Connection::Http1(connection)) = self.connection.take() {
-            connection.driver.abort();
         }
     }
 }

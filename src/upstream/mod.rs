@@ -11,6 +11,7 @@
 //! | `server` | one server: the queue, its connections, what is kept |
 //! | `lease` | a connection for the length of one exchange |
 //! | `http1`, `http2` | connections as each protocol shares them out |
+//! | `driver` | who runs an HTTP/1.1 connection |
 //! | `names`, `address`, `connect`, `tls`, `socket` | addresses, TCP, TLS; the byte stream that counts |
 //! | `framing` | Host, lengths, and which responses can be trusted |
 //! | `request_body`, `held_body`, `response_body`, `idle_timer` | bodies both ways |
@@ -21,6 +22,7 @@ mod balance;
 mod breaker;
 mod check;
 mod connect;
+mod driver;
 mod error;
 mod framing;
 mod health;
@@ -170,6 +172,7 @@ impl Pool {
         if request.body().is_too_large() {
             return Err(UpstreamError::new(UpstreamErrorKind::RequestTooLarge));
         }
+        request.body_mut().settle().await.map_err(UpstreamError::new)?;
         let admission = self.breaker.as_ref().map(Breaker::admit).transpose()?;
         let upload = request.body().upload();
         let upgrade_asked = framing::asks_upgrade(&request);

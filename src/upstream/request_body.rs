@@ -1,6 +1,7 @@
 //! The body of a request on its way from the client to an upstream's server.
 
 use std::fmt;
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -64,6 +65,23 @@ impl RequestBody {
             RequestBody::Empty | RequestBody::Held(_) => false,
             RequestBody::Client(body) => body.incoming.size_hint().lower() > body.remaining,
         }
+    }
+
+    /// Waits for the end of content that is announced to be empty. If there is some all the same, the request is
+    /// malformed and goes no further (RFC 9113 §8.1.1).
+    pub(super) async fn settle(&mut self) -> Result<(), UpstreamErrorKind> {
+        let RequestBody::Client(body) = self else { return Ok(()) };
+        if body.incoming.size_hint().exact() != Some(0) {
+            return Ok(());
+        }
+        while let Some(frame) = poll_fn(|cx| body.poll_frame(cx)).await {
+            let frame = frame.map_err(|RequestBodyError(kind)| kind)?;
+            if frame.data_ref().is_some_and(|data| !data.is_empty()) {
+                return Err(UpstreamErrorKind::RequestBody);
+            }
+        }
+        *self = RequestBody::Empty;
+        Ok(())
     }
 
     /// Counts its bytes as they come; `None`: there are none to come.

@@ -135,7 +135,12 @@ impl UpstreamBody {
             let error = this.failed(UpstreamError::new(UpstreamErrorKind::TotalTimeout));
             return Poll::Ready(Some(Err(error)));
         }
-        let frame = match Pin::new(&mut this.incoming).poll_frame(cx) {
+        let mut incoming = Pin::new(&mut this.incoming);
+        let polled = match &mut this.lease {
+            Some(lease) => lease.poll(cx, |cx| incoming.as_mut().poll_frame(cx)),
+            None => incoming.poll_frame(cx),
+        };
+        let frame = match polled {
             Poll::Ready(frame) => frame,
             Poll::Pending if this.idle.poll_expired(cx).is_ready() => {
                 let error = UpstreamError::new(UpstreamErrorKind::IdleTimeout);

@@ -1,8 +1,11 @@
 //! One server of an upstream: who may connect, on which connection an exchange runs, what is kept for the next.
 
+use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::task::{Poll, Waker, ready};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -299,18 +302,26 @@ impl Server {
     /// reload the pool goes at once, and its idle connections with it.
     fn sweep_later(self: &Arc<Self>) {
         let server = Arc::downgrade(self);
-        let mut next = self.sweep();
         tokio::spawn(async move {
-            while let Some(instant) = next {
-                sleep_until(instant).await;
-                next = server.upgrade().and_then(|server| server.sweep());
-            }
+            let mut timer = pin!(sleep_until(Instant::now()));
+            // Woken by the timer, and by a connection that its server closes.
+            poll_fn(|cx| {
+                loop {
+                    let Some(next) = server.upgrade().and_then(|server| server.sweep(cx.waker())) else {
+                        return Poll::Ready(());
+                    };
+                    timer.as_mut().reset(next);
+                    ready!(timer.as_mut().poll(cx));
+                }
+            })
+            .await;
         });
     }
 
-    fn sweep(&self) -> Option<Instant> {
+    fn sweep(&self, sweeper: &Waker) -> Option<Instant> {
         let Connections { http1, http2 } = &self.connections;
-        let next = [http1.as_ref().and_then(IdleStack::sweep), http2.as_ref().and_then(SharedConnections::sweep)];
+        let next =
+            [http1.as_ref().and_then(|idle| idle.sweep(sweeper)), http2.as_ref().and_then(SharedConnections::sweep)];
         next.into_iter().flatten().min()
     }
 

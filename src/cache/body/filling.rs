@@ -6,6 +6,7 @@ use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use http::HeaderMap;
+use parking_lot::{MappedMutexGuard, MutexGuard};
 
 use super::{Complete, Place, Shared, SharedBody, blocks};
 use crate::cache::disk::stored_body::{OpenBody, StoredBody};
@@ -69,11 +70,9 @@ impl Growing {
         }
     }
 
-    /// Lets go of the file when nobody is left that began to read before it was complete.
-    pub(super) fn close_unread(&mut self) {
-        if self.readers.iter().all(Option::is_none) {
-            self.spilled = None;
-        }
+    /// Whether no reader that joined while it grew is left.
+    pub(super) fn is_unread(&self) -> bool {
+        self.readers.iter().all(Option::is_none)
     }
 
     pub(super) fn wake_filler(&mut self) {
@@ -88,12 +87,17 @@ impl Growing {
 pub struct Filler(pub(super) Arc<Shared>);
 
 impl Filler {
+    /// What has come so far. It is there for as long as the filler is, which `finish` consumes.
+    fn growing(&self) -> MappedMutexGuard<'_, Growing> {
+        MutexGuard::map(self.0.growing.lock(), |growing| &mut **growing.get_or_insert_default())
+    }
+
     /// Adds a piece.
     pub fn push(&mut self, piece: Bytes) {
         if piece.is_empty() {
             return;
         }
-        let mut growing = self.0.growing.lock();
+        let mut growing = self.growing();
         growing.len += piece.len() as u64;
         growing.pieces.push_back(piece);
         growing.drop_what_all_have();
@@ -107,25 +111,26 @@ impl Filler {
 
     /// What has come so far, as a body by itself.
     pub fn received(&self) -> SharedBody {
-        let growing = self.0.growing.lock();
+        let growing = self.growing();
         let len = (growing.len - growing.dropped_len) as usize;
         SharedBody::of_pieces(growing.pieces.iter().map(|piece| &piece[..]), len, None)
     }
 
     /// All that came so far.
     pub fn pieces(&self) -> Vec<Bytes> {
-        self.0.growing.lock().pieces.iter().cloned().collect()
+        self.growing().pieces.iter().cloned().collect()
     }
 
     /// From now on the body is on its way to disk: what is there already can be dropped from memory, so that readers
     /// may be as slow as they are.
     pub fn spill(&mut self, file: Arc<OpenBody>) {
-        self.0.growing.lock().spilled = Some(Spilled { file, len: 0 });
+        self.growing().spilled = Some(Spilled { file, len: 0 });
     }
 
     /// So many bytes have arrived on disk, in whole blocks.
     pub fn spilled(&mut self, len: u64) {
-        let mut growing = self.0.growing.lock();
+        let mut growing = self.growing();
+        let growing = &mut *growing;
         let Some(spilled) = &mut growing.spilled else { return };
         spilled.len = len;
         while let Some(piece) = growing.pieces.front()
@@ -140,19 +145,22 @@ impl Filler {
 
     /// All has arrived, and lies on disk.
     pub fn finish_on_disk(self, stored: StoredBody, trailers: Option<HeaderMap>) {
-        let mut growing = self.0.growing.lock();
+        let mut place = self.0.growing.lock();
         let len = stored.len();
-        let _ = self.0.complete.set(Complete { place: Place::Disk(stored), len, trailers: trailers.map(Box::new) });
+        let disk = Place::Disk(Box::new(stored));
+        let _ = self.0.complete.set(Complete { place: disk, len, trailers: trailers.map(Box::new) });
+        let Some(mut growing) = place.take() else { return };
         growing.wake_readers();
         // The file stays open for as long as there are readers that found it so.
-        let (readers, spilled) = (std::mem::take(&mut growing.readers), growing.spilled.take());
-        *growing = Growing { end: Some(End::Clean(None)), readers, spilled, ..Growing::default() };
-        growing.close_unread();
+        if !growing.is_unread() {
+            let Growing { readers, spilled, .. } = *growing;
+            *place = Some(Box::new(Growing { end: Some(End::Clean(None)), readers, spilled, ..Growing::default() }));
+        }
     }
 
     /// From now on the body is only passed on: nobody joins, and what all readers have is dropped.
     pub fn stop_keeping(&mut self) {
-        let mut growing = self.0.growing.lock();
+        let mut growing = self.growing();
         growing.passing = true;
         growing.drop_what_all_have();
     }
@@ -160,7 +168,7 @@ impl Filler {
     /// Ready when there is room for more: at once while the body is kept, else when the slowest reader has come near.
     /// `Ready(false)`: it is not kept and nobody reads, so there is no point in going on.
     pub fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
-        let mut growing = self.0.growing.lock();
+        let mut growing = self.growing();
         if !growing.passing {
             return Poll::Ready(true);
         }
@@ -176,26 +184,27 @@ impl Filler {
 
     /// All has arrived.
     pub fn finish(self, trailers: Option<HeaderMap>) {
-        let mut growing = self.0.growing.lock();
+        let mut place = self.0.growing.lock();
+        let Some(growing) = place.as_deref_mut() else { return };
         let trailers = trailers.map(Box::new);
         if growing.passing {
             growing.end = Some(End::Clean(trailers));
-        } else {
-            let blocks = blocks(growing.pieces.iter().map(|piece| &piece[..]), growing.len as usize);
-            let place = Place::Memory(blocks);
-            let _ = self.0.complete.set(Complete { place, len: growing.len, trailers });
-            growing.wake_readers();
-            // Readers look no further than what is complete: what it took to get there is given back, all of it.
-            *growing = Growing { end: Some(End::Clean(None)), ..Growing::default() };
+            return growing.wake_readers();
         }
+        let blocks = blocks(growing.pieces.iter().map(|piece| &piece[..]), growing.len as usize);
+        let _ = self.0.complete.set(Complete { place: Place::Memory(blocks), len: growing.len, trailers });
         growing.wake_readers();
+        // Readers look no further than what is complete: what it took to get there is given back, all of it.
+        *place = None;
     }
 }
 
 impl Drop for Filler {
     fn drop(&mut self) {
-        let mut growing = self.0.growing.lock();
-        if growing.end.is_none() {
+        // Nothing is left of it once the body is complete.
+        if let Some(growing) = self.0.growing.lock().as_deref_mut()
+            && growing.end.is_none()
+        {
             growing.end = Some(End::Cut);
             growing.wake_readers();
         }

@@ -58,16 +58,17 @@ impl BodyReader {
             drop(growing);
             return self.next_of_complete(complete, cx);
         }
-        let next = match self.on_disk(&growing) {
+        let Some(growing) = growing.as_deref_mut() else { return Poll::Ready(Some(Err(CutBody))) };
+        let next = match self.on_disk(growing) {
             Some(there) => {
                 let file = self.file.get_or_insert_with(|| FileReader::new(there.0));
                 let read = file.poll_next(self.at, self.end.min(there.1), there.1, cx);
                 read.map(|read| Some(read.map(|data| self.handed(data))))
             }
-            None => self.next_of_growing(&mut growing, cx),
+            None => self.next_of_growing(growing, cx),
         };
-        if let Some(slot) = self.slot {
-            growing.readers[slot] = Some(self.piece);
+        if let Some(place) = self.slot.and_then(|slot| growing.readers.get_mut(slot)) {
+            *place = Some(self.piece);
             if growing.passing {
                 growing.drop_what_all_have();
                 growing.wake_filler();
@@ -103,7 +104,9 @@ impl BodyReader {
         }
         if self.file.is_none() {
             // It began to read before the body was complete: then the file is kept open for it.
-            let kept = self.body.0.growing.lock().spilled.as_ref().map(|spilled| spilled.file.clone());
+            let growing = self.body.0.growing.lock();
+            let kept = growing.as_ref().and_then(|growing| Some(growing.spilled.as_ref()?.file.clone()));
+            drop(growing);
             self.file = kept.or_else(|| self.body.stored()?.opened()).map(FileReader::new);
         }
         let Some(file) = &mut self.file else {
@@ -190,12 +193,17 @@ impl BodyReader {
 impl Drop for BodyReader {
     fn drop(&mut self) {
         let Some(slot) = self.slot else { return };
-        let mut growing = self.body.0.growing.lock();
+        let mut guard = self.body.0.growing.lock();
         // Once it is complete in memory, nobody keeps places any more.
+        let Some(growing) = guard.as_deref_mut() else { return };
         let Some(place) = growing.readers.get_mut(slot) else { return };
         *place = None;
         if self.body.len().is_some() {
-            return growing.close_unread();
+            if growing.is_unread() {
+                // Nobody is left that began to read the file before it was complete.
+                *guard = None;
+            }
+            return;
         }
         if growing.passing {
             growing.drop_what_all_have();
