@@ -7,6 +7,13 @@ use crate::support::client::Response;
 use crate::support::proxy::Proxy;
 use crate::support::upstream::Upstream;
 
+stories![
+    purge_is_for_those_who_have_address_and_token,
+    purge_without_anybody_who_may_is_a_method_like_any_other,
+    purge_takes_all_of_its_url_and_tells_how_many,
+    purge_names_tags_and_means_it_softly_by_fields,
+];
+
 const TOKENS: &str = "[[control.tokens]]\nname = \"cms\"\ntoken = \"cms-token\"\nscopes = [\"purge\"]\n\
                       [[control.tokens]]\nname = \"eyes\"\ntoken = \"eyes-token\"\nscopes = [\"read\"]\n";
 
@@ -27,7 +34,6 @@ fn json(response: &Response) -> Value {
     serde_json::from_str(&response.text()).unwrap()
 }
 
-#[tokio::test]
 async fn purge_is_for_those_who_have_address_and_token() {
     let upstream = tagged(|_| vec![]).await;
     const BEARER: (&str, &str) = ("authorization", "Bearer cms-token");
@@ -67,7 +73,6 @@ async fn purge_is_for_those_who_have_address_and_token() {
     assert!(upstream.requests().iter().all(|request| request.method != "PURGE"), "it goes no further");
 }
 
-#[tokio::test]
 async fn purge_without_anybody_who_may_is_a_method_like_any_other() {
     let upstream = tagged(|_| vec![]).await;
     let proxy = proxy(&upstream, TOKENS);
@@ -75,7 +80,6 @@ async fn purge_without_anybody_who_may_is_a_method_like_any_other() {
     assert_eq!(upstream.requests()[0].method, "PURGE");
 }
 
-#[tokio::test]
 async fn purge_takes_all_of_its_url_and_tells_how_many() {
     let upstream = tagged(|request| match request.path() {
         "/varied" => vec![("vary", "x-a"), ("content-type", "text/plain")],
@@ -103,7 +107,6 @@ async fn purge_takes_all_of_its_url_and_tells_how_many() {
     assert!(metrics.contains("cache=\"own\",method=\"other\"") || metrics.contains("cache=\"own\""), "no hit, no miss");
 }
 
-#[tokio::test]
 async fn purge_names_tags_and_means_it_softly_by_fields() {
     let upstream = tagged(|request| match request.path() {
         "/a" => vec![("xkey", "news a"), ("cache-control", "stale-while-revalidate=30")],

@@ -10,6 +10,14 @@ use crate::support::reply::{Gate, Reply};
 use crate::support::upstream::{Recorded, Upstream};
 use crate::support::within;
 
+stories![
+    write_that_succeeds_purges_what_the_rule_names_before_it_is_answered,
+    request_that_is_safe_or_fails_purges_nothing,
+    soft_rule_lets_stale_pages_stand_in_while_they_are_fetched_anew,
+    page_that_was_asked_for_before_a_write_is_not_stored_after_it,
+    many_writes_leave_nothing_behind_to_look_at,
+];
+
 /// A proxy with this as its only route, beside what goes elsewhere.
 fn proxy(upstream: &Upstream, route: &str) -> Proxy {
     let text = format!(
@@ -39,7 +47,6 @@ async fn hits(proxy: &Proxy) -> [bool; 4] {
     hits
 }
 
-#[tokio::test]
 async fn write_that_succeeds_purges_what_the_rule_names_before_it_is_answered() {
     for (rule, gone) in [
         (r#"tag = "reports""#, [false, false, false, true]),
@@ -69,7 +76,6 @@ async fn write_that_succeeds_purges_what_the_rule_names_before_it_is_answered() 
     }
 }
 
-#[tokio::test]
 async fn request_that_is_safe_or_fails_purges_nothing() {
     let upstream = Upstream::start(|request| match (request.method.as_str(), request.fields.get("x-status")) {
         ("GET", _) => Reply::ok().header("cache-control", "max-age=60").header("xkey", "reports").body("x"),
@@ -97,7 +103,6 @@ async fn request_that_is_safe_or_fails_purges_nothing() {
     }
 }
 
-#[tokio::test]
 async fn soft_rule_lets_stale_pages_stand_in_while_they_are_fetched_anew() {
     let (gate, asked) = (Gate::new(), AtomicUsize::new(0));
     let opener = gate.clone();
@@ -121,7 +126,6 @@ async fn soft_rule_lets_stale_pages_stand_in_while_they_are_fetched_anew() {
     within("the new one", async { while proxy.get("/page", &[]).await.text() != "2" {} }).await;
 }
 
-#[tokio::test]
 async fn page_that_was_asked_for_before_a_write_is_not_stored_after_it() {
     for rule in ["tag = \"t\"", "prefix = \"/pa\""] {
         let (gate, asked) = (Gate::new(), AtomicUsize::new(0));
@@ -149,7 +153,6 @@ async fn page_that_was_asked_for_before_a_write_is_not_stored_after_it() {
     }
 }
 
-#[tokio::test]
 async fn many_writes_leave_nothing_behind_to_look_at() {
     let upstream = tagged(tags_by_path).await;
     let proxy = Arc::new(proxy(
