@@ -123,9 +123,9 @@ async fn what_redis_evicts_is_a_miss_and_purges_reach_on() {
         let page = b.get(&path(number), &[]).await;
         assert!(page.status == 200 && page.text() == path(number).repeat(20_000));
         if page.is_hit() {
-            hits += 1
+            hits += 1;
         } else {
-            misses += 1
+            misses += 1;
         }
         b.app.proxy.cache.lower.settle().await;
     }
