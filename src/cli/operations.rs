@@ -147,6 +147,7 @@ impl AppOperations {
                 state: server.state,
                 ejections: server.ejections,
                 retries: server.retries,
+                hedges: server.hedges,
                 repeats: server.repeats,
                 good_checks: server.checks.0,
                 bad_checks: server.checks.1,

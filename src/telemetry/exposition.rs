@@ -132,7 +132,7 @@ fn upstreams(families: &mut Families, servers: &[UpstreamFigures]) {
 /// Counters and gauges of each server, all with the same labels.
 fn servers(families: &mut Families, servers: &[UpstreamFigures]) {
     type Figure = fn(&UpstreamFigures) -> u64;
-    let each: [(&str, &str, MetricType, Figure); 6] = [
+    let each: [(&str, &str, MetricType, Figure); 7] = [
         (
             "larder_upstream_requests_total",
             "Exchanges begun with an upstream's servers.",
@@ -164,6 +164,12 @@ fn servers(families: &mut Families, servers: &[UpstreamFigures]) {
             |server| server.retries,
         ),
         (
+            "larder_upstream_hedges_total",
+            "Requests sent to a server as well because another one was slow.",
+            MetricType::COUNTER,
+            |server| server.hedges,
+        ),
+        (
             "larder_upstream_repeats_total",
             "Requests sent once more because a server had closed a connection kept open.",
             MetricType::COUNTER,
@@ -188,7 +194,7 @@ fn servers(families: &mut Families, servers: &[UpstreamFigures]) {
 fn balancing(families: &mut Families, upstreams: &[BalancingFigures]) {
     families.add(
         "larder_upstream_retries_denied_total",
-        "Retries not made because the upstream's budget was used up.",
+        "Retries and hedges not made because the upstream's budget was used up.",
         MetricType::COUNTER,
         upstreams.iter().map(|it| sample(MetricType::COUNTER, &[("upstream", &*it.upstream)], it.retries_denied)),
     );

@@ -140,6 +140,8 @@ pub struct UpstreamFigures {
     pub ejections: u64,
     /// Requests that it failed and that were sent to another server.
     pub retries: u64,
+    /// Requests sent to it as well because another server was slow.
+    pub hedges: u64,
     /// Requests sent once more because it had closed a connection kept open.
     pub repeats: u64,
     /// Health checks that came out well since the start.

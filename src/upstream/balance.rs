@@ -37,6 +37,11 @@ pub(super) struct Way<'a> {
 }
 
 impl Way<'_> {
+    /// The same way once more, from its beginning.
+    pub(super) fn anew(&self) -> Self {
+        Way { turn: self.turn, key: self.key, failed: SmallVec::new(), busy: SmallVec::new() }
+    }
+
     fn has_failed_on(&self, server: &Arc<Server>) -> bool {
         self.failed.iter().any(|failed| Arc::ptr_eq(failed, server))
     }

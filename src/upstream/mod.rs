@@ -7,7 +7,7 @@
 //! | file | subject |
 //! |---|---|
 //! | `balance`, `health`, `check` | which server, and which are well |
-//! | `retry`, `breaker`, `maintenance` | what is made of failures |
+//! | `retry`, `hedge`, `breaker`, `maintenance` | what is made of failures and slowness |
 //! | `server` | one server: the queue, its connections, what is kept |
 //! | `lease` | a connection for the length of one exchange |
 //! | `http1`, `http2` | connections as each protocol shares them out |
@@ -26,6 +26,7 @@ mod driver;
 mod error;
 mod framing;
 mod health;
+mod hedge;
 mod held_body;
 mod http1;
 mod http2;
@@ -78,7 +79,7 @@ pub struct Pool {
     balancer: Balancer,
     breaker: Option<Breaker>,
     budget: RetryBudget,
-    /// Retries not made because the budget was used up.
+    /// Retries and hedges not made because the budget was used up.
     retries_denied: AtomicU64,
     maintenance: Option<MaintenancePage>,
 }
@@ -180,7 +181,16 @@ impl Pool {
         self.prepare(&mut request, on_interim);
 
         let end = timeouts.total.map(|total| Instant::now() + total);
-        let asking = self.ask_servers(request, upload.as_deref(), &timeouts, hash, retry);
+        let asking = async {
+            match self.hedge_after(&request, retry) {
+                // Boxed: it is two of the other, and hardly ever.
+                Some(after) => Box::pin(self.ask_hedged(request, &timeouts, hash, retry, after)).await,
+                None => {
+                    let way = self.balancer.way(hash);
+                    self.ask_servers(request, upload.as_deref(), &timeouts, retry, way).await
+                }
+            }
+        };
         let asked = match end {
             None => asking.await,
             Some(end) => timeout_at(end, asking)
@@ -211,15 +221,14 @@ impl Pool {
     }
 
     /// Asks one server, and others where it fails and the request may be sent again.
-    async fn ask_servers(
-        &self,
+    async fn ask_servers<'a>(
+        &'a self,
         mut request: Request<RequestBody>,
         upload: Option<&Upload>,
         timeouts: &UpstreamTimeouts,
-        hash: Option<u64>,
         retry: RouteRetry,
+        mut way: Way<'a>,
     ) -> Result<(Lease, Response<Incoming>), UpstreamError> {
-        let mut way = self.balancer.way(hash);
         let may_retry = match retry {
             RouteRetry::Idempotent => request.method().is_idempotent(),
             RouteRetry::All => true,

@@ -49,6 +49,8 @@ pub struct ServerStats {
     pub repeats: u64,
     /// Requests sent to another server because this one had failed.
     pub retries: u64,
+    /// Requests sent to this server as well because another was slow.
+    pub hedges: u64,
     /// Exchanges under way.
     pub in_flight: usize,
     /// `up`, `rising`, `ejected`, `down` or `drained`.
@@ -70,6 +72,7 @@ pub(super) struct Counters {
     pub(super) reuses: AtomicU64,
     pub(super) repeats: AtomicU64,
     pub(super) retries: AtomicU64,
+    pub(super) hedges: AtomicU64,
     good_checks: AtomicU64,
     bad_checks: AtomicU64,
     errors: [AtomicU64; UpstreamErrorKind::ALL.len()],
@@ -99,6 +102,7 @@ impl Counters {
             reuses: self.reuses.load(Relaxed),
             repeats: self.repeats.load(Relaxed),
             retries: self.retries.load(Relaxed),
+            hedges: self.hedges.load(Relaxed),
             in_flight,
             state: health.word(),
             ejections: health.ejections(),

@@ -4,6 +4,7 @@ mod balancing;
 mod failing;
 mod faults;
 mod health;
+mod hedging;
 
 use crate::support::proxy::Proxy;
 use crate::support::reply::Reply;

@@ -112,7 +112,7 @@ impl Default for Breaker {
 impl Default for Retries {
     /// Not after a time-out: the client has waited long enough, and the next server has the same page to make.
     fn default() -> Self {
-        Retries { attempts: 1, budget: 20, on: vec![RetryOn::Reset], statuses: Vec::new() }
+        Retries { attempts: 1, budget: 20, on: vec![RetryOn::Reset], statuses: Vec::new(), hedge_after: None }
     }
 }
 

@@ -215,6 +215,9 @@ pub(in crate::config) struct Retries {
     pub(in crate::config) budget: Option<u32>,
     /// What is retried. Default: reset.
     pub(in crate::config) on: Option<Vec<RetryOn>>,
+    /// A safe request without a body is sent to another server as well when the first one has been silent for so long.
+    /// Default: never.
+    pub(in crate::config) hedge_after: Option<Written<Deadline>>,
     /// Statuses that are retried. Default: none.
     pub(in crate::config) status: Option<Vec<Written<StatusRange>>>,
 }

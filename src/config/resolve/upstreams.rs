@@ -169,6 +169,7 @@ fn retries(written: file::Retries, usual: Retries) -> Retries {
         budget: written.budget.unwrap_or(usual.budget),
         on: written.on.map_or(usual.on, |list| list.iter().map(on).collect()),
         statuses: plain_list(written.status).unwrap_or(usual.statuses),
+        hedge_after: written.hedge_after.map(|Written(Deadline(span))| span).or(usual.hedge_after),
     }
 }
 

@@ -232,6 +232,9 @@ pub struct Retries {
     pub on: Vec<RetryOn>,
     /// Statuses that are retried.
     pub statuses: Vec<StatusRange>,
+    /// A safe request without a body is sent to another server as well when the first one has been silent for so long;
+    /// `None`: never.
+    pub hedge_after: Option<Duration>,
 }
 
 /// A failure after which a request may be sent to another server.

@@ -133,7 +133,7 @@ fn health(health: &HealthCheck) -> Value {
 }
 
 fn retries(retries: &Retries) -> Value {
-    let Retries { attempts, budget, on, statuses } = retries;
+    let Retries { attempts, budget, on, statuses, hedge_after } = retries;
     let on = on.iter().map(|on| match on {
         RetryOn::Reset => "reset",
         RetryOn::Timeout => "timeout",
@@ -143,6 +143,7 @@ fn retries(retries: &Retries) -> Value {
         "budget": budget,
         "on": on.collect::<Vec<_>>(),
         "status": ranges(statuses),
+        "hedge_after": hedge_after.map(duration_text),
     })
 }
 

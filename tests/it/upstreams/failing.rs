@@ -88,7 +88,7 @@ async fn server_that_fails_is_ejected_and_comes_back() {
     })
     .await;
     let good = named("good").await;
-    let proxy = before(&[&flapping, &good], "ejection = { failures = 3, time = \"200ms\" }");
+    let proxy = before(&[&flapping, &good], "ejection = { failures = 3, time = \"2s\" }");
     let ask = async || proxy.ask("POST", "/", &[], "").await.text();
     for _ in 0..6 {
         ask().await;
