@@ -21,10 +21,12 @@ use crate::cache::redis::link::PurgeLink;
 use crate::clock::Clock;
 use crate::config::settings::{Control, Settings};
 use crate::config::{self, Env, Overrides, Source};
+use crate::control::server::Routes;
 use crate::control::{self, Operations, api, guard::Guard, metrics_listener, token};
 use crate::proxy::Proxy;
 use crate::proxy::refusal::Refusal;
 use crate::proxy::site::SiteError;
+use crate::proxy::token::Tokens;
 use crate::server::inherit::{self, Inherited};
 use crate::server::{Server, StartError, upgrade};
 use crate::telemetry::Telemetry;
@@ -77,6 +79,7 @@ const LEAVING: Duration = Duration::from_millis(500);
 struct SideListener<T> {
     wanted: T,
     address: SocketAddr,
+    routes: Routes,
     /// The same socket, for a process that takes over.
     socket: StdListener,
     stop: CancellationToken,
@@ -308,7 +311,8 @@ impl App {
             || {
                 let control = settings.control.as_ref().ok_or("no control API is configured")?;
                 let token = token::resolve(control).map_err(|error| error.to_string())?;
-                let guard = Guard::new(token, control.allowed_hosts.clone(), &self.telemetry.metrics);
+                let tokens = Tokens::new(Some(token), &control.tokens);
+                let guard = Guard::new(tokens, control.allowed_hosts.clone(), &self.telemetry.metrics);
                 Ok(api::router(operations.clone(), guard))
             },
         )
@@ -348,19 +352,23 @@ fn open<T: Clone + PartialEq + Send + 'static>(
         return Ok(());
     };
     let (address, assumed) = at(&wanted);
-    let same_socket = slot.as_ref().is_some_and(|old| at(&old.wanted).0 == address && address.port() != 0);
-    if same_socket {
-        // The old one has to let go of the address first.
-        slot.take().inspect(|old| old.stop.cancel());
-    }
-    let opened = router().and_then(|router| Ok((bind(purpose, address, same_socket)?, router)));
-    match opened {
-        Ok(((listener, socket, address), router)) => {
-            let stop = CancellationToken::new();
-            tokio::spawn(control::server::serve(listener, router, stop.clone()));
-            slot.replace(SideListener { wanted, address, socket, stop }).inspect(|old| old.stop.cancel());
+    let opened = router().and_then(|router| match slot.as_mut() {
+        Some(open) if at(&open.wanted).0 == address => {
+            // From the next request on, on open connections too.
+            open.routes.store(Arc::new(router));
+            open.wanted = wanted;
             Ok(())
         }
+        _ => {
+            let (listener, socket, address) = bind(purpose, address)?;
+            let (routes, stop) = (Arc::new(ArcSwap::from_pointee(router)), CancellationToken::new());
+            tokio::spawn(control::server::serve(listener, routes.clone(), stop.clone()));
+            slot.replace(SideListener { wanted, address, routes, socket, stop }).inspect(|old| old.stop.cancel());
+            Ok(())
+        }
+    });
+    match opened {
+        Ok(()) => Ok(()),
         Err(why) if assumed => {
             tracing::warn!("going on without the {purpose}: {why}");
             Ok(())
@@ -374,26 +382,12 @@ fn socket_of<T>(slot: &Mutex<Option<SideListener<T>>>) -> Option<io::Result<Owne
     slot.lock().as_ref().map(|listener| listener.socket.as_fd().try_clone_to_owned())
 }
 
-/// How often an address that is being let go of is tried again, 10 ms apart.
-const REBIND_TRIES: u32 = 200;
-
-fn bind(purpose: &str, address: SocketAddr, again: bool) -> Result<(TcpListener, StdListener, SocketAddr), String> {
+fn bind(purpose: &str, address: SocketAddr) -> Result<(TcpListener, StdListener, SocketAddr), String> {
     let inherited = match inherit::take(purpose) {
         Some(Inherited::Tcp(socket)) => Some(Ok(socket)),
         _ => None,
     };
-    let mut tries = if again { REBIND_TRIES } else { 1 };
-    let listener = inherited.unwrap_or_else(|| {
-        loop {
-            tries -= 1;
-            match StdListener::bind(address) {
-                Err(error) if error.kind() == std::io::ErrorKind::AddrInUse && tries > 0 => {
-                    std::thread::sleep(Duration::from_millis(10));
-                }
-                other => break other,
-            }
-        }
-    });
+    let listener = inherited.unwrap_or_else(|| StdListener::bind(address));
     let listener = listener.and_then(|listener| {
         listener.set_nonblocking(true)?;
         let bound = listener.local_addr()?;

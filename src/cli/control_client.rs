@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
-use http::{HeaderValue, Method, Request, header};
+use http::{HeaderValue, Method, Request, StatusCode, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Bytes;
 use hyper::client::conn::http1;
@@ -136,7 +136,8 @@ impl ControlClient {
             Some(answer) if status.is_success() => Ok(answer),
             Some(problem) if problem["detail"].is_string() => {
                 let detail = problem["detail"].as_str().unwrap_or_default();
-                Err(CommandError::Failed(format!("larder refused: {detail}{}", partly(&problem))))
+                let (partly, advice) = (partly(&problem), advice(status, &problem));
+                Err(CommandError::Failed(format!("larder refused: {detail}{partly}{advice}")))
             }
             _ => Err(self.failed(&format!("answered {status}, which is no answer of a control API"))),
         }
@@ -144,6 +145,19 @@ impl ControlClient {
 
     fn failed(&self, what: &str) -> CommandError {
         CommandError::Failed(format!("larder at {} {what}", self.address))
+    }
+}
+
+/// What to do about a refusal, where that is the caller's to do.
+fn advice(status: StatusCode, problem: &Value) -> String {
+    match (status, problem["scope"].as_str()) {
+        (StatusCode::UNAUTHORIZED, _) => "; give one that the running larder knows: by LARDER_CONTROL_TOKEN, from its \
+                                          token file, or from its configuration by --config FILE"
+            .to_owned(),
+        (StatusCode::FORBIDDEN, Some(scope)) => format!(
+            "; give one that has it (LARDER_CONTROL_TOKEN), or add \"{scope}\" to its `scopes` in [[control.tokens]]"
+        ),
+        _ => String::new(),
     }
 }
 
@@ -176,7 +190,8 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
-    use crate::control::tests::start;
+    use crate::config::settings::Scope;
+    use crate::control::tests::{scoped, start};
 
     #[test]
     fn listening_everywhere_is_reached_by_loopback() {
@@ -207,7 +222,17 @@ mod tests {
         let running = start().await;
         let wrong = ControlClient::new(&running.control, "wrong").unwrap();
         let refused = wrong.get("/v1/stats").await.unwrap_err();
-        assert_eq!(refused.to_string(), "larder refused: this is not the control token");
+        let told = refused.to_string();
+        assert!(told.starts_with("larder refused: this is no token of the control API; give one"), "{told}");
+        assert!(told.contains("LARDER_CONTROL_TOKEN") && told.contains("--config FILE"), "{told}");
+
+        let reader = ControlClient::new(&running.control, &scoped(Scope::Read)).unwrap();
+        let lacking = reader.post("/v1/purge", &serde_json::json!({ "all": true })).await.unwrap_err();
+        assert_eq!(
+            lacking.to_string(),
+            "larder refused: the token `read` lacks the scope `purge`, which this needs; give one that has it \
+             (LARDER_CONTROL_TOKEN), or add \"purge\" to its `scopes` in [[control.tokens]]"
+        );
 
         let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().to_string();
         let unreachable = ControlClient::new(&closed, "any").unwrap().get("/v1/stats").await.unwrap_err();
@@ -215,7 +240,7 @@ mod tests {
 
         let other = ControlClient::new(&running.metrics, "any").unwrap().get("/healthz").await.unwrap_err();
         assert!(other.to_string().contains("no answer of a control API"), "{other}");
-        for error in [refused, unreachable, other] {
+        for error in [refused, lacking, unreachable, other] {
             assert_eq!((error.exit_code(), error.to_string().lines().count()), (1, 1));
         }
         let unsendable = ControlClient::new(&running.control, "a\nb").err().unwrap();

@@ -2,7 +2,9 @@
 
 use std::fmt;
 use std::ops::Range;
+use std::sync::LazyLock;
 
+use regex::{Captures, Regex};
 use strsim::damerau_levenshtein;
 
 /// Everything that is wrong with a configuration, in the order of the file. Never empty.
@@ -29,7 +31,7 @@ pub struct Place {
     pub line: usize,
     /// Column in characters, from 1.
     pub column: usize,
-    /// The line itself.
+    /// The line itself, with what is secret masked character by character.
     pub text: String,
     /// How many characters are meant, at least 1; never beyond the line.
     pub width: usize,
@@ -95,10 +97,31 @@ impl Place {
             file: file.to_owned(),
             line: source[..start].matches('\n').count() + 1,
             column: source[line_start..start].chars().count() + 1,
-            text: source[line_start..line_end].trim_end_matches('\r').to_owned(),
+            text: without_secrets(source[line_start..line_end].trim_end_matches('\r')),
             width: source[start..end].chars().count().max(1),
         }
     }
+}
+
+/// A line as it may be shown: tokens, passwords and credentials that stand in it, also within URLs, as asterisks. What
+/// names an environment variable alone gives nothing away.
+fn without_secrets(line: &str) -> String {
+    static SECRETS: LazyLock<Regex> = LazyLock::new(|| {
+        let value = r#""(?:[^"\\]|\\.)*"?|'[^']*'?"#;
+        let keyed = format!(r#"((?i:token|password|secret|authorization|api-?key)["']?\s*=\s*)({value})"#);
+        Regex::new(&format!(r#"{keyed}|(://)([^/\s"'@]+)@"#)).expect("it is a regular expression")
+    });
+    let masked = |text: &str| text.chars().map(|c| if matches!(c, '"' | '\'') { c } else { '*' }).collect::<String>();
+    let replaced = SECRETS.replace_all(line, |found: &Captures<'_>| match (found.get(1), found.get(2)) {
+        (Some(key), Some(value)) => {
+            let inner = value.as_str().trim_matches(['"', '\'']);
+            let names_variable = inner.starts_with("${") && inner.ends_with('}') && !inner.contains(":-");
+            let shown = if names_variable { value.as_str().to_owned() } else { masked(value.as_str()) };
+            format!("{}{shown}", key.as_str())
+        }
+        _ => format!("://{}@", masked(&found[4])),
+    });
+    replaced.into_owned()
 }
 
 impl fmt::Display for Diagnostics {
@@ -152,6 +175,26 @@ pub(super) fn nearest<'a>(written: &str, known: impl IntoIterator<Item = &'a str
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn secrets_are_masked_in_lines_that_are_shown() {
+        for (line, shown) in [
+            ("token = \"hunter2\"  # of ci", "token = \"*******\"  # of ci"),
+            ("{ name = \"ci\", token = 'hunter2', scopes = 3 }", "{ name = \"ci\", token = '*******', scopes = 3 }"),
+            ("control.token = \"hunt er2", "control.token = \"********"),
+            ("token = \"${TOKEN}\"", "token = \"${TOKEN}\""),
+            ("token = \"${TOKEN:-hunter2}\"", "token = \"*****************\""),
+            ("token_file = \"/x\"", "token_file = \"/x\""),
+            ("sentinel_password = \"a\\\"b\"", "sentinel_password = \"**\"*\""),
+            ("set = { \"Authorization\" = \"Basic x\" }", "set = { \"Authorization\" = \"*******\" }"),
+            ("url = \"redis://me:hunter2@10.0.0.1\"", "url = \"redis://**********@10.0.0.1\""),
+            ("servers = [\"http://a:1\"]", "servers = [\"http://a:1\"]"),
+        ] {
+            let masked = without_secrets(line);
+            assert_eq!(masked, shown);
+            assert_eq!(masked.chars().count(), line.chars().count(), "the caret still stands under its text");
+        }
+    }
 
     #[test]
     fn nearest_names_what_was_meant_and_nothing_far_away() {

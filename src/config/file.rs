@@ -3,6 +3,7 @@
 //! Nothing is required as far as these types go: what the file must have is in the schema (`required`), which the
 //! check reads, so that one missing key does not keep the rest from being looked at.
 
+mod control;
 mod devices;
 mod disk;
 mod guards;
@@ -19,6 +20,7 @@ use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+pub(super) use control::{Control, Scope, ScopedToken};
 pub(super) use devices::{DeviceClass, Devices};
 pub(super) use disk::Disk;
 pub(super) use guards::{Access, RouteLimits};
@@ -38,7 +40,7 @@ pub(super) use upstreams::{
 
 use super::scalar::{Deadline, Memory, Size, Span, Written};
 use super::settings::{HostPattern, LogTarget, PathPattern, ValuePattern};
-use super::values::{EditedField, Endpoint, Extension, LogFilter, MediaType, Name, ParameterName, Secret};
+use super::values::{EditedField, Endpoint, Extension, LogFilter, MediaType, Name, ParameterName};
 
 /// Configuration of larder, a caching reverse proxy.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -85,20 +87,6 @@ pub(super) struct File {
 pub(super) struct Metrics {
     /// Address of `/metrics`, `/healthz` and `/readyz`, or `off`. Default: 127.0.0.1:9145.
     pub(super) address: Option<Written<Endpoint>>,
-}
-
-/// The control API.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct Control {
-    /// Address of the control API, or `off`. Default: 127.0.0.1:9146.
-    pub(super) address: Option<Written<Endpoint>>,
-    /// Bearer token that clients of the control API present. Default: generated at the first start.
-    pub(super) token: Option<Written<Secret>>,
-    /// Where a generated token is kept. Default: `control-token` in the state directory of the service or user.
-    pub(super) token_file: Option<String>,
-    /// Host values accepted beside the address itself and localhost. Default: none.
-    pub(super) allowed_hosts: Option<Vec<String>>,
 }
 
 /// What happens to which requests.

@@ -1,5 +1,6 @@
 //! From the file as written to the settings as meant: defaults filled in, names looked up, contradictions found.
 
+mod control;
 mod devices;
 mod disk;
 mod front;
@@ -21,8 +22,8 @@ use super::file::{self, File};
 use super::overrides::Overrides;
 use super::scalar::{Deadline, Memory, Size, Span, Written, size_text};
 use super::settings::{
-    AccessLog, ClientTimeouts, Coding, Compression, CompressionCoding, Control, Debug, Limits, ListenAddress,
-    LogFormat, LogTarget, MemoryTier, Settings, StaticClass,
+    AccessLog, ClientTimeouts, Coding, Compression, CompressionCoding, Debug, Limits, ListenAddress, LogFormat,
+    LogTarget, MemoryTier, Settings, StaticClass,
 };
 use super::tree::Node;
 use super::values::{Endpoint, Name};
@@ -132,20 +133,6 @@ impl Resolver<'_> {
     /// A path of the file, relative ones from the file's directory.
     fn path(&self, path: impl AsRef<Path>) -> PathBuf {
         self.surroundings.base.map_or_else(|| path.as_ref().to_owned(), |base| base.join(path.as_ref()))
-    }
-
-    fn control(&mut self, control: file::Control) -> Option<Control> {
-        Some(Control {
-            assumed: control.address.is_none(),
-            address: endpoint(control.address, defaults::CONTROL)?,
-            // An empty token is none, so that `${TOKEN:-}` is a way to leave the choice to the environment.
-            token: control.token.map(|Written(token)| token.0).filter(|token| !token.is_empty()),
-            token_file: match control.token_file {
-                Some(path) => self.path(path),
-                None => self.surroundings.state.join(defaults::TOKEN_FILE),
-            },
-            allowed_hosts: control.allowed_hosts.unwrap_or_default(),
-        })
     }
 
     /// Addresses with their places. Listeners whose address is faulty keep their index.

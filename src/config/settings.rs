@@ -1,6 +1,7 @@
 //! The settings the program runs with: parsed, compiled and cross-checked once, so that nothing downstream
 //! validates again. One immutable value a reload swaps whole.
 
+mod control;
 mod devices;
 mod guards;
 mod listener;
@@ -19,6 +20,7 @@ use http::{HeaderName, HeaderValue, Method};
 use ipnet::IpNet;
 use regex::Regex;
 
+pub use control::{Control, Scope, ScopedToken};
 pub use devices::{DeviceClass, Devices};
 pub use guards::{Access, BasicAuth, Concurrency, ForwardAuth, RateKey, RateLimit, RouteLimits};
 pub use listener::{CertificateFiles, ClientCertificates, ListenAddress, Listener, ListenerLimits, ListenerTls};
@@ -77,22 +79,6 @@ pub struct Settings {
     pub shutdown_grace: Duration,
     /// Worker threads; 0: one a core.
     pub workers: usize,
-}
-
-/// The control API.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Control {
-    /// Where it listens.
-    pub address: SocketAddr,
-    /// Whether nobody asked for that address; see [`Settings::metrics_assumed`].
-    pub assumed: bool,
-    /// Bearer token from file or environment. `None`: read from `token_file`, which is generated (mode 0600) at
-    /// the first start.
-    pub token: Option<String>,
-    /// Where a generated token is kept.
-    pub token_file: PathBuf,
-    /// Host values accepted beside the listening address and `localhost` (against DNS rebinding).
-    pub allowed_hosts: Vec<String>,
 }
 
 /// A route: what it matches and what then happens.
@@ -364,17 +350,5 @@ impl Coding {
             Coding::Brotli => "br",
             Coding::Zstd => "zstd",
         }
-    }
-}
-
-impl std::fmt::Debug for Control {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Control")
-            .field("address", &self.address)
-            .field("assumed", &self.assumed)
-            .field("token", &self.token.as_ref().map(|_| "***"))
-            .field("token_file", &self.token_file)
-            .field("allowed_hosts", &self.allowed_hosts)
-            .finish()
     }
 }

@@ -1,5 +1,6 @@
 //! Loading as a whole: every kind of error with its place, defaults, the environment and the command line.
 
+mod control;
 mod devices;
 mod disk;
 mod example;

@@ -1,5 +1,6 @@
 //! Settings as JSON in the words of the file, secrets masked; and what differs between two of them.
 
+mod control;
 mod front;
 mod rewrite;
 mod upstreams;
@@ -13,9 +14,9 @@ use serde_json::{Map, Value, json};
 use super::scalar::{duration_text, size_text};
 use super::settings::redis::{Redis, RedisServer};
 use super::settings::{
-    AccessLog, ClientTimeouts, Compression, Control, Debug, DeviceClass, Devices, DiskTier, HeaderEdit, HostPattern,
-    Limits, LogFormat, LogTarget, MemoryTier, PathPattern, PrivateCache, Route, RouteMatch, Settings, StaticClass,
-    Upstream, ValueMatch, ValuePattern,
+    AccessLog, ClientTimeouts, Compression, Debug, DeviceClass, Devices, DiskTier, HeaderEdit, HostPattern, Limits,
+    LogFormat, LogTarget, MemoryTier, PathPattern, PrivateCache, Route, RouteMatch, Settings, StaticClass, Upstream,
+    ValueMatch, ValuePattern,
 };
 use crate::policy::rules::{
     CacheRules, CookieRule, KeyRules, QueryRule, RequestDirectivesRule, SetCookieRule, TtlMode,
@@ -195,18 +196,6 @@ impl View {
                 },
             },
             "log": { "level": log_level },
-        })
-    }
-
-    fn control(&self, control: Option<&Control>) -> Value {
-        let Some(Control { address, assumed: _, token, token_file, allowed_hosts }) = control else {
-            return json!({ "address": "off" });
-        };
-        json!({
-            "address": address.to_string(),
-            "token": token.as_ref().map(|token| if self.secrets { token.as_str() } else { "***" }),
-            "token_file": token_file.display().to_string(),
-            "allowed_hosts": allowed_hosts,
         })
     }
 

@@ -1,4 +1,4 @@
-//! The control API: REST under `/v1`, for holders of the token.
+//! The control API: REST under `/v1`, for holders of a token.
 
 mod upstreams;
 
@@ -15,13 +15,14 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::guard::{Ends, Guard, admit};
+use super::guard::{Caller, Guard, admit, allow};
 use super::inspect::{self, CacheStats, Entries, Health, UrlView};
 use super::openapi::{self, Endpoint, Parameter};
 use super::problem::Problem;
 use super::purge::{self, PurgeRequest, PurgeResponse};
 use super::{Operations, Stats};
 use crate::cache::purge::Receipt;
+use crate::config::settings::Scope;
 
 pub use upstreams::{DrainResponse, UpstreamStatus, UpstreamsResponse};
 
@@ -40,8 +41,6 @@ pub struct ReloadResponse {
 /// What handlers work with.
 pub(super) struct Api {
     pub(super) operations: Arc<dyn Operations>,
-    /// Names the token in audit lines.
-    pub(super) token_id: String,
 }
 
 const BY_ID: &[Parameter] = &[Parameter::in_path("id")];
@@ -57,7 +56,7 @@ const FILTERS: &[Parameter] = &[
     Parameter::optional("limit"),
 ];
 
-/// Every endpoint: the router and the OpenAPI document are both made from this.
+/// Every endpoint with the scope that it asks for: the router and the OpenAPI document are both made from this.
 pub(super) fn endpoints() -> Vec<Endpoint> {
     let mut endpoints = Vec::from(own_endpoints());
     endpoints.extend(upstreams::endpoints());
@@ -70,6 +69,7 @@ fn own_endpoints() -> [Endpoint; 10] {
             method: Method::POST,
             path: "/v1/purge",
             id: "purge",
+            scope: Scope::Purge,
             summary: "Purges stored responses, hard or soft, or tells which it would",
             parameters: &[],
             request: Some(openapi::schema_of::<PurgeRequest>),
@@ -80,6 +80,7 @@ fn own_endpoints() -> [Endpoint; 10] {
             method: Method::GET,
             path: "/v1/purges/{id}",
             id: "purge_receipt",
+            scope: Scope::Purge,
             summary: "What became of a purge, in each tier and on each node",
             parameters: BY_ID,
             request: None,
@@ -90,6 +91,7 @@ fn own_endpoints() -> [Endpoint; 10] {
             method: Method::GET,
             path: "/v1/cache/entries",
             id: "cache_entries",
+            scope: Scope::Read,
             summary: "What is stored in memory, filtered and in pages",
             parameters: FILTERS,
             request: None,
@@ -100,6 +102,7 @@ fn own_endpoints() -> [Endpoint; 10] {
             method: Method::GET,
             path: "/v1/cache/entry",
             id: "cache_entry",
+            scope: Scope::Read,
             summary: "What is stored of a URL, and what would become of a GET of it now, and why",
             parameters: BY_URL,
             request: None,
@@ -110,6 +113,7 @@ fn own_endpoints() -> [Endpoint; 10] {
             method: Method::GET,
             path: "/v1/cache/health",
             id: "cache_health",
+            scope: Scope::Read,
             summary: "Whether every tier is in use",
             parameters: &[],
             request: None,
@@ -120,6 +124,7 @@ fn own_endpoints() -> [Endpoint; 10] {
             method: Method::GET,
             path: "/v1/cache/stats",
             id: "cache_stats",
+            scope: Scope::Read,
             summary: "Figures of every tier",
             parameters: &[],
             request: None,
@@ -130,6 +135,7 @@ fn own_endpoints() -> [Endpoint; 10] {
             method: Method::GET,
             path: "/v1/stats",
             id: "stats",
+            scope: Scope::Read,
             summary: "Figures of the present moment",
             parameters: &[],
             request: None,
@@ -140,6 +146,7 @@ fn own_endpoints() -> [Endpoint; 10] {
             method: Method::GET,
             path: "/v1/config",
             id: "config",
+            scope: Scope::Read,
             summary: "The settings in force, secrets masked",
             parameters: &[],
             request: None,
@@ -150,6 +157,7 @@ fn own_endpoints() -> [Endpoint; 10] {
             method: Method::POST,
             path: "/v1/reload",
             id: "reload",
+            scope: Scope::Admin,
             summary: "Loads the configuration file again",
             parameters: &[],
             request: None,
@@ -160,6 +168,7 @@ fn own_endpoints() -> [Endpoint; 10] {
             method: Method::GET,
             path: "/v1/openapi.json",
             id: "openapi",
+            scope: Scope::Read,
             summary: "This document",
             parameters: &[],
             request: None,
@@ -171,12 +180,13 @@ fn own_endpoints() -> [Endpoint; 10] {
 
 /// All endpoints behind the guard.
 pub fn router(operations: Arc<dyn Operations>, guard: Guard) -> Router {
-    let api = Arc::new(Api { operations, token_id: guard.token_id() });
+    let (api, guard) = (Arc::new(Api { operations }), Arc::new(guard));
     endpoints()
         .into_iter()
         .fold(Router::new(), |router, endpoint| {
             let handler: MethodRouter<Arc<Api>> = (endpoint.handler)();
-            router.route(endpoint.path, handler)
+            let asks = (guard.clone(), endpoint.scope);
+            router.route(endpoint.path, handler.route_layer(middleware::from_fn_with_state(asks, allow)))
         })
         .fallback(async || Problem::new(StatusCode::NOT_FOUND, "there is no such path; see /v1/openapi.json"))
         .method_not_allowed_fallback(async || {
@@ -184,7 +194,7 @@ pub fn router(operations: Arc<dyn Operations>, guard: Guard) -> Router {
         })
         .with_state(api)
         .layer(DefaultBodyLimit::max(MAX_BODY))
-        .layer(middleware::from_fn_with_state(Arc::new(guard), admit))
+        .layer(middleware::from_fn_with_state(guard, admit))
         .layer(middleware::from_fn(within_deadline))
 }
 
@@ -205,12 +215,12 @@ async fn config(State(api): State<Arc<Api>>) -> Json<Map<String, Value>> {
 
 async fn reload(
     State(api): State<Arc<Api>>,
-    Extension(ends): Extension<Ends>,
+    Extension(caller): Extension<Caller>,
 ) -> Result<Json<ReloadResponse>, Problem> {
     let result = blocking(&api, |operations| operations.reload()).await?;
     let count = result.as_ref().map_or(0, Vec::len);
     tracing::info!(
-        target: "audit", peer = %ends.peer, token = api.token_id, action = "reload", count,
+        target: "audit", peer = %caller.peer, token = caller.holder.name, action = "reload", count,
         error = ?result.as_ref().err(), "control"
     );
     match result {

@@ -1,4 +1,5 @@
-//! Who may use the control API: holders of the token, addressing it by a name it has, from no foreign web page.
+//! Who may use the control API: holders of a token with the scope that is asked for, addressing it by a name it has,
+//! from no foreign web page.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -15,7 +16,8 @@ use prometheus::IntCounter;
 use tokio::sync::Semaphore;
 
 use super::problem::Problem;
-use super::token::Token;
+use crate::config::settings::Scope;
+use crate::proxy::token::{self, Holder, Tokens};
 use crate::telemetry::metrics::Metrics;
 
 /// How long the answer to a wrong token is held back.
@@ -32,10 +34,19 @@ pub struct Ends {
     pub local: SocketAddr,
 }
 
+/// Who a request comes from, as audit lines name it. An extension of every request that is admitted.
+#[derive(Clone, Debug)]
+pub(super) struct Caller {
+    /// The other end of the connection.
+    pub(super) peer: SocketAddr,
+    /// Whose token it presented.
+    pub(super) holder: Arc<Holder>,
+}
+
 /// The rules of admission.
 #[derive(Debug)]
 pub struct Guard {
-    token: Token,
+    tokens: Tokens,
     allowed_hosts: Vec<String>,
     penalty: Duration,
     penalties: Semaphore,
@@ -54,15 +65,24 @@ enum Denial {
     MediaType,
     /// No token.
     NoToken,
-    /// Not the token.
+    /// Not a token.
     WrongToken,
+    /// A token without the scope that is asked for.
+    Scope,
     /// Too many wrong tokens at once.
     TooMany,
 }
 
 impl Denial {
-    const ALL: [Denial; 6] =
-        [Denial::Host, Denial::CrossSite, Denial::MediaType, Denial::NoToken, Denial::WrongToken, Denial::TooMany];
+    const ALL: [Denial; 7] = [
+        Denial::Host,
+        Denial::CrossSite,
+        Denial::MediaType,
+        Denial::NoToken,
+        Denial::WrongToken,
+        Denial::Scope,
+        Denial::TooMany,
+    ];
 
     const fn word(self) -> &'static str {
         match self {
@@ -71,6 +91,7 @@ impl Denial {
             Denial::MediaType => "media-type",
             Denial::NoToken => "no-token",
             Denial::WrongToken => "wrong-token",
+            Denial::Scope => "scope",
             Denial::TooMany => "too-many",
         }
     }
@@ -89,9 +110,11 @@ impl IntoResponse for Denial {
             ),
             Denial::WrongToken => (
                 StatusCode::UNAUTHORIZED,
-                "this is not the control token",
+                "this is no token of the control API",
                 Some((header::WWW_AUTHENTICATE, "Bearer realm=\"larder control\", error=\"invalid_token\"")),
             ),
+            // Answered by `allow`, which knows the scope.
+            Denial::Scope => (StatusCode::FORBIDDEN, "the token lacks a scope", None),
             Denial::TooMany => {
                 (StatusCode::TOO_MANY_REQUESTS, "too many wrong tokens", Some((header::RETRY_AFTER, "1")))
             }
@@ -105,11 +128,11 @@ impl IntoResponse for Denial {
 }
 
 impl Guard {
-    /// Admits holders of `token` that address the API by an IP address it has, as `localhost`, or by one of
+    /// Admits holders of `tokens` that address the API by an IP address it has, as `localhost`, or by one of
     /// `allowed_hosts` (with or without port).
-    pub fn new(token: Token, allowed_hosts: Vec<String>, metrics: &Metrics) -> Self {
+    pub fn new(tokens: Tokens, allowed_hosts: Vec<String>, metrics: &Metrics) -> Self {
         Guard {
-            token,
+            tokens,
             allowed_hosts,
             penalty: PENALTY,
             penalties: Semaphore::new(PENALTIES_AT_ONCE),
@@ -117,17 +140,12 @@ impl Guard {
         }
     }
 
-    /// Names the token in audit lines.
-    pub(super) fn token_id(&self) -> String {
-        self.token.id()
-    }
-
     #[cfg(test)]
     pub(super) fn without_penalty(self) -> Self {
         Guard { penalty: Duration::ZERO, ..self }
     }
 
-    fn check(&self, local: IpAddr, request: &Parts) -> Result<(), Denial> {
+    fn check(&self, local: IpAddr, request: &Parts) -> Result<&Arc<Holder>, Denial> {
         let host = self.host(local, request).ok_or(Denial::Host)?;
         let reads = matches!(request.method, Method::GET | Method::HEAD);
         if is_cross_site(&request.headers, host, reads) {
@@ -136,8 +154,8 @@ impl Guard {
         if !reads && request.headers.get(header::CONTENT_TYPE).is_some_and(|value| !is_json(value)) {
             return Err(Denial::MediaType);
         }
-        let presented = only(&request.headers, &header::AUTHORIZATION).and_then(bearer).ok_or(Denial::NoToken)?;
-        if self.token.matches(presented) { Ok(()) } else { Err(Denial::WrongToken) }
+        let presented = token::presented(&request.headers).ok_or(Denial::NoToken)?;
+        self.tokens.holder(presented).ok_or(Denial::WrongToken)
     }
 
     /// The Host field when it, and an absolute-form target's authority, are among our names.
@@ -177,9 +195,13 @@ pub(super) async fn admit(
     request: Request,
     next: Next,
 ) -> Response {
-    let (parts, body) = request.into_parts();
-    let Err(mut denial) = guard.check(ends.local.ip(), &parts) else {
-        return next.run(Request::from_parts(parts, body)).await;
+    let (mut parts, body) = request.into_parts();
+    let mut denial = match guard.check(ends.local.ip(), &parts) {
+        Ok(holder) => {
+            parts.extensions.insert(Caller { peer: ends.peer, holder: holder.clone() });
+            return next.run(Request::from_parts(parts, body)).await;
+        }
+        Err(denial) => denial,
     };
     if denial == Denial::WrongToken {
         match guard.penalties.try_acquire() {
@@ -190,6 +212,33 @@ pub(super) async fn admit(
     guard.denied[denial as usize].inc();
     tracing::warn!(target: "audit", peer = %ends.peer, reason = denial.word(), "denied");
     denial.into_response()
+}
+
+/// The middleware of an endpoint: what asks for a scope is for those who have it.
+pub(super) async fn allow(
+    State((guard, scope)): State<(Arc<Guard>, Scope)>,
+    Extension(caller): Extension<Caller>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let Caller { peer, holder } = &caller;
+    if holder.may(scope) {
+        return next.run(request).await;
+    }
+    let (word, scope) = (Denial::Scope.word(), scope.word());
+    guard.denied[Denial::Scope as usize].inc();
+    tracing::warn!(
+        target: "audit", %peer, token = holder.name, reason = word, scope, method = %request.method(),
+        path = request.uri().path(), "denied"
+    );
+    let detail = format!("the token `{}` lacks the scope `{scope}`, which this needs", holder.name);
+    let mut response = Problem::new(StatusCode::FORBIDDEN, detail).needing(scope).into_response();
+    // RFC 6750 §3.1
+    let challenge = format!("Bearer realm=\"larder control\", error=\"insufficient_scope\", scope=\"{scope}\"");
+    if let Ok(challenge) = HeaderValue::try_from(challenge) {
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+    }
+    response
 }
 
 /// Whether a browser says that another site's page sent this. Programs that are no browsers send neither field.
@@ -213,13 +262,6 @@ fn is_json(media_type: &HeaderValue) -> bool {
     essence.trim_ascii().eq_ignore_ascii_case(b"application/json")
 }
 
-/// The credentials of `Bearer` (RFC 6750 §2.1).
-fn bearer(value: &HeaderValue) -> Option<&[u8]> {
-    let (scheme, rest) = value.as_bytes().split_at_checked(7)?;
-    let token = rest.trim_ascii();
-    (scheme.eq_ignore_ascii_case(b"bearer ") && !token.is_empty()).then_some(token)
-}
-
 /// The field's value when there is exactly one.
 fn only<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h HeaderValue> {
     let mut values = headers.get_all(name).iter();
@@ -228,6 +270,7 @@ fn only<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h HeaderValue
 
 #[cfg(test)]
 mod tests {
+    use arc_swap::ArcSwap;
     use axum::routing::get;
     use axum::{Router, middleware};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -237,19 +280,24 @@ mod tests {
     use super::*;
     use crate::control::server;
     use crate::control::tests::TOKEN;
+    use crate::proxy::token::Token;
 
     const LOCAL: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 5));
     const BEARER: (&str, &str) = ("authorization", "Bearer correct-horse-battery-staple");
     const HOST: (&str, &str) = ("host", "localhost:9091");
 
+    fn whole() -> Tokens {
+        Tokens::new(Some(Token::new(TOKEN)), &[])
+    }
+
     fn check(method: &str, uri: &str, fields: &[(&str, &str)]) -> Result<(), Denial> {
         let allowed = vec!["admin.example".to_owned(), "ops.example:444".to_owned()];
-        let guard = Guard::new(Token::new(TOKEN), allowed, &Metrics::new(&[]));
+        let guard = Guard::new(whole(), allowed, &Metrics::new(&[]));
         let mut request = axum::http::Request::builder().method(method).uri(uri);
         for (name, value) in fields {
             request = request.header(*name, *value);
         }
-        guard.check(LOCAL, &request.body(()).unwrap().into_parts().0)
+        guard.check(LOCAL, &request.body(()).unwrap().into_parts().0).map(drop)
     }
 
     #[test]
@@ -361,15 +409,14 @@ mod tests {
 
     #[tokio::test]
     async fn guard_turns_a_flood_of_wrong_tokens_away_but_not_the_right_one() {
-        let guard =
-            Guard { penalties: Semaphore::new(0), ..Guard::new(Token::new(TOKEN), Vec::new(), &Metrics::new(&[])) };
+        let guard = Guard { penalties: Semaphore::new(0), ..Guard::new(whole(), Vec::new(), &Metrics::new(&[])) };
         let router = Router::new()
             .route("/", get(async || "admitted"))
             .layer(middleware::from_fn_with_state(Arc::new(guard), admit));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
-        let serving = tokio::spawn(server::serve(listener, router, stop.clone()));
+        let serving = tokio::spawn(server::serve(listener, Arc::new(ArcSwap::from_pointee(router)), stop.clone()));
         for (token, status, field) in [("wrong", "429", "retry-after: 1\r\n"), (TOKEN, "200", "content-length: 8\r\n")]
         {
             let request = format!(
@@ -388,7 +435,7 @@ mod tests {
     #[test]
     fn guard_counts_every_kind_of_denial_from_zero() {
         let metrics = Metrics::new(&[]);
-        let guard = Guard::new(Token::new(TOKEN), Vec::new(), &metrics);
+        let guard = Guard::new(whole(), Vec::new(), &metrics);
         let text = metrics.render(&Default::default());
         for (index, denial) in Denial::ALL.into_iter().enumerate() {
             assert_eq!(denial as usize, index);

@@ -85,6 +85,7 @@ pub(crate) mod tests {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicBool, Ordering};
 
+    use arc_swap::ArcSwap;
     use parking_lot::Mutex;
     use serde_json::{Map, json};
     use tokio::net::TcpListener;
@@ -95,11 +96,27 @@ pub(crate) mod tests {
     use super::*;
     use crate::cache::purge::receipt::{ReceiptState, TierReceipt};
     use crate::cache::purge::{Mode, PurgeTarget};
+    use crate::config::settings::{Scope, ScopedToken};
+    use crate::proxy::token::{Token, Tokens};
     use crate::telemetry::Telemetry;
     use crate::telemetry::figures::UpstreamFigures;
 
     /// The token that running test servers ask for.
     pub(crate) const TOKEN: &str = "correct-horse-battery-staple";
+
+    /// What holders of scoped tokens present to running test servers, each named by its only scope.
+    pub(crate) fn scoped(scope: Scope) -> String {
+        format!("token-to-{}", scope.word())
+    }
+
+    fn tokens() -> Tokens {
+        let scoped = Scope::ALL.map(|scope| ScopedToken {
+            name: scope.word().to_owned(),
+            token: scoped(scope),
+            scopes: vec![scope],
+        });
+        Tokens::new(Some(Token::new(TOKEN)), &scoped)
+    }
 
     /// Operations that note what they are asked. Purging a URL with `absent` in it finds nothing; one that is not
     /// http(s) is refused.
@@ -245,13 +262,12 @@ pub(crate) mod tests {
     pub(crate) async fn start() -> Running {
         let operations = Arc::new(FakeOperations::default());
         let telemetry = Arc::new(Telemetry::for_tests());
-        let guard = guard::Guard::new(token::Token::new(TOKEN), vec!["admin.example".to_owned()], &telemetry.metrics)
-            .without_penalty();
+        let guard = guard::Guard::new(tokens(), vec!["admin.example".to_owned()], &telemetry.metrics).without_penalty();
         let stop = CancellationToken::new();
         let serve = async |router| {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let address = listener.local_addr().unwrap().to_string();
-            tokio::spawn(server::serve(listener, router, stop.clone()));
+            tokio::spawn(server::serve(listener, Arc::new(ArcSwap::from_pointee(router)), stop.clone()));
             address
         };
         let control = serve(api::router(operations.clone(), guard)).await;

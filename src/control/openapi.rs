@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use super::api::{self, Api};
 use super::problem::Problem;
+use crate::config::settings::Scope;
 
 /// One method of one path.
 pub(super) struct Endpoint {
@@ -16,6 +17,8 @@ pub(super) struct Endpoint {
     pub(super) path: &'static str,
     /// `operationId`.
     pub(super) id: &'static str,
+    /// What its caller's token must allow.
+    pub(super) scope: Scope,
     pub(super) summary: &'static str,
     pub(super) parameters: &'static [Parameter],
     pub(super) request: Option<SchemaOf>,
@@ -65,6 +68,8 @@ pub(super) fn document() -> Value {
         let mut operation = json!({
             "operationId": endpoint.id,
             "summary": endpoint.summary,
+            // OpenAPI 3.1 names roles here for schemes that have no scopes of their own.
+            "security": [{ "token": [endpoint.scope.word()] }],
             "responses": {
                 "200": {
                     "description": "Done.",
@@ -95,7 +100,11 @@ pub(super) fn document() -> Value {
         "paths": paths,
         "components": {
             "schemas": schemas,
-            "securitySchemes": { "token": { "type": "http", "scheme": "bearer" } },
+            "securitySchemes": { "token": {
+                "type": "http",
+                "scheme": "bearer",
+                "description": "Tokens have scopes; `admin` covers the others.",
+            } },
         },
         "security": [{ "token": [] }],
     })

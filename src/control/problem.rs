@@ -18,6 +18,9 @@ pub(super) struct Problem {
     status: u16,
     /// What is wrong, for the operator.
     detail: String,
+    /// The scope that a token lacks, when that is what is wrong.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scope: Option<&'static str>,
     /// What became of each target, when a purge of several failed for some.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     targets: Vec<PurgedTarget>,
@@ -30,8 +33,13 @@ impl Problem {
             title: status.canonical_reason().unwrap_or("Error"),
             status: status.as_u16(),
             detail: detail.into(),
+            scope: None,
             targets: Vec::new(),
         }
+    }
+
+    pub(super) fn needing(self, scope: &'static str) -> Self {
+        Problem { scope: Some(scope), ..self }
     }
 
     pub(super) fn with_targets(self, targets: Vec<PurgedTarget>) -> Self {

@@ -11,7 +11,7 @@ use schemars::{JsonSchema, Schema};
 use serde::{Deserialize, Serialize};
 
 use super::api::{Api, blocking};
-use super::guard::Ends;
+use super::guard::Caller;
 use super::problem::Problem;
 use crate::cache::purge::{Mode, PurgeTarget, Receipt};
 
@@ -203,7 +203,7 @@ impl PurgeRequest {
 
 pub(super) async fn purge(
     State(api): State<Arc<Api>>,
-    Extension(ends): Extension<Ends>,
+    Extension(caller): Extension<Caller>,
     body: Result<Json<PurgeRequest>, JsonRejection>,
 ) -> Result<Json<PurgeResponse>, Problem> {
     let Json(request) = body.map_err(|rejection| Problem::new(rejection.status(), rejection.body_text()))?;
@@ -213,7 +213,7 @@ pub(super) async fn purge(
     let error = done.targets.iter().find_map(|target| target.error.clone());
     if !dry_run {
         tracing::info!(
-            target: "audit", peer = %ends.peer, token = api.token_id, action = "purge",
+            target: "audit", peer = %caller.peer, token = caller.holder.name, action = "purge",
             id = done.receipt.as_ref().map(|receipt| receipt.id.as_str()), what = told(&done.targets), soft,
             targets = done.targets.len(), count = done.total, error = ?error, "control"
         );

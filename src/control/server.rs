@@ -5,8 +5,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::{Extension, Router};
+use arc_swap::ArcSwap;
+use axum::Router;
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
@@ -63,9 +67,12 @@ pub async fn bind(purpose: &'static str, address: SocketAddr) -> Result<TcpListe
     })
 }
 
+/// What a listener answers by; a request is answered by what is there when it comes.
+pub type Routes = Arc<ArcSwap<Router>>;
+
 /// Serves until `stop` is cancelled; then accepts no more, and returns when exchanges under way are done or their
 /// grace is over. Handlers find both ends of their connection as an [`Ends`] extension.
-pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) {
+pub async fn serve(listener: TcpListener, routes: Routes, stop: CancellationToken) {
     let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let connections = TaskTracker::new();
     loop {
@@ -79,9 +86,9 @@ pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToke
         };
         match accepted {
             Ok((stream, peer)) => {
-                let (router, stop) = (router.clone(), stop.clone());
+                let (routes, stop) = (routes.clone(), stop.clone());
                 connections.spawn(async move {
-                    connection(stream, peer, router, stop).await;
+                    connection(stream, peer, routes, stop).await;
                     drop(slot);
                 });
             }
@@ -96,9 +103,12 @@ pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToke
     connections.wait().await;
 }
 
-async fn connection(stream: TcpStream, peer: SocketAddr, router: Router, stop: CancellationToken) {
+async fn connection(stream: TcpStream, peer: SocketAddr, routes: Routes, stop: CancellationToken) {
     let Ok(local) = stream.local_addr() else { return };
-    let service = TowerToHyperService::new(router.layer(Extension(Ends { peer, local })));
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(Ends { peer, local });
+        TowerToHyperService::new(Router::clone(&routes.load())).call(request)
+    });
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
@@ -158,7 +168,8 @@ mod tests {
             "done"
         };
         let router = Router::new().route("/slow", axum::routing::get(slow));
-        let serving = tokio::spawn(serve(listener, router, stop.clone()));
+        let routes = Arc::new(ArcSwap::from_pointee(router));
+        let serving = tokio::spawn(serve(listener, routes, stop.clone()));
 
         let mut idle = TcpStream::connect(address).await.unwrap();
         let mut busy = TcpStream::connect(address).await.unwrap();

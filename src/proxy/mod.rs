@@ -39,6 +39,7 @@ pub mod route;
 mod search;
 mod session;
 pub mod site;
+pub mod token;
 
 use std::net::IpAddr;
 use std::sync::Arc;

@@ -59,6 +59,8 @@ const MAX_ERROR_RESETS: usize = 100;
 pub(super) struct Terms {
     pub(super) limits: Limits,
     pub(super) timeouts: ClientTimeouts,
+    /// How long a connection waits for a request that is on its way when the process, or its listener, stops.
+    pub(super) on_its_way: Duration,
 }
 
 /// An accepted connection and all it needs to be served.
@@ -128,7 +130,8 @@ where
                 }
             };
         };
-        match timeout(terms.timeouts.header, TlsAcceptor::from(config).accept(socket)).await {
+        // Boxed, since only the beginning needs it.
+        match timeout(terms.timeouts.header, Box::pin(TlsAcceptor::from(config).accept(socket))).await {
             Ok(Ok(stream)) => {
                 let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
                 Some(Opened::Tls(Box::new(stream), if http2 { Protocol::Http2 } else { Protocol::Http1 }))
@@ -146,8 +149,7 @@ where
     };
     let opened = tokio::select! {
         opened = opening => opened,
-        // Who has just connected may have sent a request that is still on its way.
-        () = async { stop.cancelled().await; tokio::time::sleep(FIRST_REQUEST).await } => None,
+        () = async { stop.cancelled().await; tokio::time::sleep(terms.on_its_way).await } => None,
     };
     let Some(opened) = opened else { return };
     if let (Opened::Tls(stream, _), Some(field)) = (&opened, listener.settings.subject_field()) {
@@ -226,7 +228,7 @@ async fn serve_stream<S, H, F, B>(
     B: http_body::Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let Terms { limits, timeouts } = terms;
+    let Terms { limits, timeouts, .. } = terms;
     match protocol {
         Protocol::Http1 => {
             let bounds = HeadLimits::new(limits.head, limits.field, limits.fields, limits.uri);
@@ -241,7 +243,7 @@ async fn serve_stream<S, H, F, B>(
                 Box::new(builder.serve_connection(TokioIo::new(stream), service).with_upgrades())
             };
             let connection = pin!(Http1::new(Box::new(stream), wire.clone(), Box::new(begin)));
-            drive(connection, wire, timeouts, stop).await;
+            drive(connection, wire, terms, stop).await;
         }
         Protocol::Http2 => {
             let stream = Inspected::new(stream, wire.clone(), Http1Framing::opaque(), prefix);
@@ -249,15 +251,13 @@ async fn serve_stream<S, H, F, B>(
                 let exchange = exchange::over_http2(handler.clone(), wire.clone(), request);
                 async { Ok::<_, Infallible>(exchange.await) }
             });
+            // Boxed: within this future every connection, of whatever protocol, would hold room for it.
             let connection = http2_builder(limits, timeouts).serve_connection(TokioIo::new(stream), service);
-            let connection = pin!(connection);
-            drive(connection, wire, timeouts, stop).await;
+            let mut connection = Box::pin(connection);
+            drive(connection.as_mut(), wire, terms, stop).await;
         }
     }
 }
-
-/// How long a connection that was accepted just before a shutdown has to bring its first bytes.
-const FIRST_REQUEST: Duration = Duration::from_millis(500);
 
 /// hyper for HTTP/1. Its header deadline is off: inspection holds heads back, so that hyper never waits for the
 /// rest of one. Flushing of pipelined responses together is off, too: it would lift hyper's bound on what it buffers
@@ -289,10 +289,16 @@ fn http2_builder(limits: &Limits, timeouts: &ClientTimeouts) -> hyper::server::c
 
 /// A connection that can be told to finish.
 trait Graceful: Future<Output = hyper::Result<()>> {
+    /// Finishing tells the client, and requests that are on their way are still answered.
+    const LOSES_NONE: bool;
+
+    /// Answers what is under way, then closes; when nothing is, at once.
     fn finish(self: Pin<&mut Self>);
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Graceful for Http1<S> {
+    const LOSES_NONE: bool = false;
+
     fn finish(self: Pin<&mut Self>) {
         Http1::finish(self.get_mut());
     }
@@ -307,26 +313,25 @@ where
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     TokioExecutor: hyper::rt::bounds::Http2ServerConnExec<S::Future, B>,
 {
+    /// By GOAWAY in two steps (RFC 9113 §6.8).
+    const LOSES_NONE: bool = true;
+
     fn finish(self: Pin<&mut Self>) {
         self.graceful_shutdown();
     }
 }
 
 /// Runs a connection and enforces the deadlines that only show between its polls.
-async fn drive<C: Graceful>(
-    mut connection: Pin<&mut C>,
-    wire: &Arc<Wire>,
-    timeouts: &ClientTimeouts,
-    stop: &CancellationToken,
-) {
+async fn drive<C: Graceful>(mut connection: Pin<&mut C>, wire: &Arc<Wire>, terms: &Terms, stop: &CancellationToken) {
+    let mut timeouts = terms.timeouts.clone();
     let mut timer = pin!(tokio::time::sleep(timeouts.keep_alive));
     let mut idle = Idle::begin();
-    let mut finishing = false;
+    let (mut stopping, mut finishing) = (false, false);
     loop {
         let expiry = poll_fn(|cx| {
             loop {
                 let now = Instant::now();
-                let expiry = wire.next_expiry(now, &mut idle, timeouts, cx.waker());
+                let expiry = wire.next_expiry(now, &mut idle, &timeouts, cx.waker());
                 let Some((at, what)) = expiry else { return Poll::Pending };
                 if at <= now {
                     return Poll::Ready(what);
@@ -352,9 +357,18 @@ async fn drive<C: Graceful>(
                 return;
             }
             () = wire.kill.cancelled() => return,
-            () = stop.cancelled(), if !finishing => {
-                finishing = true;
-                connection.as_mut().finish();
+            () = stop.cancelled(), if !stopping => {
+                stopping = true;
+                if C::LOSES_NONE {
+                    finishing = true;
+                    connection.as_mut().finish();
+                } else {
+                    // HTTP/1 can only say so with a response. Who holds an idle connection may have sent the next
+                    // request already: it is waited for, so that it does not meet a connection that is closed.
+                    wire.drain();
+                    idle = Idle::begin();
+                    timeouts.keep_alive = timeouts.keep_alive.min(terms.on_its_way);
+                }
                 continue;
             }
             what = expiry => what,
@@ -376,7 +390,9 @@ async fn drive<C: Graceful>(
             }
             Expiry::KeepAlive if finishing => return,
             Expiry::KeepAlive => {
-                add(&wire.counters.keep_alive_timeouts, 1);
+                if !stopping {
+                    add(&wire.counters.keep_alive_timeouts, 1);
+                }
                 finishing = true;
                 idle = Idle::begin();
                 connection.as_mut().finish();

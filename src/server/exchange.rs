@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode, Version, header};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 
@@ -27,10 +27,13 @@ where
     let exchange = Exchange { wire: wire.clone(), id: None, finished: true };
     // The same condition as hyper's: the request may be answered by 101.
     let asks_to_switch = request.version() == Version::HTTP_11 && request.headers().contains_key(header::UPGRADE);
-    let response = handler(wire.client.clone(), request).await;
+    let mut response = handler(wire.client.clone(), request).await;
     interim_heads_sent(&wire.client).await;
+    let switched = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+    if wire.draining() && !switched {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     if asks_to_switch {
-        let switched = response.status() == StatusCode::SWITCHING_PROTOCOLS;
         wire.signal(if switched { SWITCHED } else { NOT_SWITCHED });
     }
     response.map(|body| Answer { body, rest: Bytes::new(), exchange })

@@ -20,7 +20,7 @@ use super::counters::{ServerCounters, add};
 use super::crowd::Crowd;
 use super::inherit;
 use super::slots::Slots;
-use super::socket::{Listening, Socket};
+use super::socket::{BACKLOG, Listening, Socket};
 use super::tls;
 use crate::config::settings::{ListenAddress, Listener};
 use crate::proxy::front::Front;
@@ -286,7 +286,7 @@ async fn accept_all(
     loop {
         let accepted = tokio::select! {
             accepted = async { shared.slots.room().await; socket.accept().await } => accepted,
-            () = stop.cancelled() => return,
+            () = stop.cancelled() => break,
         };
         match accepted {
             Ok(accepted) => {
@@ -301,11 +301,16 @@ async fn accept_all(
                 }
                 tokio::select! {
                     () = tokio::time::sleep(pause) => {}
-                    () = stop.cancelled() => return,
+                    () = stop.cancelled() => break,
                 }
                 pause = (pause * 2).min(LONGEST_PAUSE);
             }
         }
+    }
+    // Their clients take them for accepted: closing the socket would reset them.
+    for accepted in std::iter::repeat_with(|| socket.accept_completed()).take(BACKLOG as usize) {
+        let Ok(accepted) = accepted else { break };
+        spawn(accepted, &live, &stop, &kill, &shared);
     }
 }
 

@@ -54,6 +54,9 @@ use connection::Terms;
 use listeners::{Listeners, Serve, Shared};
 use slots::Slots;
 
+/// Longest wait for a request that is on its way on an idle connection when we stop.
+const ON_ITS_WAY: Duration = Duration::from_secs(1);
+
 /// After connections were told to close at once, they get this long to do so.
 const KILL_TIME: Duration = Duration::from_millis(500);
 
@@ -205,7 +208,12 @@ impl Server {
 }
 
 fn terms(settings: &Settings) -> Terms {
-    Terms { limits: settings.limits.clone(), timeouts: settings.client_timeouts.clone() }
+    Terms {
+        limits: settings.limits.clone(),
+        timeouts: settings.client_timeouts.clone(),
+        // Who waits for nothing is not to be cut at the deadline.
+        on_its_way: ON_ITS_WAY.min(settings.shutdown_grace / 2),
+    }
 }
 
 #[cfg(test)]

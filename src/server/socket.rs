@@ -16,7 +16,7 @@ use super::inherit::{self, Inherited};
 use crate::config::settings::{ListenAddress, Listener};
 
 /// Connections the kernel completes ahead of us.
-const BACKLOG: i32 = 1024;
+pub(super) const BACKLOG: i32 = 1024;
 
 /// Unsent bytes the kernel holds for a client: bounds the memory of a slow reader, and shows us its progress.
 #[cfg(target_os = "linux")]
@@ -74,6 +74,22 @@ impl Listening {
         match self {
             Listening::Tcp(socket) => socket.accept().await.map(|(stream, _)| Socket::Tcp(stream)),
             Listening::Unix(socket) => socket.accept().await.map(|(stream, _)| Socket::Unix(stream)),
+        }
+    }
+
+    /// The next of the connections that the kernel has completed already.
+    ///
+    /// # Errors
+    /// There is none, or it can't be accepted.
+    pub(super) fn accept_completed(&self) -> io::Result<Socket> {
+        let accept = |socket: SockRef<'_>| -> io::Result<OwnedFd> {
+            let (accepted, _) = socket.accept()?;
+            accepted.set_nonblocking(true)?;
+            Ok(accepted.into())
+        };
+        match self {
+            Listening::Tcp(socket) => TcpStream::from_std(accept(socket.into())?.into()).map(Socket::Tcp),
+            Listening::Unix(socket) => UnixStream::from_std(accept(socket.into())?.into()).map(Socket::Unix),
         }
     }
 

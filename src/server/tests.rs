@@ -210,12 +210,13 @@ async fn drain_finishes_requests_and_reports() {
 
 #[tokio::test]
 async fn drain_cuts_at_its_deadline() {
-    let (server, _) = start(&settings(vec![listener(loopback())]));
+    let grace = Duration::from_millis(200);
+    let (server, _) = start(&Settings { shutdown_grace: grace, ..settings(vec![listener(loopback())]) });
     let address = server.addresses()[0];
     let mut waiting = ask(address, "GET /wait HTTP/1.1\r\nHost: a\r\n\r\n").await;
     let first = ask(address, "GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
     first.readable().await.unwrap();
-    assert!(answer_within(first, server.drain(Duration::from_millis(50))).await.ends_with("served"));
+    assert!(answer_within(first, server.drain(10 * grace)).await.ends_with("served"));
     let mut nothing = Vec::new();
     let _ = waiting.read_to_end(&mut nothing).await;
     assert_eq!(nothing, b"");

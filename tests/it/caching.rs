@@ -1,4 +1,5 @@
-//! Stories of caching through the real proxy: a scripted upstream, a manual clock.
+//! Stories of caching through the real proxy: a scripted upstream, a manual clock. Each is told over HTTP/1.1 and over
+//! HTTP/2.
 
 mod at_once;
 mod client_conditions;

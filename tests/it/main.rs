@@ -6,6 +6,27 @@
 #![expect(unreachable_pub, reason = "one binary: `pub` says what a module offers the others")]
 #![expect(clippy::unwrap_used, reason = "all of it is tests; clippy knows only the functions marked so")]
 
+/// Makes two tests of each story: `story::h1` with clients that speak HTTP/1.1, `story::h2` over HTTP/2. What is about
+/// one version alone is an ordinary `#[tokio::test]`.
+macro_rules! stories {
+    ($runtime:tt; $($story:ident),+ $(,)?) => {$(
+        mod $story {
+            use crate::support::exchange::{Version, told_over};
+
+            #[tokio::test $runtime]
+            async fn h1() {
+                told_over(Version::Http1, Box::pin(super::$story())).await;
+            }
+
+            #[tokio::test $runtime]
+            async fn h2() {
+                told_over(Version::Http2, Box::pin(super::$story())).await;
+            }
+        }
+    )+};
+    ($($story:ident),+ $(,)?) => { stories![(); $($story),+]; };
+}
+
 mod architecture;
 mod caching;
 mod control;

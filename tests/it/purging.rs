@@ -10,6 +10,17 @@ use crate::support::reply::{Gate, Reply};
 use crate::support::upstream::{Recorded, Upstream};
 use crate::support::within;
 
+stories![
+    tags_are_removed_before_the_client_and_purge_what_they_name,
+    response_with_too_many_tags_is_not_stored,
+    validation_keeps_tags_or_takes_over_new_ones,
+    what_was_asked_for_before_a_purge_is_neither_stored_nor_shared_after_it,
+    purge_that_means_something_else_leaves_a_fetch_alone,
+    soft_purge_serves_stale_while_it_is_fetched_anew,
+    soft_purge_stands_in_for_a_failed_upstream_and_a_hard_one_does_not,
+    cache_groups_are_invalidated_within_their_origin,
+];
+
 fn tag(name: &str) -> PurgeTarget {
     PurgeTarget::Tag(name.to_owned())
 }
@@ -29,7 +40,6 @@ async fn tagged(fields: impl Fn(&Recorded) -> Vec<(&'static str, &'static str)> 
     .await
 }
 
-#[tokio::test]
 async fn tags_are_removed_before_the_client_and_purge_what_they_name() {
     let upstream = tagged(|request| match request.path() {
         "/a" => vec![("surrogate-key", "news a"), ("cache-tag", "cms, page a")],
@@ -58,7 +68,6 @@ async fn tags_are_removed_before_the_client_and_purge_what_they_name() {
     assert!(proxy.get("/c", &[]).await.is_hit());
 }
 
-#[tokio::test]
 async fn response_with_too_many_tags_is_not_stored() {
     let upstream = tagged(|_| vec![("surrogate-key", "a b c")]).await;
     let text = format!("[upstreams.app]\nservers = [\"{}\"]\n[cache.tags]\nmost = 2", upstream.url());
@@ -69,7 +78,6 @@ async fn response_with_too_many_tags_is_not_stored() {
     assert!(response.fields.get("surrogate-key").is_none());
 }
 
-#[tokio::test]
 async fn validation_keeps_tags_or_takes_over_new_ones() {
     let upstream = Upstream::start(|request| match (request.fields.get("if-none-match"), request.path()) {
         (None, _) => {
@@ -91,7 +99,6 @@ async fn validation_keeps_tags_or_takes_over_new_ones() {
     assert_eq!((proxy.purge(tag("old")), proxy.purge(tag("new"))), (1, 1));
 }
 
-#[tokio::test]
 async fn what_was_asked_for_before_a_purge_is_neither_stored_nor_shared_after_it() {
     for target in [
         PurgeTarget::Url("http://app.test/page".to_owned()),
@@ -137,7 +144,6 @@ async fn what_was_asked_for_before_a_purge_is_neither_stored_nor_shared_after_it
     }
 }
 
-#[tokio::test]
 async fn purge_that_means_something_else_leaves_a_fetch_alone() {
     let gate = Gate::new();
     let (opener, asked) = (gate.clone(), AtomicUsize::new(0));
@@ -155,7 +161,6 @@ async fn purge_that_means_something_else_leaves_a_fetch_alone() {
     assert!(proxy.get("/page", &[]).await.is_hit());
 }
 
-#[tokio::test]
 async fn soft_purge_serves_stale_while_it_is_fetched_anew() {
     let asked = Arc::new(AtomicUsize::new(0));
     let (gate, count) = (Gate::new(), asked.clone());
@@ -179,7 +184,6 @@ async fn soft_purge_serves_stale_while_it_is_fetched_anew() {
     assert_eq!(asked.load(Ordering::SeqCst), 2);
 }
 
-#[tokio::test]
 async fn soft_purge_stands_in_for_a_failed_upstream_and_a_hard_one_does_not() {
     for (mode, status) in [(Mode::Soft, 200), (Mode::Hard, 503)] {
         let asked = AtomicUsize::new(0);
@@ -195,7 +199,6 @@ async fn soft_purge_stands_in_for_a_failed_upstream_and_a_hard_one_does_not() {
     }
 }
 
-#[tokio::test]
 async fn cache_groups_are_invalidated_within_their_origin() {
     // RFC 9875 §2, §3
     let upstream = tagged(|request| match (request.method.as_str(), request.path()) {

@@ -7,7 +7,7 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::super::tests::{TOKEN, start};
+use super::super::tests::{TOKEN, scoped, start};
 use super::*;
 
 struct Answer {
@@ -225,6 +225,48 @@ async fn nothing_is_told_or_done_without_the_token() {
     }
 }
 
+#[tokio::test]
+async fn every_endpoint_is_for_those_who_have_its_scope() {
+    let running = start().await;
+    let mut denied = 0;
+    for endpoint in endpoints() {
+        let path = endpoint.path.replace("{id}", "known");
+        let query = if endpoint.id == "cache_entry" { "?url=http://a/x" } else { "" };
+        let body = if endpoint.request.is_some() { r#"{"url": "http://a/"}"# } else { "" };
+        let media_type = if body.is_empty() { "" } else { "content-type: application/json\r\n" };
+        for scope in Scope::ALL {
+            let fields = format!("authorization: Bearer {}\r\n{media_type}", scoped(scope));
+            let method = endpoint.method.as_str();
+            let answer = send(&running.control, method, &format!("{path}{query}"), &fields, body).await;
+            let may = scope.covers(endpoint.scope);
+            assert_eq!(answer.status, if may { 200 } else { 403 }, "{method} {path} with {scope:?}: {}", answer.body);
+            if !may {
+                denied += 1;
+                let (problem, needed) = (answer.json(), endpoint.scope.word());
+                assert_eq!((answer.media_type(), &problem["scope"]), ("application/problem+json", &json!(needed)));
+                let detail = format!("the token `{}` lacks the scope `{needed}`, which this needs", scope.word());
+                assert_eq!(problem["detail"], detail);
+                let challenge = answer.field("www-authenticate");
+                assert!(challenge.contains("insufficient_scope") && challenge.contains(needed), "{challenge}");
+            }
+        }
+    }
+    assert_eq!(running.operations.purged.lock().len(), 2, "of those who may purge");
+    let metrics = running.telemetry.metrics.render(&Default::default());
+    assert!(metrics.contains(&format!("larder_control_denied_total{{reason=\"scope\"}} {denied}\n")), "{metrics}");
+}
+
+#[tokio::test]
+async fn path_that_is_none_tells_nothing_without_a_token_and_asks_for_no_scope() {
+    let running = start().await;
+    for (fields, status) in [(String::new(), 401), (format!("authorization: Bearer {}\r\n", scoped(Scope::Read)), 404)]
+    {
+        assert_eq!(send(&running.control, "GET", "/v1/none", &fields, "").await.status, status);
+    }
+    let fields = format!("authorization: Bearer {}\r\n", scoped(Scope::Read));
+    assert_eq!(send(&running.control, "DELETE", "/v1/reload", &fields, "").await.status, 405);
+}
+
 /// The members of an answer are those its schema names, and none that the schema requires is missing.
 fn assert_conforms(document: &Value, schema: &Value, value: &Value) {
     if let Some(name) = schema["$ref"].as_str() {
@@ -275,6 +317,9 @@ async fn openapi_document_tells_the_truth() {
                 assert_conforms(&document, problem, &answer.json());
             } else {
                 assert_eq!((answer.status, answer.media_type()), (200, "application/json"), "{method} {path}");
+                let endpoint = endpoints().into_iter().find(|it| it.path == path && it.method == *method);
+                let scope = endpoint.expect("it is routed").scope.word();
+                assert_eq!(operation["security"], json!([{ "token": [scope] }]), "{method} {path}");
                 let schema = &operation["responses"]["200"]["content"]["application/json"]["schema"];
                 assert_conforms(&document, schema, &answer.json());
             }

@@ -10,7 +10,8 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{Api, blocking};
-use crate::control::guard::Ends;
+use crate::config::settings::Scope;
+use crate::control::guard::Caller;
 use crate::control::openapi::{self, Endpoint, Parameter};
 use crate::control::problem::Problem;
 use crate::telemetry::figures::UpstreamFigures;
@@ -52,6 +53,7 @@ pub(super) fn endpoints() -> [Endpoint; 3] {
             method: Method::GET,
             path: "/v1/upstreams",
             id: "upstreams",
+            scope: Scope::Read,
             summary: "Upstreams, with the state and figures of each server",
             parameters: &[],
             request: None,
@@ -62,21 +64,23 @@ pub(super) fn endpoints() -> [Endpoint; 3] {
             method: Method::POST,
             path: "/v1/upstreams/{upstream}/servers/{server}/drain",
             id: "drain",
+            scope: Scope::Admin,
             summary: "Sends no further requests to a server; those under way go on",
             parameters: SERVER,
             request: None,
             response: openapi::schema_of::<DrainResponse>,
-            handler: || post(async |state, ends, path| set_drained(state, ends, path, true).await),
+            handler: || post(async |state, caller, path| set_drained(state, caller, path, true).await),
         },
         Endpoint {
             method: Method::POST,
             path: "/v1/upstreams/{upstream}/servers/{server}/enable",
             id: "enable",
+            scope: Scope::Admin,
             summary: "Sends requests to a drained server again",
             parameters: SERVER,
             request: None,
             response: openapi::schema_of::<DrainResponse>,
-            handler: || post(async |state, ends, path| set_drained(state, ends, path, false).await),
+            handler: || post(async |state, caller, path| set_drained(state, caller, path, false).await),
         },
     ]
 }
@@ -87,7 +91,7 @@ async fn upstreams(State(api): State<Arc<Api>>) -> Json<UpstreamsResponse> {
 
 async fn set_drained(
     State(api): State<Arc<Api>>,
-    Extension(ends): Extension<Ends>,
+    Extension(caller): Extension<Caller>,
     Path((upstream, server)): Path<(String, String)>,
     drained: bool,
 ) -> Result<Json<DrainResponse>, Problem> {
@@ -95,7 +99,8 @@ async fn set_drained(
     let result = blocking(&api, move |operations| operations.set_drained(&upstream, &server, drained)).await?;
     let action = if drained { "drain" } else { "enable" };
     tracing::info!(
-        target: "audit", peer = %ends.peer, token = api.token_id, action, ?what, error = ?result.as_ref().err(), "control"
+        target: "audit", peer = %caller.peer, token = caller.holder.name, action, what,
+        count = u32::from(result.is_ok()), error = ?result.as_ref().err(), "control"
     );
     match result {
         Ok(in_flight) => Ok(Json(DrainResponse { drained, in_flight })),

@@ -104,6 +104,7 @@ fn terms() -> Terms {
             idle: Duration::from_secs(30),
             keep_alive: Duration::from_secs(60),
         },
+        on_its_way: Duration::from_secs(1),
     }
 }
 
@@ -417,9 +418,45 @@ async fn drain_finishes_the_request_under_way_and_closes() {
     busy.stop.cancel();
     idle.stop.cancel();
     assert_eq!(idle.rest().await, "");
-    assert_eq!(begun.elapsed(), Duration::ZERO);
-    assert!(busy.rest().await.ends_with("slow"));
+    assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+    let answer = busy.rest().await;
+    assert!(answer.contains("connection: close") && answer.ends_with("slow"), "{answer}");
     busy.task.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn drain_answers_a_request_that_was_on_its_way_and_closes() {
+    let mut idle = connect(Protocol::Http1);
+    idle.send(GET).await;
+    idle.until("/plain").await;
+    let mut sending = connect(Protocol::Http1);
+    sending.send("GET /big HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    sending.until("\r\n\r\n").await;
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    idle.stop.cancel();
+    sending.stop.cancel();
+    tokio::time::sleep(Duration::from_millis(900)).await;
+    idle.send(GET).await;
+    let answer = idle.rest().await;
+    assert!(answer.contains("connection: close") && answer.ends_with("/plain"), "{answer}");
+    assert_eq!(idle.wire.counters.keep_alive_timeouts.load(Ordering::Relaxed), 0);
+    // Its response has begun without a word of the end, so that its client may go on.
+    sending.send(GET).await;
+    let answers = sending.rest().await;
+    assert_eq!(statuses(&answers), ["200"]);
+    assert!(answers.contains("connection: close") && answers.ends_with("/plain"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn drain_of_http2_tells_the_client_and_answers_what_is_under_way() {
+    let peer = connect(Protocol::Http2);
+    let mut sender = http2(peer.stream).await;
+    let response = tokio::spawn(sender.send_request(http2_get("/slow")));
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    peer.stop.cancel();
+    assert_eq!(response.await.unwrap().unwrap().collect().await.unwrap().to_bytes(), "slow");
+    peer.task.await.unwrap();
+    assert!(sender.send_request(http2_get("/late")).await.is_err());
 }
 
 #[tokio::test(start_paused = true)]

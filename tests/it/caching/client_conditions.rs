@@ -1,12 +1,18 @@
 //! RFC 9111 §4.3.2, RFC 9110 §13: a client's conditions answered from what is stored.
 
 use super::{date, ok, table};
-use crate::support::http2;
 use crate::support::proxy::Proxy;
 use crate::support::reply::Reply;
 use crate::support::upstream::Upstream;
 
-#[tokio::test]
+stories![
+    conditions_answered_from_the_stored_response,
+    conditions_by_date_fall_back_to_the_date_of_the_response,
+    conditions_are_kept_from_a_fetch_for_the_cache_and_answered_after,
+    conditions_on_what_is_not_200_do_not_count,
+    conditions_that_only_the_upstream_can_decide_go_there,
+];
+
 async fn conditions_answered_from_the_stored_response() {
     let reply = ok("max-age=60", "x")
         .header("etag", "\"v1\"")
@@ -54,7 +60,6 @@ async fn conditions_answered_from_the_stored_response() {
     assert_eq!(upstream.count("/0"), 1);
 }
 
-#[tokio::test]
 async fn conditions_by_date_fall_back_to_the_date_of_the_response() {
     let (_upstream, proxy) =
         table("", vec![ok("max-age=60", "x").header("etag", "\"v1\"").header("date", &date(-10))]).await;
@@ -64,7 +69,6 @@ async fn conditions_by_date_fall_back_to_the_date_of_the_response() {
     }
 }
 
-#[tokio::test]
 async fn conditions_are_kept_from_a_fetch_for_the_cache_and_answered_after() {
     let (upstream, proxy) =
         table("", vec![ok("max-age=60", "x").header("etag", "\"v1\""), ok("no-store", "x").header("etag", "\"v1\"")])
@@ -78,7 +82,6 @@ async fn conditions_are_kept_from_a_fetch_for_the_cache_and_answered_after() {
     assert_eq!(proxy.get("/0", &[]).await.text(), "x");
 }
 
-#[tokio::test]
 async fn conditions_on_what_is_not_200_do_not_count() {
     let reply =
         Reply::status("404 Not Found").header("cache-control", "max-age=60").header("etag", "\"v1\"").body("no");
@@ -89,7 +92,6 @@ async fn conditions_on_what_is_not_200_do_not_count() {
     }
 }
 
-#[tokio::test]
 async fn conditions_that_only_the_upstream_can_decide_go_there() {
     let upstream = Upstream::start(|request| match request.fields.get("if-match") {
         Some("\"v0\"") => Reply::status("412 Precondition Failed").body("no"),
@@ -104,16 +106,4 @@ async fn conditions_that_only_the_upstream_can_decide_go_there() {
     assert_eq!(response.status, 200);
     assert_eq!(upstream.count("/page"), 3);
     assert!(proxy.get("/page", &[]).await.is_hit());
-}
-
-#[tokio::test]
-async fn conditions_over_http2() {
-    let (_upstream, proxy) = table("", vec![ok("max-age=60", "x").header("etag", "\"v1\"")]).await;
-    let connection = http2::Connection::open(proxy.address).await;
-    for expected in ["larder; fwd=uri-miss; ttl=60; stored", "larder; hit; ttl=60"] {
-        let request = connection.get("/0").header("if-none-match", "\"v1\"").body(Default::default()).unwrap();
-        let response = connection.ask(request).await.unwrap();
-        assert_eq!((response.status().as_u16(), response.body().len()), (304, 0));
-        assert_eq!(response.headers()["cache-status"], expected);
-    }
 }

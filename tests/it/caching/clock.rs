@@ -4,9 +4,10 @@ use crate::support::proxy::Proxy;
 use crate::support::reply::Reply;
 use crate::support::upstream::Upstream;
 
+stories![clock_set_by_a_day_expires_nothing_and_makes_no_age, clock_set_back_leaves_new_responses_fresh,];
+
 const DAY: i64 = 86_400;
 
-#[tokio::test]
 async fn clock_set_by_a_day_expires_nothing_and_makes_no_age() {
     for step in [DAY, -DAY] {
         let upstream = Upstream::start(|_| Reply::ok().header("cache-control", "max-age=60").body("x")).await;
@@ -20,7 +21,6 @@ async fn clock_set_by_a_day_expires_nothing_and_makes_no_age() {
     }
 }
 
-#[tokio::test]
 async fn clock_set_back_leaves_new_responses_fresh() {
     // larder started with a clock a day ahead; it was then set right, as the upstream's always was.
     let upstream = Upstream::start(|_| {

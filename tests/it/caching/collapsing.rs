@@ -7,12 +7,28 @@ use larder::cache::purge::PurgeTarget;
 use tokio::task::JoinSet;
 
 use super::ok;
-use crate::support::client::{self, Connection, Response, request};
+use crate::support::client::{self, Response};
 use crate::support::http2;
 use crate::support::proxy::Proxy;
 use crate::support::reply::{Gate, Reply};
 use crate::support::upstream::Upstream;
 use crate::support::within;
+
+stories![
+    collapsing_makes_one_fetch_of_a_hundred,
+    collapsing_makes_one_validation_of_a_hundred,
+    collapsing_gives_followers_the_body_while_it_grows,
+    collapsing_survives_the_leaders_client,
+    collapsing_ends_for_all_at_once_when_the_answer_is_for_one,
+    collapsing_is_taken_up_again_when_the_answer_can_be_shared,
+    collapsing_does_not_join_those_with_credentials_to_the_crowd,
+    collapsing_hands_nobody_what_was_made_for_other_fields,
+    collapsing_shows_a_cut_to_all_and_stores_nothing,
+    collapsing_shares_a_failure,
+    collapsing_waits_no_longer_than_the_limit,
+    collapsing_passes_what_is_too_large_through_with_little_memory,
+    collapsing_stores_nothing_that_was_purged_meanwhile,
+];
 
 /// An upstream that lets each answer wait at a gate.
 async fn gated(reply: Reply) -> (Upstream, Gate) {
@@ -23,8 +39,8 @@ async fn gated(reply: Reply) -> (Upstream, Gate) {
 
 /// That many clients, each on a connection of its own, begin to ask.
 fn crowd(proxy: &Proxy, count: usize, fields: &'static [(&'static str, &'static str)]) -> JoinSet<Response> {
-    let address = proxy.address;
-    (0..count).map(|_| async move { client::get(address, "/page", fields).await }).collect()
+    let clients = proxy.clients;
+    (0..count).map(|_| clients.get("/page", fields)).collect()
 }
 
 /// Waits until that many requests have joined another's fetch.
@@ -47,7 +63,6 @@ async fn under_way(proxy: &Proxy, count: u64) {
     .await;
 }
 
-#[tokio::test]
 async fn collapsing_makes_one_fetch_of_a_hundred() {
     let (upstream, gate) = gated(ok("max-age=60", "x")).await;
     let proxy = Proxy::before(&upstream);
@@ -61,7 +76,6 @@ async fn collapsing_makes_one_fetch_of_a_hundred() {
     assert_eq!(upstream.count("/page"), 1);
 }
 
-#[tokio::test]
 async fn collapsing_makes_one_validation_of_a_hundred() {
     let gate = Gate::new();
     let opener = gate.clone();
@@ -100,7 +114,6 @@ async fn collapsing_over_http2() {
     assert_eq!(upstream.count("/page"), 1);
 }
 
-#[tokio::test]
 async fn collapsing_gives_followers_the_body_while_it_grows() {
     let gate = Gate::new();
     let opener = gate.clone();
@@ -109,31 +122,28 @@ async fn collapsing_gives_followers_the_body_while_it_grows() {
     })
     .await;
     let proxy = Proxy::before(&upstream);
-    let mut connections = Vec::new();
+    let mut exchanges = Vec::new();
     for _ in 0..3 {
-        let mut connection = Connection::open(proxy.address).await;
-        connection.send(request("GET", "/page", &[], "")).await;
-        // The head arrives although the body is still to come.
-        assert_eq!(client::status(&connection.head().await), 200);
-        connections.push(connection);
+        let mut exchange = proxy.clients.begin("/page", &[]).await;
+        // The head arrives although the body is still to come, and so does what there is of that.
+        let head = exchange.head().await;
+        assert_eq!((client::status(&head), exchange.piece().await), (200, b"early ".to_vec()));
+        exchanges.push((exchange, head));
     }
     // A follower that leaves changes nothing for the others, nor does the leader.
-    drop(connections.remove(0));
+    drop(exchanges.remove(0));
     gate.open();
-    for mut connection in connections {
-        connection.send(request("GET", "/end", &[("connection", "close")], "")).await;
-        let rest = String::from_utf8(connection.rest().await).unwrap();
-        assert!(rest.starts_with("6\r\nearly \r\n4\r\nlate\r\n0\r\n\r\n"), "{rest}");
+    for (mut exchange, head) in exchanges {
+        let rest = exchange.body(&head).await;
+        assert_eq!((&*rest.content, rest.whole), (&b"late"[..], true));
     }
     assert_eq!(upstream.count("/page"), 1);
 }
 
-#[tokio::test]
 async fn collapsing_survives_the_leaders_client() {
     let (upstream, gate) = gated(ok("max-age=60", "x")).await;
     let proxy = Proxy::before(&upstream);
-    let mut leader = Connection::open(proxy.address).await;
-    leader.send(request("GET", "/page", &[], "")).await;
+    let leader = proxy.clients.begin("/page", &[]).await;
     upstream.arrived(1).await;
     let followers = crowd(&proxy, 5, &[]);
     collapsed(&proxy, 5).await;
@@ -143,7 +153,6 @@ async fn collapsing_survives_the_leaders_client() {
     assert_eq!(upstream.count("/page"), 1);
 }
 
-#[tokio::test]
 async fn collapsing_ends_for_all_at_once_when_the_answer_is_for_one() {
     for reply in [
         ok("no-store", "x"),
@@ -179,7 +188,6 @@ async fn collapsing_ends_for_all_at_once_when_the_answer_is_for_one() {
     }
 }
 
-#[tokio::test]
 async fn collapsing_is_taken_up_again_when_the_answer_can_be_shared() {
     let uncacheable = Arc::new(AtomicBool::new(true));
     let is_uncacheable = uncacheable.clone();
@@ -196,15 +204,12 @@ async fn collapsing_is_taken_up_again_when_the_answer_can_be_shared() {
     assert!(proxy.get("/page", &[]).await.is_hit());
 }
 
-#[tokio::test]
 async fn collapsing_does_not_join_those_with_credentials_to_the_crowd() {
     for field in [("cookie", "session=1"), ("authorization", "Basic YTpi"), ("cache-control", "no-store")] {
         let (upstream, gate) = gated(ok("max-age=60", "x")).await;
         let proxy = Proxy::before(&upstream);
-        let address = proxy.address;
-        let fields = [field];
-        let clients: JoinSet<_> =
-            (0..10).map(|_| async move { client::get(address, "/page", &fields).await }).collect();
+        let (clients, fields) = (proxy.clients, [field]);
+        let clients: JoinSet<_> = (0..10).map(|_| async move { clients.get("/page", &fields).await }).collect();
         upstream.arrived(10).await;
         gate.open();
         within("all answers", clients.join_all()).await;
@@ -212,7 +217,6 @@ async fn collapsing_does_not_join_those_with_credentials_to_the_crowd() {
     }
 }
 
-#[tokio::test]
 async fn collapsing_hands_nobody_what_was_made_for_other_fields() {
     let (upstream, gate) = {
         let gate = Gate::new();
@@ -237,7 +241,6 @@ async fn collapsing_hands_nobody_what_was_made_for_other_fields() {
     assert_eq!(proxy.app.proxy.cache.flights.collapsed(), joined);
 }
 
-#[tokio::test]
 async fn collapsing_shows_a_cut_to_all_and_stores_nothing() {
     for length in [None, Some("10")] {
         let gate = Gate::new();
@@ -259,7 +262,6 @@ async fn collapsing_shows_a_cut_to_all_and_stores_nothing() {
     }
 }
 
-#[tokio::test]
 async fn collapsing_shares_a_failure() {
     let (upstream, gate) = gated(Reply::close()).await;
     let proxy = Proxy::before(&upstream);
@@ -271,7 +273,6 @@ async fn collapsing_shares_a_failure() {
     assert!(upstream.count("/page") <= asked + 2, "at most the leader's own retries: {}", upstream.count("/page"));
 }
 
-#[tokio::test]
 async fn collapsing_waits_no_longer_than_the_limit() {
     let (upstream, gate) = gated(ok("max-age=60", "x")).await;
     let proxy = Proxy::configured(&format!(
@@ -286,7 +287,6 @@ async fn collapsing_waits_no_longer_than_the_limit() {
     assert_eq!(responses.iter().filter(alone).count(), 2);
 }
 
-#[tokio::test]
 async fn collapsing_passes_what_is_too_large_through_with_little_memory() {
     const LENGTH: usize = 8 << 20;
     for announced in [true, false] {
@@ -315,7 +315,6 @@ async fn collapsing_passes_what_is_too_large_through_with_little_memory() {
     }
 }
 
-#[tokio::test]
 async fn collapsing_stores_nothing_that_was_purged_meanwhile() {
     for while_in_body in [false, true] {
         let gate = Gate::new();

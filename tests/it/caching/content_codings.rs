@@ -3,6 +3,12 @@
 use super::{ok, table};
 use crate::support::reply::Reply;
 
+stories![
+    codings_of_one_stored_response_have_their_own_tags,
+    codings_only_where_nobody_forbids_them,
+    codings_in_conditions_become_the_upstreams_tags_and_back,
+];
+
 fn text() -> String {
     "compressible ".repeat(500)
 }
@@ -15,7 +21,6 @@ fn digested(cache_control: &str) -> Reply {
     page(cache_control).header("content-digest", "sha-256=:x:").header("repr-digest", "sha-256=:x:")
 }
 
-#[tokio::test]
 async fn codings_of_one_stored_response_have_their_own_tags() {
     let (upstream, proxy) = table("", vec![digested("max-age=60")]).await;
     for (accepted, coding, tag) in [
@@ -50,7 +55,6 @@ async fn codings_of_one_stored_response_have_their_own_tags() {
     assert_eq!(asked[0].fields.get("accept-encoding"), None, "the cache wants the plain form");
 }
 
-#[tokio::test]
 async fn codings_only_where_nobody_forbids_them() {
     let (_upstream, proxy) =
         table("", vec![page("max-age=60, no-transform"), page("max-age=60"), page("no-store")]).await;
@@ -66,7 +70,6 @@ async fn codings_only_where_nobody_forbids_them() {
     }
 }
 
-#[tokio::test]
 async fn codings_in_conditions_become_the_upstreams_tags_and_back() {
     let upstream = crate::support::upstream::Upstream::start(|request| match request.fields.get("if-none-match") {
         Some("\"v1\"") => Reply::status("304 Not Modified").header("etag", "\"v1\""),

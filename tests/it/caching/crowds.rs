@@ -7,12 +7,15 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 
 use super::{date, ok};
-use crate::support::client::{self, Connection, request};
+use crate::support::client;
 use crate::support::http2;
 use crate::support::proxy::Proxy;
 use crate::support::reply::{Gate, Reply};
 use crate::support::upstream::Upstream;
 use crate::support::{machine, within};
+
+stories![crowds_of_variants_are_told_apart_by_date];
+stories![(flavor = "multi_thread", worker_threads = 2); crowds_of_different_speed_hold_one_copy, crowds_before_what_is_too_large_hold_little_of_it];
 
 /// That many clients ask for a page, over HTTP/1.1 on a connection each, or over HTTP/2 on one: texts and Cache-Status.
 async fn crowd(proxy: &Proxy, count: usize, http2: bool) -> JoinSet<(String, String)> {
@@ -95,14 +98,12 @@ async fn crowds_before_what_cannot_be_shared_never_queue() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn crowds_of_different_speed_hold_one_copy() {
     const LENGTH: usize = 8 << 20;
     let upstream =
         Upstream::start(|_| Reply::ok().header("cache-control", "max-age=60").body(vec![b'x'; LENGTH])).await;
     let proxy = Proxy::before(&upstream);
-    let mut slow = Connection::open(proxy.address).await;
-    slow.send(request("GET", "/page", &[], "")).await;
+    let mut slow = proxy.clients.begin("/page", &[]).await;
     let head = slow.head().await;
     // It reads no further. Others are not kept waiting, and nothing is copied for anybody.
     for _ in 0..3 {
@@ -116,7 +117,6 @@ async fn crowds_of_different_speed_hold_one_copy() {
     assert_eq!(upstream.count("/page"), 1);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn crowds_before_what_is_too_large_hold_little_of_it() {
     const LENGTH: usize = 32 << 20;
     const LARGEST: u64 = 1 << 20;
@@ -127,8 +127,7 @@ async fn crowds_before_what_is_too_large_hold_little_of_it() {
     })
     .await;
     let proxy = Proxy::with_rules(&upstream, &format!("max_object = {LARGEST}"));
-    let mut slow = Connection::open(proxy.address).await;
-    slow.send(request("GET", "/page", &[], "")).await;
+    let mut slow = proxy.clients.begin("/page", &[]).await;
     let head = slow.head().await;
     let (done, cache) = (AtomicBool::new(false), &proxy.app.proxy.cache);
     let watching = async {
@@ -158,7 +157,6 @@ async fn crowds_before_what_is_too_large_hold_little_of_it() {
     assert_eq!(cache.memory.bytes(), 0);
 }
 
-#[tokio::test]
 async fn crowds_of_variants_are_told_apart_by_date() {
     // RFC 9111 §4: of several that match the most recent, whichever was stored last.
     for (first, second, expected) in [(0, -50, "first"), (-50, 0, "second")] {

@@ -3,22 +3,24 @@
 use larder::cache::purge::PurgeTarget;
 use larder::telemetry::figures::Snapshot;
 
-use crate::support::client::Connection;
+use crate::support::client;
 use crate::support::proxy::Proxy;
 use crate::support::reply::{Gate, Reply};
 use crate::support::upstream::Upstream;
 use crate::support::within;
+
+stories![filling_that_ends_otherwise_is_counted];
+stories![(flavor = "multi_thread", worker_threads = 2); filling_ends_before_the_client_has_the_whole_response];
 
 fn page(chunked: bool) -> Reply {
     let reply = Reply::ok().header("cache-control", "max-age=60");
     if chunked { reply.piece("half ").piece("and half") } else { reply.body("half and half") }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn filling_ends_before_the_client_has_the_whole_response() {
     let upstream = Upstream::start(|request| page(request.path().starts_with("/chunked"))).await;
     let proxy = Proxy::before(&upstream);
-    let mut connection = Connection::open(proxy.address).await;
+    let mut connection = proxy.clients.connect().await;
     for number in 0..200 {
         for kind in ["whole", "chunked"] {
             let path = format!("/{kind}/{number}");
@@ -29,7 +31,6 @@ async fn filling_ends_before_the_client_has_the_whole_response() {
     }
 }
 
-#[tokio::test]
 async fn filling_that_ends_otherwise_is_counted() {
     let gate = Gate::new();
     let opened = gate.clone();
@@ -55,10 +56,9 @@ async fn filling_that_ends_otherwise_is_counted() {
     assert!(!proxy.get("/cut", &[]).await.body.whole);
     counted("incomplete").await;
 
-    let mut connection = Connection::open(proxy.address).await;
-    connection.send("GET /purged HTTP/1.1\r\nhost: a.test\r\n\r\n").await;
+    let mut exchange = proxy.clients.begin("/purged", &[]).await;
     upstream.arrived(3).await;
-    assert_eq!(connection.head().await.first_line, "HTTP/1.1 200 OK");
+    assert_eq!(client::status(&exchange.head().await), 200);
     proxy.purge(PurgeTarget::All);
     gate.open();
     counted("purged").await;

@@ -5,7 +5,15 @@ use crate::support::proxy::Proxy;
 use crate::support::reply::{Gate, Reply};
 use crate::support::upstream::Upstream;
 
-#[tokio::test]
+stories![
+    freshness_ends_with_max_age,
+    freshness_of_set_cookie_is_nobody_elses,
+    freshness_lifetime_by_what_states_it,
+    freshness_counts_the_time_that_the_response_took,
+    freshness_of_what_has_just_come_has_no_age_of_ours,
+    freshness_by_the_route,
+];
+
 async fn freshness_ends_with_max_age() {
     let upstream = Upstream::start(|_| Reply::ok().header("cache-control", "max-age=60").body("x")).await;
     let proxy = Proxy::before(&upstream);
@@ -21,7 +29,6 @@ async fn freshness_ends_with_max_age() {
     assert_eq!(upstream.count("/page"), 2);
 }
 
-#[tokio::test]
 async fn freshness_of_set_cookie_is_nobody_elses() {
     let upstream =
         Upstream::start(|_| Reply::ok().header("cache-control", "max-age=60").header("set-cookie", "a=b").body("x"))
@@ -35,7 +42,6 @@ async fn freshness_of_set_cookie_is_nobody_elses() {
     assert_eq!(upstream.count("/page"), 2);
 }
 
-#[tokio::test]
 async fn freshness_lifetime_by_what_states_it() {
     // Fields, the lifetime in seconds; 0: not fresh at all.
     let rows: Vec<(Vec<(&str, String)>, u64)> = vec![
@@ -108,7 +114,6 @@ async fn freshness_lifetime_by_what_states_it() {
     }
 }
 
-#[tokio::test]
 async fn freshness_counts_the_time_that_the_response_took() {
     // RFC 9111 §4.2.3: response_delay
     let gate = Gate::new();
@@ -131,7 +136,6 @@ async fn freshness_counts_the_time_that_the_response_took() {
     assert_eq!((second.is_hit(), second.field("age")), (true, "22"));
 }
 
-#[tokio::test]
 async fn freshness_of_what_has_just_come_has_no_age_of_ours() {
     let gate = Gate::new();
     let opener = gate.clone();
@@ -147,7 +151,6 @@ async fn freshness_of_what_has_just_come_has_no_age_of_ours() {
     assert_eq!(first.fields.get("age"), None);
 }
 
-#[tokio::test]
 async fn freshness_by_the_route() {
     for (rules, cache_control, status, expected) in [
         ("ttl = \"30s\"", "", "200 OK", "ttl=30; stored"),

@@ -5,6 +5,14 @@ use crate::support::proxy::Proxy;
 use crate::support::reply::{Gate, Reply};
 use crate::support::upstream::Upstream;
 
+stories![
+    invalidation_of_the_target_by_method_and_status,
+    invalidation_of_what_the_answer_names,
+    invalidation_of_nothing_when_the_request_failed,
+    invalidation_takes_all_variants_and_all_keys_of_the_url,
+    invalidation_reaches_fetches_under_way_collapsed_or_alone,
+];
+
 /// An upstream that answers GET with what may be stored, and all other methods with `reply`.
 async fn answering(reply: Reply) -> (Upstream, Proxy) {
     let upstream =
@@ -14,7 +22,6 @@ async fn answering(reply: Reply) -> (Upstream, Proxy) {
     (upstream, proxy)
 }
 
-#[tokio::test]
 async fn invalidation_of_the_target_by_method_and_status() {
     for (method, status, gone) in [
         ("POST", "200 OK", true),
@@ -40,7 +47,6 @@ async fn invalidation_of_the_target_by_method_and_status() {
     }
 }
 
-#[tokio::test]
 async fn invalidation_of_what_the_answer_names() {
     for (field, value, gone) in [
         ("location", "/other", true),
@@ -67,7 +73,6 @@ async fn invalidation_of_what_the_answer_names() {
     }
 }
 
-#[tokio::test]
 async fn invalidation_of_nothing_when_the_request_failed() {
     let (_upstream, proxy) = answering(Reply::close()).await;
     proxy.get("/page", &[]).await;
@@ -75,7 +80,6 @@ async fn invalidation_of_nothing_when_the_request_failed() {
     assert!(proxy.get("/page", &[]).await.is_hit());
 }
 
-#[tokio::test]
 async fn invalidation_takes_all_variants_and_all_keys_of_the_url() {
     let upstream = Upstream::start(|request| match &*request.method {
         "GET" => ok("max-age=60", "x").header("vary", "Foo"),
@@ -94,7 +98,6 @@ async fn invalidation_takes_all_variants_and_all_keys_of_the_url() {
     }
 }
 
-#[tokio::test]
 async fn invalidation_reaches_fetches_under_way_collapsed_or_alone() {
     // A cookie makes the second fetch one that nobody may join.
     for fields in [&[][..], &[("cookie", "a=b")]] {

@@ -4,6 +4,16 @@ use super::ok;
 use crate::support::proxy::Proxy;
 use crate::support::upstream::Upstream;
 
+stories![
+    key_takes_escapes_as_received,
+    key_with_escapes_in_one_form_merges_what_is_equivalent_and_nothing_else,
+    key_with_escapes_in_one_form_is_reached_by_every_spelling_of_its_url,
+    key_without_tracking_parameters_leaves_the_others,
+    key_by_device_keeps_one_answer_for_each_class_and_tells_the_app,
+    key_by_device_without_telling_the_app,
+    key_without_device_leaves_the_field_alone,
+];
+
 const KEY: &str = "[cache.rules.key]\n";
 
 /// An upstream that answers with the target it was asked for.
@@ -11,7 +21,6 @@ async fn echo() -> Upstream {
     Upstream::start(|request| ok("max-age=60", &request.target)).await
 }
 
-#[tokio::test]
 async fn key_takes_escapes_as_received() {
     let upstream = echo().await;
     let proxy = Proxy::before(&upstream);
@@ -22,7 +31,6 @@ async fn key_takes_escapes_as_received() {
     }
 }
 
-#[tokio::test]
 async fn key_with_escapes_in_one_form_merges_what_is_equivalent_and_nothing_else() {
     let upstream = echo().await;
     let proxy = Proxy::with_rules(&upstream, &format!("{KEY}normalise_escapes = true"));
@@ -44,7 +52,6 @@ async fn key_with_escapes_in_one_form_merges_what_is_equivalent_and_nothing_else
     assert!(upstream.requests().iter().any(|request| request.target == "/c/x/../d"), "it goes on as received");
 }
 
-#[tokio::test]
 async fn key_with_escapes_in_one_form_is_reached_by_every_spelling_of_its_url() {
     let upstream = echo().await;
     let proxy = Proxy::with_rules(&upstream, &format!("{KEY}normalise_escapes = true"));
@@ -53,7 +60,6 @@ async fn key_with_escapes_in_one_form_is_reached_by_every_spelling_of_its_url() 
     assert!(!proxy.get("/caf%C3%A9", &[]).await.is_hit(), "an unsafe request by another spelling invalidates it");
 }
 
-#[tokio::test]
 async fn key_without_tracking_parameters_leaves_the_others() {
     let upstream = echo().await;
     let proxy = Proxy::with_rules(&upstream, &format!("{KEY}query = \"no_tracking\""));
@@ -74,7 +80,6 @@ const PHONE: (&str, &str) = ("user-agent", "Mozilla/5.0 (iPhone; CPU iPhone OS 1
 const OTHER_PHONE: (&str, &str) = ("user-agent", "Mozilla/5.0 (Linux; Android 14) Mobile Safari/537.36");
 const DESKTOP: (&str, &str) = ("user-agent", "Mozilla/5.0 (X11; Linux x86_64; rv:120.0) Gecko/20100101 Firefox/120.0");
 
-#[tokio::test]
 async fn key_by_device_keeps_one_answer_for_each_class_and_tells_the_app() {
     let upstream = Upstream::start(|request| {
         let class = request.fields.get("x-device-class").unwrap_or("untold");
@@ -100,7 +105,6 @@ async fn key_by_device_keeps_one_answer_for_each_class_and_tells_the_app() {
     }
 }
 
-#[tokio::test]
 async fn key_by_device_without_telling_the_app() {
     let upstream =
         Upstream::start(|request| ok("max-age=60", request.fields.get("x-device-class").unwrap_or("-"))).await;
@@ -112,7 +116,6 @@ async fn key_by_device_without_telling_the_app() {
     assert!(proxy.get("/page", &[DESKTOP]).await.is_hit(), "neither is a TV");
 }
 
-#[tokio::test]
 async fn key_without_device_leaves_the_field_alone() {
     let upstream =
         Upstream::start(|request| ok("max-age=60", request.fields.get("x-device-class").unwrap_or("-"))).await;

@@ -5,11 +5,21 @@ use crate::support::proxy::Proxy;
 use crate::support::reply::{Gate, Reply};
 use crate::support::upstream::{Recorded, Upstream};
 
+stories![
+    no_vary_search_is_applied_at_look_up,
+    no_vary_search_has_no_say_where_the_route_does_not_let_it,
+    no_vary_search_purge_by_any_query_reaches_what_is_stored,
+    no_vary_search_that_changes_counts_as_it_is_now,
+    no_vary_search_validation_may_change_it,
+    no_vary_search_collapses_what_is_known_to_be_the_same,
+    no_vary_search_follower_is_not_merged_by_what_was_said_before,
+    no_vary_search_learnt_after_a_purge_does_not_bring_back_what_was_purged,
+];
+
 fn saying(rule: &str, request: &Recorded) -> Reply {
     ok("max-age=60", &request.target).header("no-vary-search", rule)
 }
 
-#[tokio::test]
 async fn no_vary_search_is_applied_at_look_up() {
     // The rule, the first target, the second, whether the second is answered from the first.
     let rows = [
@@ -43,7 +53,6 @@ async fn no_vary_search_is_applied_at_look_up() {
     }
 }
 
-#[tokio::test]
 async fn no_vary_search_has_no_say_where_the_route_does_not_let_it() {
     let upstream = Upstream::start(|request| saying("params", request)).await;
     let proxy = Proxy::with_rules(&upstream, "[cache.rules.key]\nno_vary_search = false");
@@ -52,7 +61,6 @@ async fn no_vary_search_has_no_say_where_the_route_does_not_let_it() {
     assert!(proxy.get("/p?a=1", &[]).await.is_hit());
 }
 
-#[tokio::test]
 async fn no_vary_search_purge_by_any_query_reaches_what_is_stored() {
     let upstream = Upstream::start(|request| match &*request.method {
         "GET" => saying("params=(\"utm\")", request),
@@ -68,7 +76,6 @@ async fn no_vary_search_purge_by_any_query_reaches_what_is_stored() {
     assert!(proxy.get("/p?utm=2&id=1", &[]).await.is_hit(), "stored anew");
 }
 
-#[tokio::test]
 async fn no_vary_search_that_changes_counts_as_it_is_now() {
     let upstream = Upstream::start(|request| match request.fields.get("x-rule") {
         Some("none") => ok("max-age=60", &request.target),
@@ -92,7 +99,6 @@ async fn no_vary_search_that_changes_counts_as_it_is_now() {
     assert_ne!(proxy.get("/p?a=3&b=1", &[("x-rule", "none")]).await.text(), first.text());
 }
 
-#[tokio::test]
 async fn no_vary_search_validation_may_change_it() {
     let upstream = Upstream::start(|request| {
         let rule = request.fields.get("x-rule").unwrap_or("params");
@@ -112,7 +118,6 @@ async fn no_vary_search_validation_may_change_it() {
     assert!(!proxy.get("/p?a=2", &[("x-rule", "params=(\"b\")")]).await.is_hit(), "the old rule is gone");
 }
 
-#[tokio::test]
 async fn no_vary_search_collapses_what_is_known_to_be_the_same() {
     let gate = Gate::new();
     let opener = gate.clone();
@@ -133,7 +138,6 @@ async fn no_vary_search_collapses_what_is_known_to_be_the_same() {
     assert_eq!(upstream.count("/p"), 2);
 }
 
-#[tokio::test]
 async fn no_vary_search_follower_is_not_merged_by_what_was_said_before() {
     let gate = Gate::new();
     let opener = gate.clone();
@@ -159,7 +163,6 @@ async fn no_vary_search_follower_is_not_merged_by_what_was_said_before() {
     assert_eq!((one.text().as_str(), other.text().as_str()), ("/p?a=1", "/p?a=2"));
 }
 
-#[tokio::test]
 async fn no_vary_search_learnt_after_a_purge_does_not_bring_back_what_was_purged() {
     let gate = Gate::new();
     let opener = gate.clone();

@@ -8,12 +8,30 @@ use tokio::task::JoinSet;
 use larder::cache::purge::PurgeTarget;
 
 use super::Fields;
-use crate::support::client::{self, Connection, request};
-use crate::support::http2;
+use crate::support::client;
 use crate::support::proxy::Proxy;
 use crate::support::reply::{Gate, Reply};
 use crate::support::upstream::{Recorded, Upstream};
 use crate::support::within;
+
+stories![
+    parts_answer_smaller_ranges,
+    parts_of_the_same_are_combined_by_asking_for_what_is_missing,
+    parts_are_completed_for_who_wants_the_whole,
+    parts_never_stand_for_the_whole,
+    parts_without_a_strong_validator_are_never_combined,
+    parts_of_what_has_changed_give_way,
+    parts_that_are_stale_are_validated_as_parts,
+    parts_and_if_range,
+    parts_that_make_no_sense_are_passed_on_and_not_stored,
+    parts_with_another_length_than_they_say_are_cut_for_all,
+    parts_are_variants_and_purged_and_invalidated_like_wholes,
+    parts_are_fetched_once_for_all_who_want_the_same,
+    parts_of_what_is_too_large_as_a_whole,
+    parts_remain_of_what_broke_off,
+    parts_that_break_off_are_cut_for_their_readers,
+    parts_are_sent_while_they_come,
+];
 
 const TEXT: &str = "0123456789abcdefghij";
 
@@ -59,7 +77,6 @@ fn asked(upstream: &Upstream) -> Vec<String> {
     upstream.requests().iter().map(line).collect()
 }
 
-#[tokio::test]
 async fn parts_answer_smaller_ranges() {
     for tag in ["\"v1\"", "W/\"v1\"", ""] {
         let upstream = Upstream::start(move |request| file(request, TEXT, tag)).await;
@@ -85,7 +102,6 @@ async fn parts_answer_smaller_ranges() {
     }
 }
 
-#[tokio::test]
 async fn parts_of_the_same_are_combined_by_asking_for_what_is_missing() {
     let (upstream, proxy) = file_server().await;
     let ask = async |range: &str| {
@@ -124,7 +140,6 @@ async fn parts_of_the_same_are_combined_by_asking_for_what_is_missing() {
     );
 }
 
-#[tokio::test]
 async fn parts_are_completed_for_who_wants_the_whole() {
     // A server may give another part than was asked for: it is what it says it is.
     let upstream = Upstream::start(|request| match request.fields.get("range") {
@@ -154,7 +169,6 @@ async fn parts_are_completed_for_who_wants_the_whole() {
     assert_eq!((head.is_hit(), head.status, head.field("content-length")), (true, 200, "20"));
 }
 
-#[tokio::test]
 async fn parts_never_stand_for_the_whole() {
     for tag in ["\"v1\"", "W/\"v1\"", ""] {
         let upstream = Upstream::start(move |request| file(request, TEXT, tag)).await;
@@ -173,7 +187,6 @@ async fn parts_never_stand_for_the_whole() {
     }
 }
 
-#[tokio::test]
 async fn parts_without_a_strong_validator_are_never_combined() {
     for tag in ["W/\"v1\"", ""] {
         let upstream = Upstream::start(move |request| file(request, TEXT, tag)).await;
@@ -186,7 +199,6 @@ async fn parts_without_a_strong_validator_are_never_combined() {
     }
 }
 
-#[tokio::test]
 async fn parts_of_what_has_changed_give_way() {
     // The gap is answered with the whole of what is there now; or, against the rules, by something else.
     let other = "ABCDEFGHIJKLMNOPQRST";
@@ -225,7 +237,6 @@ async fn parts_of_what_has_changed_give_way() {
     }
 }
 
-#[tokio::test]
 async fn parts_that_are_stale_are_validated_as_parts() {
     for changed in [false, true] {
         let asked_before = Arc::new(AtomicUsize::new(0));
@@ -251,7 +262,6 @@ async fn parts_that_are_stale_are_validated_as_parts() {
     }
 }
 
-#[tokio::test]
 async fn parts_and_if_range() {
     let (upstream, proxy) = file_server().await;
     proxy.get("/film", &[("range", "bytes=5-9")]).await;
@@ -267,7 +277,6 @@ async fn parts_and_if_range() {
     assert_eq!((coded.status, coded.text().as_str()), (200, TEXT));
 }
 
-#[tokio::test]
 async fn parts_that_make_no_sense_are_passed_on_and_not_stored() {
     let partial = |content_range: &str, text: &str| {
         let reply = Reply::status("206 Partial Content").header("cache-control", "max-age=60").header("etag", "\"v1\"");
@@ -309,7 +318,6 @@ async fn parts_that_make_no_sense_are_passed_on_and_not_stored() {
     }
 }
 
-#[tokio::test]
 async fn parts_with_another_length_than_they_say_are_cut_for_all() {
     for text in ["567", "56789abc"] {
         let upstream = Upstream::start(move |_| {
@@ -321,17 +329,16 @@ async fn parts_with_another_length_than_they_say_are_cut_for_all() {
         })
         .await;
         let proxy = Proxy::before(&upstream);
-        let mut connection = Connection::open(proxy.address).await;
-        connection.send(request("GET", "/film", &[("range", "bytes=5-9")], "")).await;
-        let answer = String::from_utf8(connection.rest().await).unwrap();
-        let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
-        assert!(body.len() < 5, "{answer}");
+        let mut exchange = proxy.clients.begin("/film", &[("range", "bytes=5-9")]).await;
+        if let Some(head) = exchange.try_head().await {
+            let body = exchange.body(&head).await;
+            assert!(!body.whole && body.content.len() < 5, "{body:?}");
+        }
         let cached = proxy.get("/film", &[("range", "bytes=5-6"), ("cache-control", "only-if-cached")]).await;
         assert_eq!(cached.status, 504, "{text}");
     }
 }
 
-#[tokio::test]
 async fn parts_are_variants_and_purged_and_invalidated_like_wholes() {
     let upstream = Upstream::start(|request| match &*request.method {
         "GET" => file(request, TEXT, "\"v1\"").header("vary", "Foo"),
@@ -363,15 +370,14 @@ async fn parts_are_variants_and_purged_and_invalidated_like_wholes() {
     assert!(!proxy.get("/film", ONE).await.is_hit());
 }
 
-#[tokio::test]
 async fn parts_are_fetched_once_for_all_who_want_the_same() {
     let gate = Gate::new();
     let opener = gate.clone();
     let upstream = Upstream::start(move |request| file(request, TEXT, "\"v1\"").after(&opener)).await;
     let proxy = Proxy::before(&upstream);
-    let address = proxy.address;
+    let clients = proxy.clients;
     let crowd = |range: &'static str, count: usize| -> JoinSet<_> {
-        (0..count).map(|_| async move { client::get(address, "/film", &[("range", range)]).await.text() }).collect()
+        (0..count).map(|_| async move { clients.get("/film", &[("range", range)]).await.text() }).collect()
     };
     let (same, other) = (crowd("bytes=5-9", 20), crowd("bytes=10-11", 1));
     // Nobody waits for another part than its own.
@@ -390,7 +396,6 @@ async fn parts_are_fetched_once_for_all_who_want_the_same() {
     assert!(proxy.get("/film", &[("range", "bytes=7-10")]).await.is_hit());
 }
 
-#[tokio::test]
 async fn parts_of_what_is_too_large_as_a_whole() {
     // A player probes, seeks, and goes on from there.
     const LENGTH: usize = 4 << 20;
@@ -420,7 +425,6 @@ async fn parts_of_what_is_too_large_as_a_whole() {
     assert_eq!((whole.status, whole.body.content.len(), whole.body.whole), (200, LENGTH, true));
 }
 
-#[tokio::test]
 async fn parts_remain_of_what_broke_off() {
     // RFC 9111 §3.3: with a strong validator the rest can be had later.
     for (tag, second) in [("\"v1\"", "GET bytes=5- \"v1\""), ("W/\"v1\"", "GET"), ("", "GET")] {
@@ -444,7 +448,6 @@ async fn parts_remain_of_what_broke_off() {
     }
 }
 
-#[tokio::test]
 async fn parts_that_break_off_are_cut_for_their_readers() {
     let asked_before = Arc::new(AtomicUsize::new(0));
     let upstream = Upstream::start(move |request| match asked_before.fetch_add(1, Ordering::SeqCst) {
@@ -467,7 +470,6 @@ async fn parts_that_break_off_are_cut_for_their_readers() {
     assert_eq!(asked(&upstream)[1..], ["GET bytes=10- \"v1\"", "GET bytes=13- \"v1\""]);
 }
 
-#[tokio::test]
 async fn parts_are_sent_while_they_come() {
     let gate = Gate::new();
     let opener = gate.clone();
@@ -485,29 +487,10 @@ async fn parts_are_sent_while_they_come() {
     .await;
     let proxy = Proxy::before(&upstream);
     proxy.get("/film", &[("range", "bytes=5-9")]).await;
-    let mut connection = Connection::open(proxy.address).await;
-    connection.send(request("GET", "/film", &[("range", "bytes=5-")], "")).await;
-    let head = connection.head().await;
+    let mut exchange = proxy.clients.begin("/film", &[("range", "bytes=5-")]).await;
+    let head = exchange.head().await;
     assert_eq!(client::status(&head), 206);
     // What is there, and what has come, is with the client before the rest has left the upstream.
     gate.open();
-    assert_eq!(String::from_utf8(connection.body(&head).await.content).unwrap(), &TEXT[5..]);
-}
-
-#[tokio::test]
-async fn parts_over_http2() {
-    let (upstream, proxy) = file_server().await;
-    let connection = http2::Connection::open(proxy.address).await;
-    for (range, status, body, said) in [
-        ("bytes=5-9", 206, "56789", "larder; fwd=uri-miss; ttl=60; stored"),
-        ("bytes=6-7", 206, "67", "larder; hit; ttl=60"),
-        ("bytes=8-11", 206, "89ab", "larder; fwd=partial; ttl=60; stored"),
-        ("lines=0", 200, TEXT, "larder; fwd=partial; ttl=60; stored"),
-    ] {
-        let request = connection.get("/film").header("range", range).body(Default::default()).unwrap();
-        let response = connection.ask(request).await.unwrap();
-        assert_eq!((response.status().as_u16(), &response.body()[..]), (status, body.as_bytes()), "{range}");
-        assert_eq!(response.headers()["cache-status"], said);
-    }
-    assert_eq!(asked(&upstream).len(), 3);
+    assert_eq!(String::from_utf8(exchange.body(&head).await.content).unwrap(), &TEXT[5..]);
 }

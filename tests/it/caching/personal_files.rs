@@ -4,6 +4,8 @@ use crate::support::proxy::Proxy;
 use crate::support::reply::Reply;
 use crate::support::upstream::Upstream;
 
+stories![personal_files_document_with_a_cookie_is_its_owners, personal_files_styles_and_images_are_shared_whoever_asks,];
+
 /// A file of each class, as an app that says nothing about caching sends it.
 async fn files() -> Upstream {
     Upstream::start(|request| {
@@ -20,7 +22,6 @@ async fn files() -> Upstream {
 const ANNA: &[(&str, &str)] = &[("cookie", "session=anna")];
 const BERT: &[(&str, &str)] = &[("cookie", "session=bert")];
 
-#[tokio::test]
 async fn personal_files_document_with_a_cookie_is_its_owners() {
     let upstream = files().await;
     let proxy = Proxy::before(&upstream);
@@ -33,7 +34,6 @@ async fn personal_files_document_with_a_cookie_is_its_owners() {
     assert!(proxy.get("/invoices/42.pdf", &[]).await.is_hit(), "without cookies it is shared");
 }
 
-#[tokio::test]
 async fn personal_files_styles_and_images_are_shared_whoever_asks() {
     let upstream = files().await;
     let proxy = Proxy::before(&upstream);

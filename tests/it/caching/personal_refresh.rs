@@ -4,9 +4,10 @@ use crate::support::proxy::Proxy;
 use crate::support::reply::Reply;
 use crate::support::upstream::Upstream;
 
+stories![personal_refresh_in_the_background_stays_personal, personal_head_leaves_the_shared_response_alone,];
+
 const ANNA: &[(&str, &str)] = &[("cookie", "session=anna")];
 
-#[tokio::test]
 async fn personal_refresh_in_the_background_stays_personal() {
     // The page is public for everybody at first; later, whoever has a session gets a page of their own.
     let upstream = Upstream::start(|request| match request.fields.get("cookie") {
@@ -25,7 +26,6 @@ async fn personal_refresh_in_the_background_stays_personal() {
     }
 }
 
-#[tokio::test]
 async fn personal_head_leaves_the_shared_response_alone() {
     let upstream = Upstream::start(|request| match request.fields.get("cookie") {
         Some(_) => Reply::ok().header("cache-control", "max-age=60").header("etag", "\"anna\"").body("anna"),

@@ -1,16 +1,20 @@
 //! RFC 9110 §9.3.3: answers to POST that serve later GETs and HEADs.
 
 use super::{Fields, ok};
-use crate::support::http2;
 use crate::support::proxy::Proxy;
 use crate::support::reply::{Gate, Reply};
 use crate::support::upstream::Upstream;
+
+stories![
+    post_serves_later_gets_and_heads_but_no_posts,
+    post_that_says_otherwise_is_not_stored_and_invalidates_all_the_same,
+    post_that_was_overtaken_by_another_change_is_not_stored,
+];
 
 fn answer(cache_control: &str) -> Reply {
     ok(cache_control, "posted").header("content-location", "/form").header("etag", "\"p\"")
 }
 
-#[tokio::test]
 async fn post_serves_later_gets_and_heads_but_no_posts() {
     let upstream = Upstream::start(|request| match &*request.method {
         "POST" => answer("max-age=60"),
@@ -40,7 +44,6 @@ async fn post_serves_later_gets_and_heads_but_no_posts() {
     assert_eq!(proxy.get("/form", &[]).await.text(), "posted");
 }
 
-#[tokio::test]
 async fn post_that_says_otherwise_is_not_stored_and_invalidates_all_the_same() {
     const COOKIE: Fields = &[("cookie", "session=1")];
     const KEY: Fields = &[("authorization", "Basic YTpi")];
@@ -81,7 +84,6 @@ async fn post_that_says_otherwise_is_not_stored_and_invalidates_all_the_same() {
     assert!(!proxy.get("/form", &[("foo", "2")]).await.is_hit());
 }
 
-#[tokio::test]
 async fn post_that_was_overtaken_by_another_change_is_not_stored() {
     let gate = Gate::new();
     let opener = gate.clone();
@@ -99,19 +101,4 @@ async fn post_that_was_overtaken_by_another_change_is_not_stored() {
     let (post, ()) = tokio::join!(proxy.ask("POST", "/form", &[], ""), changing);
     assert_eq!(post.text(), "posted");
     assert_eq!(proxy.get("/form", &[]).await.text(), "got");
-}
-
-#[tokio::test]
-async fn post_over_http2() {
-    let upstream = Upstream::start(|_| answer("max-age=60")).await;
-    let proxy = Proxy::before(&upstream);
-    let connection = http2::Connection::open(proxy.address).await;
-    for (method, said) in [("POST", "larder; fwd=method; ttl=60; stored"), ("GET", "larder; hit; ttl=60")] {
-        let request = connection.get("/form").method(method).body(Default::default()).unwrap();
-        let response = connection.ask(request).await.unwrap();
-        assert_eq!(
-            (&response.body()[..], &response.headers()["cache-status"]),
-            (&b"posted"[..], &said.parse().unwrap())
-        );
-    }
 }

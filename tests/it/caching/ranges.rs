@@ -1,17 +1,25 @@
 //! RFC 9110 §14: ranges of what is stored, or of what is just coming.
 
 use super::{date, ok, table};
-use crate::support::client::{Connection, request};
-use crate::support::http2;
+use crate::support::client;
 use crate::support::proxy::Proxy;
 use crate::support::reply::{Gate, Reply};
 use crate::support::upstream::Upstream;
+
+stories![
+    ranges_of_a_stored_response,
+    ranges_in_several_parts,
+    ranges_only_if_the_client_has_the_rest_of_the_same,
+    ranges_do_not_count_for_head_and_errors,
+    ranges_from_the_beginning_fetch_the_whole_and_later_ones_the_part,
+    ranges_while_the_fill_is_under_way_wait_for_their_bytes_only,
+    ranges_are_of_the_uncoded_response,
+];
 
 fn ten() -> Reply {
     ok("max-age=60", "0123456789").header("etag", "\"v1\"").header("content-type", "text/x-own")
 }
 
-#[tokio::test]
 async fn ranges_of_a_stored_response() {
     let reply = ten().header("content-digest", "sha-256=:x:").header("repr-digest", "sha-256=:x:");
     let (upstream, proxy) = table("", vec![reply]).await;
@@ -43,7 +51,6 @@ async fn ranges_of_a_stored_response() {
     assert_eq!(upstream.count("/0"), 1);
 }
 
-#[tokio::test]
 async fn ranges_in_several_parts() {
     let (_upstream, proxy) = table("", vec![ten()]).await;
     proxy.get("/0", &[]).await;
@@ -58,7 +65,6 @@ async fn ranges_in_several_parts() {
     assert_eq!(response.field("content-length"), response.body.content.len().to_string());
 }
 
-#[tokio::test]
 async fn ranges_only_if_the_client_has_the_rest_of_the_same() {
     // RFC 9110 §13.1.5
     let (_upstream, proxy) =
@@ -87,7 +93,6 @@ async fn ranges_only_if_the_client_has_the_rest_of_the_same() {
     assert_eq!((response.status, response.text().as_str()), (206, "12"));
 }
 
-#[tokio::test]
 async fn ranges_do_not_count_for_head_and_errors() {
     let missing = Reply::status("404 Not Found").header("cache-control", "max-age=60").body("0123456789");
     let (_upstream, proxy) = table("", vec![ten(), missing]).await;
@@ -99,7 +104,6 @@ async fn ranges_do_not_count_for_head_and_errors() {
     assert_eq!((missing.status, missing.text().as_str()), (404, "0123456789"));
 }
 
-#[tokio::test]
 async fn ranges_from_the_beginning_fetch_the_whole_and_later_ones_the_part() {
     let upstream = Upstream::start(|request| match request.fields.get("range") {
         None => ten(),
@@ -117,7 +121,6 @@ async fn ranges_from_the_beginning_fetch_the_whole_and_later_ones_the_part() {
     assert_eq!(upstream.count("/page"), 2);
 }
 
-#[tokio::test]
 async fn ranges_while_the_fill_is_under_way_wait_for_their_bytes_only() {
     let gate = Gate::new();
     let opener = gate.clone();
@@ -131,9 +134,8 @@ async fn ranges_while_the_fill_is_under_way_wait_for_their_bytes_only() {
     })
     .await;
     let proxy = Proxy::before(&upstream);
-    let mut leader = Connection::open(proxy.address).await;
-    leader.send(request("GET", "/page", &[], "")).await;
-    assert_eq!(crate::support::client::status(&leader.head().await), 200);
+    let mut leader = proxy.clients.begin("/page", &[]).await;
+    assert_eq!(client::status(&leader.head().await), 200);
     // The rest is still to come, and this is answered in full.
     let part = proxy.get("/page", &[("range", "bytes=0-2")]).await;
     assert_eq!((part.status, part.text().as_str(), part.field("content-range")), (206, "012", "bytes 0-2/10"));
@@ -143,7 +145,6 @@ async fn ranges_while_the_fill_is_under_way_wait_for_their_bytes_only() {
     assert_eq!(upstream.count("/page"), 1);
 }
 
-#[tokio::test]
 async fn ranges_are_of_the_uncoded_response() {
     let text = "compressible ".repeat(500);
     let reply = ok("max-age=60", &text).header("etag", "\"v1\"").header("content-type", "text/plain");
@@ -157,17 +158,4 @@ async fn ranges_are_of_the_uncoded_response() {
     // The rest of a coded one is not to be had: all of it instead.
     let other = proxy.get("/0", &[fields[0], fields[1], ("if-range", "\"v1~gzip\"")]).await;
     assert_eq!((other.status, other.text()), (200, text));
-}
-
-#[tokio::test]
-async fn ranges_over_http2() {
-    let (_upstream, proxy) = table("", vec![ten()]).await;
-    let connection = http2::Connection::open(proxy.address).await;
-    for (range, status, body) in
-        [("bytes=0-1", 206, "01"), ("bytes=-2", 206, "89"), ("bytes=10-", 416, "416 Range Not Satisfiable\n")]
-    {
-        let request = connection.get("/0").header("range", range).body(Default::default()).unwrap();
-        let response = connection.ask(request).await.unwrap();
-        assert_eq!((response.status().as_u16(), &response.body()[..]), (status, body.as_bytes()));
-    }
 }

@@ -4,6 +4,16 @@ use super::{Fields, ok};
 use crate::support::proxy::Proxy;
 use crate::support::upstream::Upstream;
 
+stories![
+    request_directives_of_trusted_and_other_clients,
+    request_directives_by_the_routes_rule,
+    request_no_store_is_not_stored,
+    request_max_stale_accepts_what_is_stale,
+    request_max_stale_accepts_what_was_stale_on_arrival,
+    request_reload_asks_even_for_what_came_this_second,
+    request_only_if_cached_never_reaches_the_upstream,
+];
+
 /// Larder before an upstream that gives everything 60 seconds and a tag, with one page stored 20 seconds ago.
 async fn stored(trusted: bool) -> (Upstream, Proxy) {
     let upstream = Upstream::start(|_| ok("max-age=60", "x").header("etag", "\"v1\"")).await;
@@ -14,7 +24,6 @@ async fn stored(trusted: bool) -> (Upstream, Proxy) {
     (upstream, proxy)
 }
 
-#[tokio::test]
 async fn request_directives_of_trusted_and_other_clients() {
     const HIT: &str = "larder; hit; ttl=40";
     let forced = |why: &str| format!("larder; fwd=request; ttl=60; stored; detail={why}");
@@ -42,7 +51,6 @@ async fn request_directives_of_trusted_and_other_clients() {
     }
 }
 
-#[tokio::test]
 async fn request_directives_by_the_routes_rule() {
     for (rule, hit) in [("honour", false), ("trusted", true), ("ignore", true)] {
         let upstream = Upstream::start(|_| ok("max-age=60", "x")).await;
@@ -55,7 +63,6 @@ async fn request_directives_by_the_routes_rule() {
     }
 }
 
-#[tokio::test]
 async fn request_no_store_is_not_stored() {
     let upstream = Upstream::start(|_| ok("max-age=60", "x")).await;
     let proxy = Proxy::before(&upstream);
@@ -66,7 +73,6 @@ async fn request_no_store_is_not_stored() {
     }
 }
 
-#[tokio::test]
 async fn request_max_stale_accepts_what_is_stale() {
     for (response, asked, after, served) in [
         ("max-age=60", "max-stale", 9999, true),
@@ -91,7 +97,6 @@ async fn request_max_stale_accepts_what_is_stale() {
     }
 }
 
-#[tokio::test]
 async fn request_max_stale_accepts_what_was_stale_on_arrival() {
     // RFC 9111 §5.2.1.2: it came through another cache, and nothing could validate it.
     let upstream = Upstream::start(|_| ok("max-age=1500", "x").header("age", "1800")).await;
@@ -103,7 +108,6 @@ async fn request_max_stale_accepts_what_was_stale_on_arrival() {
     assert!(!proxy.get("/page", &[]).await.is_hit());
 }
 
-#[tokio::test]
 async fn request_reload_asks_even_for_what_came_this_second() {
     // RFC 9111 §5.2.1.1: what browsers send on a reload
     let upstream = Upstream::start(|_| ok("max-age=60", "x")).await;
@@ -113,7 +117,6 @@ async fn request_reload_asks_even_for_what_came_this_second() {
     assert_eq!(reloaded.field("cache-status"), "larder; fwd=request; ttl=60; stored; detail=request-max-age");
 }
 
-#[tokio::test]
 async fn request_only_if_cached_never_reaches_the_upstream() {
     // RFC 9111 §5.2.1.7
     let upstream = Upstream::start(|_| ok("max-age=60", "x").header("etag", "\"v1\"")).await;

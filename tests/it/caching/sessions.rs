@@ -7,6 +7,21 @@ use crate::support::proxy::Proxy;
 use crate::support::reply::{Gate, Reply};
 use crate::support::upstream::{Recorded, Upstream};
 
+stories![
+    session_gets_its_own_private_answers_again_and_nobody_elses,
+    session_keeps_nothing_where_the_route_does_not_ask_for_it,
+    session_that_is_unclear_shares_nothing,
+    session_never_stores_what_sets_cookies_or_says_no_store,
+    session_that_logs_in_or_out_loses_what_was_kept_for_it,
+    session_that_ends_keeps_out_what_was_under_way,
+    session_entry_is_invalidated_by_unsafe_requests_and_purges,
+    session_reloads_validates_and_gets_its_own_confirmed,
+    session_shares_what_is_for_all,
+    session_cookie_in_the_list_of_those_that_bypass_has_its_own_cache,
+    session_bounds_hold,
+    session_answers_too_large_for_its_part_are_not_kept,
+];
+
 const PRIVATE: &str = "private = { cookie = \"sid\" }";
 const ANNA: (&str, &str) = ("cookie", "sid=anna; theme=dark");
 const BERT: (&str, &str) = ("cookie", "theme=dark; sid=bert");
@@ -26,7 +41,6 @@ async fn app() -> Upstream {
     .await
 }
 
-#[tokio::test]
 async fn session_gets_its_own_private_answers_again_and_nobody_elses() {
     let upstream = app().await;
     let proxy = Proxy::with_rules(&upstream, PRIVATE);
@@ -51,7 +65,6 @@ async fn session_gets_its_own_private_answers_again_and_nobody_elses() {
     assert_eq!(proxy.ask("HEAD", "/page", &[BERT], "").await.field("content-length"), "13");
 }
 
-#[tokio::test]
 async fn session_keeps_nothing_where_the_route_does_not_ask_for_it() {
     let upstream = app().await;
     let proxy = Proxy::before(&upstream);
@@ -61,7 +74,6 @@ async fn session_keeps_nothing_where_the_route_does_not_ask_for_it() {
     }
 }
 
-#[tokio::test]
 async fn session_that_is_unclear_shares_nothing() {
     let upstream = app().await;
     let proxy = Proxy::with_rules(&upstream, PRIVATE);
@@ -90,7 +102,6 @@ async fn session_that_is_unclear_shares_nothing() {
     assert!(!proxy.get("/page", &authorized).await.is_hit());
 }
 
-#[tokio::test]
 async fn session_never_stores_what_sets_cookies_or_says_no_store() {
     let upstream = Upstream::start(|request| {
         let reply = Reply::ok().body(whose(request));
@@ -122,7 +133,6 @@ async fn session_never_stores_what_sets_cookies_or_says_no_store() {
     }
 }
 
-#[tokio::test]
 async fn session_that_logs_in_or_out_loses_what_was_kept_for_it() {
     for (field, value, ends) in [
         ("set-cookie", "sid=new; Path=/", true),
@@ -148,7 +158,6 @@ async fn session_that_logs_in_or_out_loses_what_was_kept_for_it() {
     }
 }
 
-#[tokio::test]
 async fn session_that_ends_keeps_out_what_was_under_way() {
     let gate = Gate::new();
     let opener = gate.clone();
@@ -168,7 +177,6 @@ async fn session_that_ends_keeps_out_what_was_under_way() {
     assert!(!proxy.get("/page", &[ANNA]).await.is_hit());
 }
 
-#[tokio::test]
 async fn session_entry_is_invalidated_by_unsafe_requests_and_purges() {
     let upstream = app().await;
     let proxy = Proxy::with_rules(&upstream, PRIVATE);
@@ -185,7 +193,6 @@ async fn session_entry_is_invalidated_by_unsafe_requests_and_purges() {
     assert!(!proxy.get("/other", &[ANNA]).await.is_hit());
 }
 
-#[tokio::test]
 async fn session_reloads_validates_and_gets_its_own_confirmed() {
     let upstream = Upstream::start(|request| {
         let tag = format!("\"{}\"", whose(request).replace(' ', "-"));
@@ -219,7 +226,6 @@ async fn session_reloads_validates_and_gets_its_own_confirmed() {
     }
 }
 
-#[tokio::test]
 async fn session_shares_what_is_for_all() {
     let upstream = Upstream::start(|request| match request.path() {
         "/public" => ok("public, max-age=60", &whose(request)),
@@ -239,7 +245,6 @@ async fn session_shares_what_is_for_all() {
     assert!(!proxy.get("/x.png", &[]).await.is_hit());
 }
 
-#[tokio::test]
 async fn session_cookie_in_the_list_of_those_that_bypass_has_its_own_cache() {
     let upstream = app().await;
     for rules in ["cookies = [\"sid\"]", "cookies = \"bypass\"", "cookies = \"ignore\""] {
@@ -251,7 +256,6 @@ async fn session_cookie_in_the_list_of_those_that_bypass_has_its_own_cache() {
     }
 }
 
-#[tokio::test]
 async fn session_bounds_hold() {
     let upstream = app().await;
     let proxy = Proxy::with_rules(&upstream, "private = { cookie = \"sid\", max_sessions = 2 }");
@@ -267,7 +271,6 @@ async fn session_bounds_hold() {
     assert!(!metrics.contains("sid="), "neither values nor names");
 }
 
-#[tokio::test]
 async fn session_answers_too_large_for_its_part_are_not_kept() {
     let upstream = app().await;
     let proxy = Proxy::with_rules(&upstream, "private = { cookie = \"sid\", max_session_bytes = \"500\" }");

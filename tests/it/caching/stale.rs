@@ -9,6 +9,16 @@ use crate::support::reply::{Gate, Reply};
 use crate::support::upstream::{Recorded, Upstream};
 use crate::support::within;
 
+stories![
+    stale_while_revalidate_makes_one_background_fetch,
+    stale_while_revalidate_has_an_end,
+    stale_while_revalidate_judges_by_the_visitor_whose_request_it_repeats,
+    stale_if_error_on_every_kind_of_failure,
+    stale_if_error_when_nobody_answers_at_all,
+    stale_if_error_as_the_request_or_the_route_allows_it,
+    stale_never_where_the_response_forbids_it,
+];
+
 /// An upstream that gives `first` once and then what `then` says.
 async fn first_then(first: Reply, then: impl Fn(&Recorded) -> Reply + Send + Sync + 'static) -> Upstream {
     let asked = Arc::new(AtomicUsize::new(0));
@@ -33,7 +43,6 @@ async fn until_fresh(proxy: &Proxy) {
     .await;
 }
 
-#[tokio::test]
 async fn stale_while_revalidate_makes_one_background_fetch() {
     let gate = Gate::new();
     let opener = gate.clone();
@@ -58,7 +67,6 @@ async fn stale_while_revalidate_makes_one_background_fetch() {
     assert_eq!(upstream.count("/page"), 2);
 }
 
-#[tokio::test]
 async fn stale_while_revalidate_has_an_end() {
     let upstream = Upstream::start(|_| ok("max-age=60, stale-while-revalidate=30", "x")).await;
     let proxy = Proxy::before(&upstream);
@@ -67,7 +75,6 @@ async fn stale_while_revalidate_has_an_end() {
     assert!(!proxy.get("/page", &[]).await.is_hit());
 }
 
-#[tokio::test]
 async fn stale_while_revalidate_judges_by_the_visitor_whose_request_it_repeats() {
     // Public first, then somebody's own: the background fetch carried that visitor's cookie.
     let upstream = first_then(ok("public, max-age=60, stale-while-revalidate=30", "for all"), |request| {
@@ -100,7 +107,6 @@ async fn stale_while_revalidate_sends_no_interim_response_of_the_background_fetc
     assert!(connection.get("/page", &[]).await.interim.is_empty());
 }
 
-#[tokio::test]
 async fn stale_if_error_on_every_kind_of_failure() {
     let configured = |upstream: &Upstream| {
         Proxy::configured(&format!(
@@ -132,7 +138,6 @@ async fn stale_if_error_on_every_kind_of_failure() {
     }
 }
 
-#[tokio::test]
 async fn stale_if_error_when_nobody_answers_at_all() {
     let upstream = Upstream::start(|_| ok("max-age=60, stale-if-error=30", "old")).await;
     let proxy = Proxy::before(&upstream);
@@ -143,7 +148,6 @@ async fn stale_if_error_when_nobody_answers_at_all() {
     assert_eq!((response.status, response.text().as_str()), (200, "old"));
 }
 
-#[tokio::test]
 async fn stale_if_error_as_the_request_or_the_route_allows_it() {
     for (rules, response, asked, expected) in [
         ("", "max-age=60", "", 503),
@@ -163,7 +167,6 @@ async fn stale_if_error_as_the_request_or_the_route_allows_it() {
     }
 }
 
-#[tokio::test]
 async fn stale_never_where_the_response_forbids_it() {
     for forbids in ["must-revalidate", "proxy-revalidate", "s-maxage=60", "no-cache"] {
         let cache_control = format!("max-age=60, stale-while-revalidate=99, stale-if-error=99, {forbids}");

@@ -5,7 +5,12 @@ use crate::support::proxy::Proxy;
 use crate::support::reply::Reply;
 use crate::support::upstream::Upstream;
 
-#[tokio::test]
+stories![
+    static_files_get_freshness_only_where_the_app_is_silent,
+    static_files_asked_for_with_authorization_stay_as_they_are,
+    static_files_of_error_pages_are_none,
+];
+
 async fn static_files_get_freshness_only_where_the_app_is_silent() {
     const WEEK: &str = "public, max-age=604800";
     const YEAR: &str = "public, max-age=31536000, immutable";
@@ -38,7 +43,6 @@ async fn static_files_get_freshness_only_where_the_app_is_silent() {
     }
 }
 
-#[tokio::test]
 async fn static_files_asked_for_with_authorization_stay_as_they_are() {
     let upstream = Upstream::start(|_| Reply::ok().header("content-type", "text/css").body("x")).await;
     let proxy = Proxy::before(&upstream);
@@ -47,7 +51,6 @@ async fn static_files_asked_for_with_authorization_stay_as_they_are() {
     assert!(!proxy.get("/app.css", &[]).await.is_hit());
 }
 
-#[tokio::test]
 async fn static_files_of_error_pages_are_none() {
     let reply = Reply::status("404 Not Found").header("content-type", "text/css").body("no");
     let (_upstream, proxy) = table("", vec![reply]).await;

@@ -1,10 +1,21 @@
 //! RFC 9111 §3: what is stored for others, and what is not.
 
 use super::{Fields, ok, table};
-use crate::support::http2;
 use crate::support::proxy::Proxy;
 use crate::support::reply::Reply;
 use crate::support::upstream::Upstream;
+
+stories![
+    storing_by_status,
+    storing_by_response_directives,
+    storing_for_requests_with_authorization,
+    storing_for_requests_with_cookies,
+    storing_of_set_cookie_by_rule,
+    storing_leaves_named_fields_to_the_client_that_asked,
+    storing_only_what_get_brought,
+    storing_keeps_fields_as_they_are_but_for_those_of_the_connection,
+    storing_by_targeted_fields,
+];
 
 /// Asks twice for each row; the second answer must be a hit or not, and Cache-Status must end as given.
 async fn assert_reuse(rules: &str, rows: Vec<(Reply, Fields, Fields, bool, &str)>) {
@@ -24,7 +35,6 @@ fn with(status: &str, fields: &[(&str, &str)]) -> Reply {
     fields.iter().fold(Reply::status(status), |reply, (name, value)| reply.header(name, value)).body("x")
 }
 
-#[tokio::test]
 async fn storing_by_status() {
     const FRESH: (&str, &str) = ("cache-control", "max-age=60");
     let old = super::date(-100_000);
@@ -81,7 +91,6 @@ async fn storing_by_status() {
     assert_reuse("", rows).await;
 }
 
-#[tokio::test]
 async fn storing_by_response_directives() {
     let rows = [
         ("no-store", false, "detail=no-store"),
@@ -107,7 +116,6 @@ async fn storing_by_response_directives() {
     assert_reuse("", rows.map(|(cc, hit, status)| (ok(cc, "x"), &[][..], &[][..], hit, status)).to_vec()).await;
 }
 
-#[tokio::test]
 async fn storing_for_requests_with_authorization() {
     // RFC 9111 §3.5
     const KEY: Fields = &[("authorization", "Basic YTpi")];
@@ -124,7 +132,6 @@ async fn storing_for_requests_with_authorization() {
     assert_reuse("", rows).await;
 }
 
-#[tokio::test]
 async fn storing_for_requests_with_cookies() {
     const COOKIE: Fields = &[("cookie", "session=1")];
     const THEME: Fields = &[("cookie", "theme=dark")];
@@ -148,7 +155,6 @@ async fn storing_for_requests_with_cookies() {
     assert_reuse("cookies = [\"session\"]", named).await;
 }
 
-#[tokio::test]
 async fn storing_of_set_cookie_by_rule() {
     let personal = || ok("max-age=60", "x").header("set-cookie", "a=b");
     let cookies = async |rules: &str, reply: Reply| {
@@ -166,7 +172,6 @@ async fn storing_of_set_cookie_by_rule() {
     assert_eq!(cookies("", apart).await, (cookie, none, 1));
 }
 
-#[tokio::test]
 async fn storing_leaves_named_fields_to_the_client_that_asked() {
     for directive in ["private", "no-cache"] {
         let reply = ok(&format!("max-age=60, {directive}=\"X-Name, X-Other\""), "x");
@@ -179,7 +184,6 @@ async fn storing_leaves_named_fields_to_the_client_that_asked() {
     }
 }
 
-#[tokio::test]
 async fn storing_only_what_get_brought() {
     // (What POST may bring for GET is told in `post`.)
     let upstream = Upstream::start(|_| ok("max-age=60", "x").header("content-location", "/other")).await;
@@ -203,7 +207,6 @@ async fn storing_only_what_get_brought() {
     assert_eq!(upstream.count("/page"), 5);
 }
 
-#[tokio::test]
 async fn storing_keeps_fields_as_they_are_but_for_those_of_the_connection() {
     // RFC 9111 §3.1
     let reply = ok("max-age=60", "x")
@@ -231,7 +234,6 @@ async fn storing_keeps_fields_as_they_are_but_for_those_of_the_connection() {
     }
 }
 
-#[tokio::test]
 async fn storing_by_targeted_fields() {
     // RFC 9213
     let targeted = |value: &str, cc: &str| ok(cc, "x").header("cdn-cache-control", value);
@@ -246,28 +248,4 @@ async fn storing_by_targeted_fields() {
         (targeted("public", "x").header("expires", &super::date(60)), &[], &[], false, "detail=no-freshness"),
     ];
     assert_reuse("", rows).await;
-}
-
-#[tokio::test]
-async fn storing_is_the_same_over_http2() {
-    let upstream = Upstream::start(|request| match request.path() {
-        "/private" => ok("private", "x"),
-        _ => ok("max-age=60", "x"),
-    })
-    .await;
-    let proxy = Proxy::before(&upstream);
-    let connection = http2::Connection::open(proxy.address).await;
-    for (path, second) in [("/page", "larder; hit; ttl=60"), ("/private", "larder; fwd=uri-miss; detail=private")] {
-        let ask = || connection.ask(connection.get(path).body(Default::default()).unwrap());
-        ask().await.unwrap();
-        let response = ask().await.unwrap();
-        assert_eq!(response.headers()["cache-status"], second);
-        assert_eq!(response.body(), "x");
-    }
-    let head = connection.get("/page").method("HEAD").body(Default::default()).unwrap();
-    let head = connection.ask(head).await.unwrap();
-    assert_eq!(
-        (&head.headers()["content-length"], &head.headers()["cache-status"]),
-        (&"1".parse().unwrap(), &"larder; hit; ttl=60".parse().unwrap())
-    );
 }

@@ -5,6 +5,24 @@ use crate::support::proxy::Proxy;
 use crate::support::reply::Reply;
 use crate::support::upstream::{Recorded, Upstream};
 
+stories![
+    validation_sends_both_validators_and_none_of_the_clients,
+    validation_by_date_alone,
+    validation_of_own_tags_is_never_asked_of_the_upstream,
+    validation_names_all_tags_of_the_key,
+    validation_may_confirm_another_variant_by_its_strong_tag,
+    validation_takes_over_the_fields_of_the_304,
+    validation_confirms_by_the_rules_of_section_4_3_4,
+    validation_that_brings_a_full_response_replaces_what_was_stored,
+    validation_that_fails_passes_the_error_on_and_keeps_what_is_stored,
+    validation_each_time_where_the_response_says_no_cache,
+    validation_that_forbids_keeping_answers_once,
+    validation_hands_a_cookie_to_nobody_else,
+    validation_for_a_client_that_stores_nothing_changes_nothing,
+    validation_by_head_freshens_what_is_stored_for_get,
+    validation_by_head_of_one_visitor_touches_nothing_of_all,
+];
+
 fn not_modified() -> Reply {
     Reply::status("304 Not Modified")
 }
@@ -24,7 +42,6 @@ async fn stale(first: Reply, second: Reply) -> (Upstream, Proxy) {
     (upstream, proxy)
 }
 
-#[tokio::test]
 async fn validation_sends_both_validators_and_none_of_the_clients() {
     let modified = date(-100_000);
     let first = ok("max-age=60", "x").header("etag", "\"v1\"").header("last-modified", &modified);
@@ -37,7 +54,6 @@ async fn validation_sends_both_validators_and_none_of_the_clients() {
     assert!(proxy.get("/page", &[]).await.is_hit());
 }
 
-#[tokio::test]
 async fn validation_by_date_alone() {
     let first = ok("max-age=60", "x").header("last-modified", &date(-100));
     let (upstream, proxy) = stale(first, not_modified()).await;
@@ -46,7 +62,6 @@ async fn validation_by_date_alone() {
     assert_eq!((sent.get("if-none-match"), sent.get("if-modified-since")), (None, Some(&*date(-100))));
 }
 
-#[tokio::test]
 async fn validation_of_own_tags_is_never_asked_of_the_upstream() {
     let (upstream, proxy) = stale(ok("max-age=60", "x"), not_modified()).await;
     let stored = proxy.get("/page", &[]).await;
@@ -59,7 +74,6 @@ async fn validation_of_own_tags_is_never_asked_of_the_upstream() {
     assert_eq!(response.status, 200, "the body had to be fetched again and had not ended when the answer began");
 }
 
-#[tokio::test]
 async fn validation_names_all_tags_of_the_key() {
     let upstream = Upstream::start(|request| {
         let tag = format!("\"{}\"", request.fields.get("foo").unwrap_or_default());
@@ -80,7 +94,6 @@ async fn validation_names_all_tags_of_the_key() {
     assert!(!proxy.get("/page", &[("foo", "2")]).await.is_hit());
 }
 
-#[tokio::test]
 async fn validation_may_confirm_another_variant_by_its_strong_tag() {
     // The resource has become the same for both: the 304 names the other's tag.
     let upstream = Upstream::start(|request| {
@@ -102,7 +115,6 @@ async fn validation_may_confirm_another_variant_by_its_strong_tag() {
     assert_eq!(upstream.count("/page"), 3);
 }
 
-#[tokio::test]
 async fn validation_takes_over_the_fields_of_the_304() {
     // RFC 9111 §3.2
     let first = ok("max-age=60", "hello")
@@ -135,7 +147,6 @@ async fn validation_takes_over_the_fields_of_the_304() {
     }
 }
 
-#[tokio::test]
 async fn validation_confirms_by_the_rules_of_section_4_3_4() {
     let with = |reply: Reply, fields: &[(&str, &str)]| {
         fields.iter().fold(reply, |reply, (name, value)| reply.header(name, value))
@@ -165,7 +176,6 @@ async fn validation_confirms_by_the_rules_of_section_4_3_4() {
     }
 }
 
-#[tokio::test]
 async fn validation_that_brings_a_full_response_replaces_what_was_stored() {
     let first = ok("max-age=60", "old").header("etag", "\"v1\"");
     let (_upstream, proxy) = stale(first, ok("max-age=60", "new").header("etag", "\"v2\"")).await;
@@ -178,7 +188,6 @@ async fn validation_that_brings_a_full_response_replaces_what_was_stored() {
     assert_eq!((hit.is_hit(), hit.text().as_str(), hit.field("etag")), (true, "new", "\"v2\""));
 }
 
-#[tokio::test]
 async fn validation_that_fails_passes_the_error_on_and_keeps_what_is_stored() {
     for status in ["500 E", "501 N", "503 Down"] {
         let first = ok("max-age=60, stale-if-error=0", "x").header("etag", "\"v1\"");
@@ -191,7 +200,6 @@ async fn validation_that_fails_passes_the_error_on_and_keeps_what_is_stored() {
     }
 }
 
-#[tokio::test]
 async fn validation_each_time_where_the_response_says_no_cache() {
     let first = ok("no-cache, max-age=60", "x").header("etag", "\"v1\"");
     let second = not_modified().header("etag", "\"v1\"");
@@ -206,7 +214,6 @@ async fn validation_each_time_where_the_response_says_no_cache() {
     assert!(last.field("cache-status").contains("fwd=stale; fwd-status=304"), "{:?}", last.fields);
 }
 
-#[tokio::test]
 async fn validation_that_forbids_keeping_answers_once() {
     for cache_control in ["no-store", "private"] {
         let first = ok("max-age=60", "x").header("etag", "\"v1\"");
@@ -220,7 +227,6 @@ async fn validation_that_forbids_keeping_answers_once() {
     }
 }
 
-#[tokio::test]
 async fn validation_hands_a_cookie_to_nobody_else() {
     let first = ok("max-age=60", "x").header("etag", "\"v1\"");
     let second = not_modified().header("etag", "\"v1\"").header("set-cookie", "a=b");
@@ -230,7 +236,6 @@ async fn validation_hands_a_cookie_to_nobody_else() {
     assert_eq!((hit.is_hit(), hit.fields.get("set-cookie")), (true, None));
 }
 
-#[tokio::test]
 async fn validation_for_a_client_that_stores_nothing_changes_nothing() {
     let first = ok("max-age=60", "x").header("etag", "\"v1\"");
     let second = not_modified().header("etag", "\"v1\"").header("x-new", "1");
@@ -242,7 +247,6 @@ async fn validation_for_a_client_that_stores_nothing_changes_nothing() {
     assert!(is_conditional(&upstream.requests()[2]), "what was stored is still there");
 }
 
-#[tokio::test]
 async fn validation_by_head_freshens_what_is_stored_for_get() {
     // RFC 9111 §4.3.5
     for (fields, expected) in [
@@ -271,7 +275,6 @@ async fn validation_by_head_freshens_what_is_stored_for_get() {
     }
 }
 
-#[tokio::test]
 async fn validation_by_head_of_one_visitor_touches_nothing_of_all() {
     let upstream = Upstream::start(|request| match &*request.method {
         "GET" => ok("max-age=60", "x").header("etag", "\"v1\""),

@@ -4,7 +4,16 @@ use super::{Fields, ok, table};
 use crate::support::proxy::Proxy;
 use crate::support::upstream::Upstream;
 
-#[tokio::test]
+stories![
+    vary_decides_by_the_fields_it_names,
+    vary_in_several_lines_names_all_of_them,
+    vary_keeps_several_variants_at_once,
+    vary_variants_are_capped_and_the_oldest_goes,
+    vary_that_changes_counts_as_it_is_now,
+    vary_by_language_serves_the_language_preferred_above_all,
+    vary_unsaid_never_hands_out_a_coding_that_the_client_does_not_take,
+];
+
 async fn vary_decides_by_the_fields_it_names() {
     // Vary, the first request's fields, the second's, whether the second is answered from the first.
     let rows: Vec<(&str, Fields, Fields, bool)> = vec![
@@ -41,7 +50,6 @@ async fn vary_decides_by_the_fields_it_names() {
     }
 }
 
-#[tokio::test]
 async fn vary_in_several_lines_names_all_of_them() {
     let reply = ok("max-age=60", "x").header("vary", "Foo").header("vary", "Bar");
     let (_upstream, proxy) = table("", vec![reply]).await;
@@ -49,7 +57,6 @@ async fn vary_in_several_lines_names_all_of_them() {
     assert!(!proxy.get("/0", &[("foo", "1"), ("bar", "3")]).await.is_hit());
 }
 
-#[tokio::test]
 async fn vary_keeps_several_variants_at_once() {
     let upstream =
         Upstream::start(|request| ok("max-age=60", request.fields.get("foo").unwrap_or("none")).header("vary", "Foo"))
@@ -66,7 +73,6 @@ async fn vary_keeps_several_variants_at_once() {
     assert_eq!(ask("4").await.field("cache-status"), "larder; fwd=vary-miss; ttl=60; stored");
 }
 
-#[tokio::test]
 async fn vary_variants_are_capped_and_the_oldest_goes() {
     let upstream = Upstream::start(|_| ok("max-age=60", "x").header("vary", "Foo")).await;
     let proxy = Proxy::with_rules(&upstream, "max_variants = 2");
@@ -78,7 +84,6 @@ async fn vary_variants_are_capped_and_the_oldest_goes() {
     }
 }
 
-#[tokio::test]
 async fn vary_that_changes_counts_as_it_is_now() {
     // First by Foo, then by nothing: what came last stands for all.
     let upstream = Upstream::start(|request| match request.fields.get("foo") {
@@ -93,7 +98,6 @@ async fn vary_that_changes_counts_as_it_is_now() {
     assert_eq!(upstream.count("/page"), 2);
 }
 
-#[tokio::test]
 async fn vary_by_language_serves_the_language_preferred_above_all() {
     let upstream = Upstream::start(|_| {
         ok("max-age=60", "hallo").header("vary", "Accept-Language").header("content-language", "DE")
@@ -105,7 +109,6 @@ async fn vary_by_language_serves_the_language_preferred_above_all() {
     assert!(!proxy.get("/page", &[("accept-language", "fr, de;q=0.3")]).await.is_hit());
 }
 
-#[tokio::test]
 async fn vary_unsaid_never_hands_out_a_coding_that_the_client_does_not_take() {
     let upstream = Upstream::start(|request| match request.fields.get("accept-encoding") {
         Some("x-own") => ok("max-age=60", "coded").header("content-encoding", "x-own"),

@@ -1,7 +1,7 @@
 //! A new process takes over the listening sockets, and nobody notices.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::support::client::{Connection, request, status};
@@ -10,11 +10,12 @@ use crate::support::reply::Reply;
 use crate::support::upstream::Upstream;
 use crate::support::{PATIENCE, long, machine, within};
 
-/// Clients that ask without a pause, each request on a connection of its own or several on one, until told to stop.
+/// Clients that ask without a pause, half of them each request on a connection of its own, the others one after another
+/// on a connection that is kept alive, until they are told to stop.
 struct Load {
     stop: Arc<AtomicBool>,
     answered: Arc<AtomicUsize>,
-    failed: Arc<AtomicUsize>,
+    failed: Arc<Mutex<Vec<String>>>,
     clients: Vec<tokio::task::JoinHandle<()>>,
 }
 
@@ -24,11 +25,12 @@ impl Load {
         let clients = (0..16).map(|number| {
             let (stop, answered, failed) = (load.stop.clone(), load.answered.clone(), load.failed.clone());
             tokio::spawn(async move {
+                let mut kept = None;
                 while !stop.load(SeqCst) {
-                    match ask(address, number).await {
-                        true => answered.fetch_add(1, SeqCst),
-                        false => failed.fetch_add(1, SeqCst),
-                    };
+                    match ask(address, number, &mut kept).await {
+                        Ok(()) => _ = answered.fetch_add(1, SeqCst),
+                        Err(why) => failed.lock().expect("no holder panics").push(why),
+                    }
                 }
             })
         });
@@ -45,25 +47,33 @@ impl Load {
         .await;
     }
 
-    async fn end(self) -> (usize, usize) {
+    async fn end(self) -> (usize, Vec<String>) {
         self.stop.store(true, SeqCst);
         for client in self.clients {
             within("a client to end", client).await.unwrap();
         }
-        (self.answered.load(SeqCst), self.failed.load(SeqCst))
+        (self.answered.load(SeqCst), self.failed.lock().expect("no holder panics").clone())
     }
 }
 
-/// One request, a POST or a GET that may hit; whether it was answered whole.
-async fn ask(address: std::net::SocketAddr, number: usize) -> bool {
-    let mut connection = Connection::open(address).await;
+/// One request, a POST or a GET that may hit; how it was not answered whole.
+async fn ask(address: std::net::SocketAddr, number: usize, kept: &mut Option<Connection>) -> Result<(), String> {
+    let mut connection = match kept.take() {
+        Some(connection) => connection,
+        None => Connection::open(address).await,
+    };
     let (method, path) = if number.is_multiple_of(2) { ("GET", "/hit") } else { ("POST", "/made") };
-    connection.send(request(method, path, &[("Connection", "close")], "")).await;
-    let head = connection.try_head().await;
-    match head {
-        Some(head) => status(&head) == 200 && connection.body(&head).await.whole,
-        None => false,
+    let fields: &[_] = if number % 4 < 2 { &[("Connection", "close")] } else { &[] };
+    connection.send(request(method, path, fields, "")).await;
+    let Some(head) = connection.try_head().await else {
+        return Err(format!("client {number}: no answer"));
+    };
+    let whole = connection.body(&head).await.whole;
+    if head.fields.get("connection") != Some("close") {
+        *kept = Some(connection);
     }
+    let complete = status(&head) == 200 && whole;
+    complete.then_some(()).ok_or_else(|| format!("client {number}: {}, whole: {whole}", head.first_line))
 }
 
 async fn upstream() -> Upstream {
@@ -91,8 +101,50 @@ async fn take_over_under_load_fails_no_request() {
     assert!(larder.process.output().contains("cut=0"), "{}", larder.process.output());
     assert!(larder.metric("larder_requests_total", "").await > 0.0, "metrics are the new one's");
     let (answered, failed) = load.end().await;
-    assert_eq!(failed, 0, "of {}", answered + failed);
-    println!("take-over: {answered} answered, {failed} failed");
+    assert_eq!(failed, [""; 0], "{answered} were answered");
+    println!("take-over: {answered} answered, 0 failed");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sigterm_fails_no_request_on_a_connection_that_is_kept_alive() {
+    let _machine = machine().await;
+    let upstream = upstream().await;
+    let larder = Larder::before(&upstream.url()).await;
+    let address = larder.address;
+    let signalled = Arc::new(AtomicBool::new(false));
+    let clients: Vec<_> = (0..16)
+        .map(|number| {
+            let signalled = signalled.clone();
+            tokio::spawn(async move {
+                let mut kept = Some(Connection::open(address).await);
+                let mut answered = 0;
+                // Number 2 and 3 of four keep their connection until they are told that it ends.
+                while kept.is_some() {
+                    ask(address, 4 * number + 2 + number % 2, &mut kept).await.expect("an answer");
+                    assert!(kept.is_some() || signalled.load(SeqCst), "closed for no reason");
+                    answered += 1;
+                    tokio::time::sleep(Duration::from_millis(number as u64)).await;
+                }
+                answered
+            })
+        })
+        .collect();
+    within("answers", async {
+        while larder.metric("larder_requests_total", "").await < 500.0 {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    })
+    .await;
+    signalled.store(true, SeqCst);
+    larder.process.signal("TERM");
+    let mut answered = 0;
+    for client in clients {
+        answered += within("a client to be told", client).await.expect("each request is answered");
+    }
+    let finished = larder.process.finish(PATIENCE).await;
+    assert_eq!(finished.status.code(), Some(0), "{}", finished.output);
+    assert!(finished.output.contains("cut=0"), "{}", finished.output);
+    println!("SIGTERM: {answered} answered, 0 failed");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

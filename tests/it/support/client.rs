@@ -93,6 +93,13 @@ impl Connection {
         within("a body", self.reader.body(framing)).await.expect("the connection is read")
     }
 
+    /// Reads one chunk of a body in chunks; the rest is left.
+    pub async fn chunk(&mut self) -> Vec<u8> {
+        let mut body = Body::default();
+        within("a chunk", self.reader.chunk(&mut body)).await.expect("the connection is read");
+        body.content
+    }
+
     /// Asks by GET for a path, with further fields, and reads the response.
     pub async fn get(&mut self, path: &str, fields: &[(&str, &str)]) -> Response {
         self.send(request("GET", path, fields, "")).await;

@@ -1,6 +1,7 @@
 //! What the tests stand on: a scripted upstream, raw clients, and real processes.
 
 pub mod client;
+pub mod exchange;
 pub mod frames;
 pub mod http2;
 pub mod larder;

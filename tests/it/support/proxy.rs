@@ -11,6 +11,7 @@ use larder::config::{self, Overrides, Source};
 use larder::policy::time::Timestamp;
 
 use super::client::{self, Response};
+use super::exchange::Clients;
 use super::upstream::Upstream;
 
 /// Sun, 06 Nov 1994 08:49:37 GMT, the moment at which every manual clock starts.
@@ -22,6 +23,8 @@ pub struct Proxy {
     pub app: Arc<App>,
     /// Where clients connect.
     pub address: SocketAddr,
+    /// Its clients, who speak the version of HTTP that the story is told over.
+    pub clients: Clients,
     clock: ManualClock,
 }
 
@@ -62,7 +65,8 @@ impl Proxy {
         let settings = config::load(&source, &|_| None, &overrides).unwrap_or_else(|wrong| panic!("{wrong}"));
         let (clock, hand) = Clock::manual(START);
         let app = App::start(settings, Origin { source, overrides }, clock, None).expect("the proxy starts");
-        Proxy { address: app.addresses()[0], app, clock: hand }
+        let address = app.addresses()[0];
+        Proxy { app, address, clients: Clients::of(address), clock: hand }
     }
 
     /// Lets time pass.
@@ -94,13 +98,11 @@ impl Proxy {
 
     /// One GET on a connection of its own.
     pub async fn get(&self, path: &str, fields: &[(&str, &str)]) -> Response {
-        client::get(self.address, path, fields).await
+        self.clients.get(path, fields).await
     }
 
     /// One request of any method on a connection of its own.
     pub async fn ask(&self, method: &str, path: &str, fields: &[(&str, &str)], body: &str) -> Response {
-        let mut connection = client::Connection::open(self.address).await;
-        connection.send(client::request(method, path, fields, body)).await;
-        connection.response(method).await
+        self.clients.ask(method, path, fields, body).await
     }
 }

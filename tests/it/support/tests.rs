@@ -1,6 +1,8 @@
 //! The tests' own two ends against each other: what they say about larder rests on this.
 
 use super::client::{self, Connection};
+use super::exchange::{Version, told_over};
+use super::proxy::Proxy;
 use super::reply::{Gate, Reply};
 use super::upstream::Upstream;
 use super::wire::Fields;
@@ -102,6 +104,37 @@ async fn upstream_misbehaves_on_demand() {
     upstream.arrived(5).await;
     drop(upstream);
     assert_eq!(waiting.rest().await, b"", "its connections end with it");
+}
+
+#[tokio::test]
+async fn stories_are_told_over_the_version_that_they_say() {
+    for (version, first_line) in [(Version::Http1, "HTTP/1.1 200 OK"), (Version::Http2, "HTTP/2 200")] {
+        let story = async {
+            let gate = Gate::new();
+            let opener = gate.clone();
+            let upstream = Upstream::start(move |request| match request.path() {
+                "/cut" => Reply::ok().piece("a").cut(),
+                _ => Reply::ok().header("x-sent", "1").piece("a").gate(&opener).piece("b"),
+            })
+            .await;
+            let proxy = Proxy::before(&upstream);
+            let mut exchange = proxy.clients.begin("/page?q=1", &[("X-Seen", "yes"), ("Host", "b.test")]).await;
+            let head = exchange.head().await;
+            assert_eq!((&*head.first_line, head.fields.get("x-sent")), (first_line, Some("1")));
+            assert_eq!(exchange.piece().await, b"a");
+            gate.open();
+            let body = exchange.body(&head).await;
+            assert_eq!((&*body.content, body.whole), (&b"b"[..], true));
+            let seen = &upstream.requests()[0];
+            assert_eq!((&*seen.target, seen.fields.get("x-seen")), ("/page?q=1", Some("yes")));
+            assert_eq!(seen.fields.get("host"), Some("b.test"));
+            assert_eq!(proxy.ask("POST", "/echo", &[], "thought").await.text(), "ab");
+            assert_eq!(upstream.requests()[1].body.content, b"thought");
+            let cut = proxy.get("/cut", &[]).await;
+            assert_eq!((&*cut.text(), cut.body.whole), ("a", false));
+        };
+        told_over(version, Box::pin(story)).await;
+    }
 }
 
 #[test]

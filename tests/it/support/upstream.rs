@@ -8,7 +8,7 @@ use std::sync::Mutex;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
-use tokio_util::task::AbortOnDropHandle;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use super::reply::{After, Reply, Step};
 use super::wire::{Body, Fields, Framing, Reader};
@@ -51,6 +51,7 @@ pub struct Upstream {
 }
 
 struct Seen {
+    serving: TaskTracker,
     requests: Mutex<Vec<Recorded>>,
     /// How many requests arrived; what waits for them listens here.
     count: watch::Sender<usize>,
@@ -80,6 +81,7 @@ impl Upstream {
         let listener = TcpListener::bind(address).await.expect("loopback has a free port");
         let address = listener.local_addr().expect("it is bound");
         let seen = Arc::new(Seen {
+            serving: TaskTracker::new(),
             requests: Mutex::default(),
             count: watch::Sender::new(0),
             connections: watch::Sender::new(0),
@@ -88,6 +90,14 @@ impl Upstream {
         });
         let accepting = tokio::spawn(accept(listener, seen.clone()));
         Upstream { address, seen, _accepting: AbortOnDropHandle::new(accepting) }
+    }
+
+    /// Ends it. Unlike when it is dropped, all of its connections are closed then.
+    pub async fn stop(self) {
+        let serving = self.seen.serving.clone();
+        drop(self);
+        serving.close();
+        within("the end of an upstream", serving.wait()).await;
     }
 
     /// Where it listens.
@@ -130,9 +140,9 @@ async fn accept(listener: TcpListener, seen: Arc<Seen>) {
     for number in 0.. {
         let Ok((stream, _)) = listener.accept().await else { return };
         seen.connections.send_modify(|count| *count += 1);
-        let seen = seen.clone();
+        let (seen, serving) = (seen.clone(), seen.serving.clone());
         // An error is the other side's going away, which tests see by what they asked for.
-        connections.spawn(async move { serve(stream, number, &seen).await });
+        connections.spawn(serving.track_future(async move { serve(stream, number, &seen).await }));
     }
 }
 

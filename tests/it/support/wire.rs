@@ -151,21 +151,30 @@ impl<S: AsyncRead + Unpin> Reader<S> {
         Ok(whole)
     }
 
+    /// One chunk of a body: its size, 0 for the last; `None`: it is cut.
+    pub async fn chunk(&mut self, body: &mut Body) -> io::Result<Option<usize>> {
+        let Some(line) = self.line().await? else { return Ok(None) };
+        body.raw.extend(&line);
+        let size = text(&line);
+        let size = size.split(';').next().unwrap_or_default().trim().to_owned();
+        let Ok(size) = usize::from_str_radix(&size, 16) else { return Ok(None) };
+        if size > 0 {
+            if !self.length(size, body).await? {
+                return Ok(None);
+            }
+            let Some(end) = self.line().await? else { return Ok(None) };
+            body.raw.extend(end);
+        }
+        Ok(Some(size))
+    }
+
     async fn chunks(&mut self, body: &mut Body) -> io::Result<bool> {
         loop {
-            let Some(line) = self.line().await? else { return Ok(false) };
-            body.raw.extend(&line);
-            let size = text(&line);
-            let size = size.split(';').next().unwrap_or_default().trim().to_owned();
-            let Ok(size) = usize::from_str_radix(&size, 16) else { return Ok(false) };
-            if size == 0 {
-                return self.trailers(body).await;
+            match self.chunk(body).await? {
+                None => return Ok(false),
+                Some(0) => return self.trailers(body).await,
+                Some(_) => {}
             }
-            if !self.length(size, body).await? {
-                return Ok(false);
-            }
-            let Some(end) = self.line().await? else { return Ok(false) };
-            body.raw.extend(end);
         }
     }
 
