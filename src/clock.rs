@@ -46,8 +46,13 @@ impl Clock {
 
     /// The present moment, as time has passed since the start.
     pub fn now(&self) -> Timestamp {
+        self.at(Instant::now())
+    }
+
+    /// The same for a moment that was just taken.
+    pub fn at(&self, moment: Instant) -> Timestamp {
         match &self.0 {
-            Source::System { wall, started } => *wall + started.elapsed(),
+            Source::System { wall, started } => *wall + moment.saturating_duration_since(*started),
             Source::Manual(manual) => Timestamp::from_millis(manual.now.load(Ordering::Relaxed)),
         }
     }

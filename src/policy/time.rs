@@ -58,7 +58,9 @@ impl Times {
 impl Add<Duration> for Timestamp {
     type Output = Timestamp;
     fn add(self, span: Duration) -> Timestamp {
-        let millis = i64::try_from(span.as_millis()).unwrap_or(i64::MAX);
+        // Without the 128 bits that `as_millis` takes.
+        let seconds = i64::try_from(span.as_secs()).unwrap_or(i64::MAX);
+        let millis = seconds.saturating_mul(1000).saturating_add(i64::from(span.subsec_millis()));
         Timestamp(self.0.saturating_add(millis))
     }
 }

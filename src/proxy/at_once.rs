@@ -36,13 +36,13 @@ const LARGEST: usize = 256 * 1024;
 struct Scratch {
     /// Holds the request's head; its fields are slices of it.
     head: BytesMut,
-    parts: Parts,
+    /// `None`: a request that was left to hyper has taken them along.
+    parts: Option<Parts>,
 }
 
 impl Scratch {
     fn new() -> Box<Self> {
-        let (parts, ()) = Request::new(()).into_parts();
-        Box::new(Scratch { head: BytesMut::new(), parts })
+        Box::new(Scratch { head: BytesMut::new(), parts: None })
     }
 }
 
@@ -59,18 +59,23 @@ impl Proxy {
         let mut scratch = SCRATCH.take().unwrap_or_else(Scratch::new);
         scratch.head.extend_from_slice(head);
         let head = scratch.head.split().freeze();
-        let answered = read(&head, &mut scratch.parts).and_then(|()| self.answer(client, &mut scratch.parts, out));
-        // Nothing may keep the head's bytes, so that their room can be used again.
-        scratch.parts.headers.clear();
-        scratch.parts.uri = Uri::default();
+        let parts = scratch.parts.take().unwrap_or_else(|| Request::new(()).into_parts().0);
+        let answered = read(&head, parts).and_then(|parts| self.answer(client, parts, out));
+        let body = answered.map(|(body, mut parts)| {
+            // Nothing may keep the head's bytes, so that their room can be used again.
+            parts.headers.clear();
+            parts.uri = Uri::default();
+            scratch.parts = Some(parts);
+            body
+        });
         SCRATCH.set(Some(scratch));
-        answered
+        body
     }
 
     /// See [`Proxy::handle`], whose steps these are.
-    fn answer(self: &Arc<Self>, client: &Arc<Client>, parts: &mut Parts, out: &mut Vec<u8>) -> Option<Bytes> {
+    fn answer(self: &Arc<Self>, client: &Arc<Client>, mut parts: Parts, out: &mut Vec<u8>) -> Option<(Bytes, Parts)> {
         let started = Instant::now();
-        let now = self.clock.now();
+        let now = self.clock.at(started);
         let site = self.site.load();
         if !client.front.is_open() || !site.subject_fields.is_empty() || client.subject.is_some() {
             return None;
@@ -78,24 +83,24 @@ impl Proxy {
         if self.cache.shared.as_ref().is_some_and(|shared| !shared.gate.is_open()) {
             return None;
         }
-        let admitted = admit::admit(&site.settings, client, parts).ok()?;
+        let admitted = admit::admit(&site.settings, client, &parts).ok()?;
         if outgoing::has_been_here(&parts.headers, &self.own_name)
             || admit::has_unbelieved(&parts.headers, admitted.via_trusted_proxy)
         {
             return None;
         }
         fields::join_cookies(&mut parts.headers);
-        let route = route::find(&site, &admitted, parts).filter(|route| is_plain(route))?;
-        if ambiguous::is_ambiguous(&site, &admitted, parts, route) {
+        let route = route::find(&site, &admitted, &parts).filter(|route| is_plain(route))?;
+        if ambiguous::is_ambiguous(&site, &admitted, &parts, route) {
             return None;
         }
         let device = device::classify(&route.route, &mut parts.headers);
-        let mut asked = Asked {
+        let asked = Asked {
             proxy: self,
             site: &site,
             route,
             client,
-            parts: std::mem::replace(parts, Request::new(()).into_parts().0),
+            parts,
             admitted,
             device,
             whose: Whose::Nobodys,
@@ -109,9 +114,8 @@ impl Proxy {
             anchor: Mutex::new(None),
             blind: false,
         };
-        let body = asked.hit().and_then(|stored| asked.write(&stored, out, started));
-        *parts = std::mem::replace(&mut asked.parts, Request::new(()).into_parts().0);
-        body
+        let body = asked.write(&*asked.hit()?, out, started)?;
+        Some((body, asked.parts))
     }
 }
 
@@ -125,7 +129,7 @@ fn is_plain(route: &SiteRoute) -> bool {
 }
 
 /// Reads an approved head. `None`: it asks for what is not plain, or wants the connection to be something else after.
-fn read(head: &Bytes, parts: &mut Parts) -> Option<()> {
+fn read(head: &Bytes, mut parts: Parts) -> Option<Parts> {
     let line_end = memchr::memchr(b'\n', head)?;
     let (method, target) = match &head[..line_end] {
         [b'G', b'E', b'T', b' ', ..] => (Method::GET, 4),
@@ -146,7 +150,7 @@ fn read(head: &Bytes, parts: &mut Parts) -> Option<()> {
         let end = at + memchr::memchr(b'\n', &head[at..])?;
         let line = head[at..end].strip_suffix(b"\r")?;
         if line.is_empty() {
-            return Some(());
+            return Some(parts);
         }
         let colon = memchr::memchr(b':', line)?;
         let value = line[colon + 1..].trim_ascii();

@@ -23,7 +23,6 @@ use crate::policy::entity_tag::{EntityTag, TagList};
 use crate::policy::facts::Facts;
 use crate::policy::fields;
 use crate::policy::preconditions::{self, Precondition, Validators};
-use crate::policy::validate;
 use crate::upstream::UpstreamBody;
 
 /// Fields that a 304 leaves out (RFC 9110 §15.4.5): they describe content that it does not have.
@@ -246,10 +245,10 @@ pub(super) fn page(status: StatusCode, content: Bytes, content_type: HeaderValue
 
 /// The coding that the client gets a stored response in.
 fn coding_for(asked: &Asked<'_>, response: &StoredResponse) -> Option<CompressionCoding> {
+    let compression = asked.route.route.compression.as_ref().filter(|_| response.compressible)?;
     if forbids_coding(&asked.parts.headers) {
         return None;
     }
-    let compression = asked.route.route.compression.as_ref().filter(|_| response.compressible)?;
     // A body that was not announced may have turned out too small to be worth it.
     if response.body.len().is_some_and(|length| length < compression.min_size) {
         return None;
@@ -268,7 +267,7 @@ fn is_not_modified(
     response: &StoredResponse,
     coding: Option<CompressionCoding>,
 ) -> bool {
-    if !validate::CLIENT_CONDITIONS.iter().any(|name| request.contains_key(name)) {
+    if !request.contains_key(header::IF_NONE_MATCH) && !request.contains_key(header::IF_MODIFIED_SINCE) {
         return false;
     }
     // RFC 9111 §4.3.2: where there is no Last-Modified, the Date stands in for it.

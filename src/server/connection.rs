@@ -130,7 +130,8 @@ where
                 }
             };
         };
-        match timeout(terms.timeouts.header, TlsAcceptor::from(config).accept(socket)).await {
+        // Boxed, since only the beginning needs it.
+        match timeout(terms.timeouts.header, Box::pin(TlsAcceptor::from(config).accept(socket))).await {
             Ok(Ok(stream)) => {
                 let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
                 Some(Opened::Tls(Box::new(stream), if http2 { Protocol::Http2 } else { Protocol::Http1 }))
@@ -250,9 +251,10 @@ async fn serve_stream<S, H, F, B>(
                 let exchange = exchange::over_http2(handler.clone(), wire.clone(), request);
                 async { Ok::<_, Infallible>(exchange.await) }
             });
+            // Boxed: within this future every connection, of whatever protocol, would hold room for it.
             let connection = http2_builder(limits, timeouts).serve_connection(TokioIo::new(stream), service);
-            let connection = pin!(connection);
-            drive(connection, wire, terms, stop).await;
+            let mut connection = Box::pin(connection);
+            drive(connection.as_mut(), wire, terms, stop).await;
         }
     }
 }

@@ -50,7 +50,7 @@ pub(super) struct Inspected<S> {
     /// The driver was told of an incomplete head.
     pub(super) head_noted: bool,
     /// Responses that had ended when all that hyper had to write was written; at first it has written nothing.
-    flushed: u64,
+    pub(super) flushed: u64,
     /// A part of the first interim head has been written.
     interim_begun: bool,
     closing: Closing,
@@ -349,12 +349,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Inspected<S> {
             return Poll::Ready(Ok(()));
         }
         if !this.framing.is_opaque() {
-            if this.is_at_rest() {
-                // Whoever goes on with the stream reads next.
-                this.wire.rest();
-                return Poll::Pending;
-            }
             this.wire.reader.register(cx.waker());
+            if this.is_at_rest() {
+                // hyper waits for a request: it gets those that are not answered at once.
+                let Poll::Ready(next) = this.poll_at_once(cx, false) else {
+                    this.wire.rest();
+                    return Poll::Pending;
+                };
+                next?;
+                this.wire.needs_hyper();
+            }
             this.heed_signals();
         } else if let Poll::Ready(error) = this.poll_killed(cx) {
             return Poll::Ready(Err(error));
@@ -371,6 +375,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Inspected<S> {
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Inspected<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
+        ready!(this.poll_output(cx))?;
         ready!(this.poll_interim(cx, false))?;
         let wrote = Pin::new(&mut this.inner).poll_write(cx, buf);
         this.note_write(wrote, buf.len())
@@ -382,6 +387,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Inspected<S> {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
+        ready!(this.poll_output(cx))?;
         ready!(this.poll_interim(cx, false))?;
         let wrote = Pin::new(&mut this.inner).poll_write_vectored(cx, bufs);
         this.note_write(wrote, bufs.iter().map(|buf| buf.len()).sum())
@@ -411,6 +417,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Inspected<S> {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        ready!(this.poll_output(cx))?;
         if let Closing::Open = this.closing {
             {
                 let mut stalls = this.wire.stalls();

@@ -32,12 +32,12 @@ pub(super) const SWITCHED: u8 = 4;
 /// A request to switch protocols was answered otherwise.
 pub(super) const NOT_SWITCHED: u8 = 8;
 
-/// hyper has something to do, or is not there.
-const BUSY: u8 = 0;
-/// It has nothing to do and may leave.
+/// hyper has nothing to do.
 const RESTS: u8 = 1;
+/// It had, since that was last asked.
+const USED: u8 = 2;
 /// It has to stay: the connection is to end.
-const STAYS: u8 = 2;
+const STAYS: u8 = 4;
 
 /// Shared by the stream (which hyper owns), the service and the driver of one connection.
 #[derive(Debug)]
@@ -57,7 +57,7 @@ pub(super) struct Wire {
     begun: AtomicU64,
     /// Requests whose response has ended.
     ended: AtomicU64,
-    /// Whether hyper has nothing to do and may leave.
+    /// What hyper is there for.
     rest: AtomicU8,
     /// Wakes the driver when the last response has ended.
     driver: AtomicWaker,
@@ -161,7 +161,7 @@ impl Wire {
             signals: AtomicU8::new(0),
             begun: AtomicU64::new(0),
             ended: AtomicU64::new(0),
-            rest: AtomicU8::new(BUSY),
+            rest: AtomicU8::new(0),
             driver: AtomicWaker::new(),
             draining: AtomicBool::new(false),
             _slot: slot,
@@ -243,14 +243,20 @@ impl Wire {
 
     /// Whether no request has begun and no response has ended since so many had.
     pub(super) fn nothing_since(&self, ended: u64) -> bool {
-        self.rest.load(Ordering::Acquire) != STAYS
+        self.rest.load(Ordering::Acquire) & STAYS == 0
             && self.begun.load(Ordering::Acquire) == ended
             && self.ended() == ended
     }
 
-    /// Tells that hyper may leave.
+    /// Tells that hyper has nothing to do.
     pub(super) fn rest(&self) {
-        let _ = self.rest.compare_exchange(BUSY, RESTS, Ordering::AcqRel, Ordering::Acquire);
+        self.rest.fetch_or(RESTS, Ordering::AcqRel);
+    }
+
+    /// Tells that it has.
+    pub(super) fn needs_hyper(&self) {
+        self.rest.fetch_and(!RESTS, Ordering::AcqRel);
+        self.rest.fetch_or(USED, Ordering::AcqRel);
     }
 
     /// Has hyper stay from now on.
@@ -258,9 +264,14 @@ impl Wire {
         self.rest.store(STAYS, Ordering::Release);
     }
 
-    /// Whether hyper may leave; once told, it is taken to be busy again.
+    /// Whether hyper has nothing to do, and need not stay.
     pub(super) fn rests(&self) -> bool {
-        self.rest.compare_exchange(RESTS, BUSY, Ordering::AcqRel, Ordering::Acquire).is_ok()
+        self.rest.load(Ordering::Acquire) & (RESTS | STAYS) == RESTS
+    }
+
+    /// Whether it had something to do since this was last asked.
+    pub(super) fn was_used(&self) -> bool {
+        self.rest.fetch_and(!USED, Ordering::AcqRel) & USED != 0
     }
 
     /// Bytes came from the client.

@@ -28,14 +28,13 @@ pub(super) fn write(
     let start = out.len();
     status_line(out, status);
     let hsts = asked.client.front.hsts.as_ref().filter(|_| asked.client.tls);
-    if !stored_fields(stored, form, hsts.is_some(), out) {
+    let Some(has) = stored_fields(stored, form, hsts.is_some(), out) else {
         out.truncate(start);
         return None;
-    }
-    let has = |name: &HeaderName| stored.fields.get_bytes(name).is_some();
+    };
     // RFC 9111 §5.1
     field(out, b"age: ", itoa::Buffer::new().format(stored.facts.age(asked.now)).as_bytes());
-    if stored.compressible && !stored.fields.iter().any(says_accept_encoding) {
+    if stored.compressible && !has.vary_on_accept_encoding {
         field(out, b"vary: ", b"Accept-Encoding");
     }
     if let Some(coding) = form.coding {
@@ -45,10 +44,10 @@ pub(super) fn write(
         if !form.not_modified {
             field(out, b"content-encoding: ", coding.coding.token().as_bytes());
         }
-    } else if status == StatusCode::OK && !has(&header::ACCEPT_RANGES) {
+    } else if status == StatusCode::OK && !has.accept_ranges {
         field(out, b"accept-ranges: ", b"bytes");
     }
-    via(asked, stored, out);
+    via(asked, stored, has.via, out);
     if let Some(hsts) = hsts {
         field(out, b"strict-transport-security: ", hsts.as_bytes());
     }
@@ -58,7 +57,7 @@ pub(super) fn write(
     if !form.not_modified {
         field(out, b"content-length: ", itoa::Buffer::new().format(length).as_bytes());
     }
-    if !has(&header::DATE) {
+    if !has.date {
         field(out, b"date: ", &asked.proxy.clock.http_date());
     }
     out.extend_from_slice(b"\r\n");
@@ -81,14 +80,34 @@ fn field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     }
 }
 
-/// The fields that stay as they are stored. False: there is one that is not for writing here.
-fn stored_fields(stored: &StoredResponse, form: Form, has_hsts: bool, out: &mut Vec<u8>) -> bool {
+/// What is among the stored fields, learned while they are written.
+#[derive(Clone, Copy, Debug, Default)]
+struct Has {
+    date: bool,
+    accept_ranges: bool,
+    via: bool,
+    vary_on_accept_encoding: bool,
+}
+
+/// The fields that stay as they are stored. `None`: there is one that is not for writing here.
+fn stored_fields(stored: &StoredResponse, form: Form, has_hsts: bool, out: &mut Vec<u8>) -> Option<Has> {
+    let mut has = Has::default();
     for (name, value) in stored.fields.iter() {
         match *name {
+            header::DATE => has.date = true,
+            header::ACCEPT_RANGES => has.accept_ranges = true,
+            header::VARY => has.vary_on_accept_encoding |= digest::varies_on_accept_encoding(value),
             // Written anew.
-            header::AGE | header::VIA | header::CONTENT_LENGTH => continue,
+            header::VIA => {
+                has.via = true;
+                continue;
+            }
+            header::AGE | header::CONTENT_LENGTH => continue,
             // They would end here, and hyper has its own mind about them.
-            header::CONNECTION | header::TRANSFER_ENCODING | header::TRAILER => return false,
+            header::CONNECTION | header::TRANSFER_ENCODING | header::TRAILER => return None,
+            _ => {}
+        }
+        match *name {
             header::STRICT_TRANSPORT_SECURITY if has_hsts => continue,
             _ if form.not_modified && leaves_out_of_304(name) => continue,
             header::ETAG | header::CONTENT_ENCODING | header::ACCEPT_RANGES if form.coding.is_some() => continue,
@@ -99,21 +118,17 @@ fn stored_fields(stored: &StoredResponse, form: Form, has_hsts: bool, out: &mut 
             out.extend_from_slice(part);
         }
     }
-    true
+    Some(has)
 }
 
 fn leaves_out_of_304(name: &HeaderName) -> bool {
     respond::NOT_IN_304.contains(name) || digest::CONTENT_DIGESTS.contains(name)
 }
 
-fn says_accept_encoding((name, value): (&HeaderName, &[u8])) -> bool {
-    *name == header::VARY && digest::varies_on_accept_encoding(value)
-}
-
 /// RFC 9110 §7.6.3: one more in the chain.
-fn via(asked: &Asked<'_>, stored: &StoredResponse, out: &mut Vec<u8>) {
+fn via(asked: &Asked<'_>, stored: &StoredResponse, is_chain: bool, out: &mut Vec<u8>) {
     out.extend_from_slice(b"via: ");
-    for (_, line) in stored.fields.iter().filter(|(name, _)| **name == header::VIA) {
+    for (_, line) in stored.fields.iter().filter(|(name, _)| is_chain && **name == header::VIA) {
         out.extend_from_slice(line);
         out.extend_from_slice(b", ");
     }
