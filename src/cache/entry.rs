@@ -108,7 +108,7 @@ impl FromIterator<(Coding, SharedBody)> for CodedBodies {
 /// What a stored response costs beside its key, fields and bodies: its own structs, its body's, its share of the
 /// tier's tables, and what the allocator rounds up. Measured: with it `hit memory 100000` (see `benches/hit.rs`)
 /// accounts for what becomes resident.
-const OVERHEAD: u64 = 1070;
+const OVERHEAD: u64 = 700;
 
 impl StoredResponse {
     /// Whether a request with these fields selects it (RFC 9111 §4.1).

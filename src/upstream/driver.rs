@@ -92,6 +92,11 @@ impl Driver {
         }
     }
 
+    /// An exchange begins: whoever listened is no longer concerned.
+    pub(super) fn wake_nobody(&self) {
+        drop(self.bell.listener.take());
+    }
+
     /// Has a task woken when something happens from now on.
     pub(super) fn listen(&self, waker: &Waker) {
         self.bell.listener.register(waker);

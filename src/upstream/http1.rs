@@ -55,6 +55,7 @@ impl Connection {
     /// Waits until the connection can take a request; false when it never will. hyper looks for bytes after the
     /// last response, and for the server's close, before it says that it can.
     async fn is_usable(&mut self) -> bool {
+        self.driver.wake_nobody();
         self.driver.look();
         if self.sender.is_ready() {
             return true;
@@ -146,12 +147,12 @@ impl IdleStack {
         if self.max == 0 || now >= connection.retires {
             return Put::Closed;
         }
+        connection.driver.rest();
         let mut stack = self.stack.lock();
         if let Some(sweeper) = &stack.sweeper {
             connection.driver.listen(sweeper);
         }
-        connection.driver.rest();
-        if connection.sender.is_closed() {
+        if connection.is_closed() {
             return Put::Closed;
         }
         if stack.idle.len() >= self.max {

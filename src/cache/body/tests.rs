@@ -122,3 +122,54 @@ fn trailers_come_last_and_not_with_ranges() {
     let mut range = body.range_reader(0..1).unwrap();
     assert_eq!(read(&mut range).0, b"x");
 }
+
+/// Reads to the end as a task does, going round while there is nothing; the bytes, and whether they were cut.
+fn read_all(mut reader: BodyReader) -> (Vec<u8>, bool) {
+    let mut bytes = Vec::new();
+    loop {
+        let (more, end) = read(&mut reader);
+        bytes.extend_from_slice(&more);
+        match end {
+            Some(end) => return (bytes, end.is_err()),
+            None => std::thread::yield_now(),
+        }
+    }
+}
+
+#[test]
+fn readers_that_come_and_go_while_a_body_ends_get_what_there_is() {
+    let text: Vec<u8> = (0..200).collect();
+    for round in 0..400 {
+        let (body, mut filler) = SharedBody::growing();
+        std::thread::scope(|scope| {
+            for hand in 0..4 {
+                let (body, text) = (&body, &text);
+                scope.spawn(move || {
+                    for turn in 0..8 {
+                        // Of those that kept up to the end of a body that was passed on, none joins any more.
+                        let Some(mut reader) = body.reader() else { continue };
+                        if (turn + hand) % 3 == 0 {
+                            drop(read(&mut reader)); // leaves half-way
+                            continue;
+                        }
+                        let (bytes, cut) = read_all(reader);
+                        assert!(text.starts_with(&bytes) && (cut || bytes == *text), "round {round}: {bytes:?}");
+                    }
+                });
+            }
+            for piece in text.chunks(40) {
+                filler.push(Bytes::copy_from_slice(piece));
+                if round % 5 == 1 {
+                    filler.stop_keeping();
+                }
+            }
+            match round % 4 {
+                0 => drop(filler),
+                _ => filler.finish(None),
+            }
+        });
+        let is_whole = round % 4 != 0 && round % 5 != 1;
+        assert_eq!(body.len(), is_whole.then_some(200));
+        assert_eq!(body.0.growing.lock().is_none(), is_whole, "what it took to grow is given back");
+    }
+}
