@@ -2,7 +2,6 @@
 
 mod escapes;
 
-use std::borrow::Cow;
 use std::fmt::{self, Write};
 use std::hash::{BuildHasherDefault, Hash, Hasher};
 
@@ -213,10 +212,14 @@ fn base(target: &TargetUri<'_>, rules: &KeyRules) -> String {
     text.push_str(target.scheme);
     text.push_str("://");
     text.push_str(target.authority);
-    let in_key = |text| if rules.normalise_escapes { escapes::normalised(text) } else { Cow::Borrowed(text) };
-    text.push_str(&in_key(target.path));
+    if !rules.normalise_escapes {
+        text.push_str(target.path);
+        target.query.inspect(|query| push_query(&mut text, query, rules));
+        return text;
+    }
+    text.push_str(&escapes::normalised_path(target.path));
     if let Some(query) = target.query {
-        push_query(&mut text, &in_key(query), rules);
+        push_query(&mut text, &escapes::normalised_query(query), rules);
     }
     text
 }

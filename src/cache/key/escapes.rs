@@ -3,29 +3,40 @@
 use std::borrow::Cow;
 use std::fmt::Write;
 
-/// A path or a query with the hexadecimal digits of escapes in upper case and the escapes of unreserved characters
-/// decoded. Escapes of reserved characters stay: `%2F` is no `/`. What holds a `%` that begins no escape is no URL, and
-/// nobody can tell what it is equivalent to: it stays as it is.
+/// A path with the hexadecimal digits of escapes in upper case and the escapes of unreserved characters decoded. Escapes
+/// of reserved characters stay: `%2F` is no `/`. What holds a `%` that begins no escape is no URL, and nobody can tell
+/// what it is equivalent to: it stays as it is.
 ///
 /// Dot segments stay, and an escape never becomes part of one: the upstream sees the path as received, and what it
 /// makes of `/a/%2E%2E/b` is its own affair.
-pub(super) fn normalised(text: &str) -> Cow<'_, str> {
+pub(super) fn normalised_path(path: &str) -> Cow<'_, str> {
+    normalised(path, |out| {
+        for (at, segment) in path.split('/').enumerate() {
+            if at > 0 {
+                out.push('/');
+            }
+            push(out, segment, is_dot_segment(segment));
+        }
+    })
+}
+
+/// The same of a query, which has no segments.
+pub(super) fn normalised_query(query: &str) -> Cow<'_, str> {
+    normalised(query, |out| push(out, query, false))
+}
+
+fn normalised(text: &str, write: impl FnOnce(&mut String)) -> Cow<'_, str> {
     if !text.contains('%') || !is_well_formed(text) {
         return Cow::Borrowed(text);
     }
     let mut out = String::with_capacity(text.len());
-    for (at, segment) in text.split('/').enumerate() {
-        if at > 0 {
-            out.push('/');
-        }
-        push_segment(&mut out, segment);
-    }
+    write(&mut out);
     Cow::Owned(out)
 }
 
-fn push_segment(out: &mut String, segment: &str) {
-    let keeps_dots = is_dot_segment(segment);
-    let mut rest = segment;
+/// Adds text with its escapes in one form; those of dots stay where they are to be kept.
+fn push(out: &mut String, text: &str, keeps_dots: bool) {
+    let mut rest = text;
     while let Some((before, after)) = rest.split_once('%') {
         out.push_str(before);
         let Some(byte) = escape(after.as_bytes()) else { break };
@@ -85,7 +96,6 @@ mod tests {
             ("/a%2fb%3f%23%26%3D", "/a%2Fb%3F%23%26%3D"),
             ("/%2541", "/%2541"),
             ("/%00%20%25", "/%00%20%25"),
-            ("a=%31&b=%2B", "a=1&b=%2B"),
             // Dot segments stay, and none comes into being.
             ("/a/../b/./c", "/a/../b/./c"),
             ("/a/%2e%2e/b", "/a/%2E%2E/b"),
@@ -97,19 +107,27 @@ mod tests {
             ("/%zz%61", "/%zz%61"),
             ("/%%36%31", "/%%36%31"),
         ] {
-            assert_eq!(normalised(given), expected, "{given}");
+            assert_eq!(normalised_path(given), expected, "{given}");
+        }
+        // A query has neither segments nor dots that mean something.
+        for (given, expected) in
+            [("a=%31&b=%2B", "a=1&b=%2B"), ("a=/%2e", "a=/."), ("a=/%2e%2E/&b=%zz", "a=/%2e%2E/&b=%zz")]
+        {
+            assert_eq!(normalised_query(given), expected, "{given}");
         }
     }
 
     proptest! {
         #[test]
         fn escapes_normalised_are_normal_and_mean_the_same(text in "[a-z./%&=]{0,8}(%[0-9a-fA-F]{2}|[a-c./%]){0,8}") {
-            let once = normalised(&text).into_owned();
-            prop_assert_eq!(normalised(&once), once.as_str());
-            let decoded = |text: &str| percent_encoding::percent_decode_str(text).collect::<Vec<_>>();
-            prop_assert_eq!(decoded(&once), decoded(&text));
-            let reserved = |text: &str| text.bytes().filter(|byte| b"/&=".contains(byte)).count();
-            prop_assert_eq!(reserved(&once), reserved(&text));
+            for normalised in [normalised_path, normalised_query] {
+                let once = normalised(&text).into_owned();
+                prop_assert_eq!(normalised(&once), once.as_str());
+                let decoded = |text: &str| percent_encoding::percent_decode_str(text).collect::<Vec<_>>();
+                prop_assert_eq!(decoded(&once), decoded(&text));
+                let reserved = |text: &str| text.bytes().filter(|byte| b"/&=".contains(byte)).count();
+                prop_assert_eq!(reserved(&once), reserved(&text));
+            }
         }
     }
 }
