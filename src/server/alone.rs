@@ -81,11 +81,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Inspected<S> {
     /// Reads and answers at once until somebody else has to go on. Nothing else may be under way.
     pub(super) fn poll_at_once(&mut self, cx: &mut Context<'_>, finishing: bool) -> Poll<io::Result<Next>> {
         let next = self.poll_until_needed(cx, finishing);
-        if next.is_pending() && (self.head_noted || !self.held.is_empty()) {
-            self.head_noted = !self.held.is_empty();
+        if next.is_pending() && self.needs_more && !self.held.is_empty() {
+            self.head_noted = true;
             self.note_read(0, true);
+        } else if next.is_pending() {
+            // What is held waits for its turn, or for the client to take what came before it: no deadline is for that.
+            self.forget_head();
         }
         next
+    }
+
+    /// The head that the driver was told to be incomplete is there, and its time does not count for the next.
+    fn forget_head(&mut self) {
+        if std::mem::take(&mut self.head_noted) {
+            self.wire.stalls().head = None;
+        }
     }
 
     fn poll_until_needed(&mut self, cx: &mut Context<'_>, finishing: bool) -> Poll<io::Result<Next>> {
@@ -105,6 +115,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Inspected<S> {
                 match self.offer(&held) {
                     Offered::Answered(len) => {
                         answers += 1;
+                        self.forget_head();
                         held.advance(len);
                         // With nothing in it, it would only keep its memory.
                         self.held = if held.is_empty() { BytesMut::new() } else { held };

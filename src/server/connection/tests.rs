@@ -117,6 +117,11 @@ struct Peer {
 }
 
 fn connect(protocol: Protocol) -> Peer {
+    connect_before(protocol, None)
+}
+
+/// The same, with somebody who answers plain hits.
+fn connect_before(protocol: Protocol, at_once: Option<AtOnce>) -> Peer {
     let (stream, ours) = duplex(64 * 1024);
     let address = "127.0.0.1:1".parse().unwrap();
     let client = Arc::new(Client::new(address, address, false));
@@ -124,7 +129,7 @@ fn connect(protocol: Protocol) -> Peer {
     let stop = CancellationToken::new();
     let task = tokio::spawn({
         let (wire, stop) = (wire.clone(), stop.clone());
-        async move { serve_stream(ours, protocol, BytesMut::new(), &wire, &terms(), &stop, None, app).await }
+        async move { serve_stream(ours, protocol, BytesMut::new(), &wire, &terms(), &stop, at_once, app).await }
     });
     Peer { stream, wire, stop, task }
 }
@@ -172,6 +177,42 @@ async fn http1_pipelined_requests_are_answered_in_order() {
     let answers = exchange(&format!("{GET}{GET}{GET_AND_CLOSE}")).await;
     assert_eq!(statuses(&answers), ["200", "200", "200"]);
     assert!(answers.ends_with("/last"), "{answers}");
+}
+
+const RESPONSE: &str = "HTTP/1.1 200 OK\r\ncontent-length: 61440\r\n\r\n";
+
+/// Answers everything with 60 KiB.
+fn at_once() -> Option<AtOnce> {
+    Some(Arc::new(|_, _, out| {
+        out.extend_from_slice(RESPONSE.as_bytes());
+        Some(Bytes::from_static(&[b'x'; 61440]))
+    }))
+}
+
+#[tokio::test(start_paused = true)]
+async fn http1_requests_that_wait_for_the_client_to_read_have_no_deadline() {
+    let mut peer = connect_before(Protocol::Http1, at_once());
+    peer.send(&GET.repeat(40)).await;
+    let mut response = vec![0; RESPONSE.len() + 61440];
+    for _ in 0..40 {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        peer.stream.read_exact(&mut response).await.unwrap();
+        assert!(response.starts_with(b"HTTP/1.1 200 OK"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn http1_deadline_of_a_head_is_its_own() {
+    let mut peer = connect_before(Protocol::Http1, at_once());
+    let (begin, end) = GET.split_at(9);
+    peer.send(begin).await;
+    for _ in 0..3 {
+        tokio::time::sleep(Duration::from_secs(9)).await;
+        peer.send(&format!("{end}{begin}")).await;
+        let mut response = vec![0; RESPONSE.len() + 61440];
+        peer.stream.read_exact(&mut response).await.unwrap();
+    }
+    assert!(peer.rest().await.starts_with("HTTP/1.1 408"));
 }
 
 #[tokio::test(start_paused = true)]
