@@ -27,7 +27,7 @@ pub(super) async fn settle(route: &SiteRoute, response: &mut Response<UpstreamBo
     {
         return;
     }
-    if let Some(length) = response.body_mut().settle(compression.min_size.min(MOST), PATIENCE).await {
+    if let Some(length) = Box::pin(response.body_mut().settle(compression.min_size.min(MOST), PATIENCE)).await {
         response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
     }
 }

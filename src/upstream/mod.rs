@@ -282,7 +282,7 @@ impl Pool {
         while let Some(server) = self.balancer.pick(way) {
             let place = match server.try_place() {
                 Some(place) => place,
-                None if self.balancer.is_sticky(way) => server.place().await?,
+                None if self.balancer.is_sticky(way) => Box::pin(server.place()).await?,
                 None => {
                     way.busy.push(server);
                     continue;
@@ -298,7 +298,7 @@ impl Pool {
         }
         match (way.busy.first().copied(), failure) {
             (Some(server), _) => {
-                let lease = server.lease(server.place().await?, wanted).await?;
+                let lease = Box::pin(server.lease(server.place().await?, wanted)).await?;
                 Ok((server, lease))
             }
             (None, failure) => Err(failure.unwrap_or_else(|| UpstreamError::new(UpstreamErrorKind::NoServer))),

@@ -189,7 +189,7 @@ impl Server {
         let lease = match (http1, http2) {
             (Some(idle), None) => self.lease_http1(idle, peer, place, wanted).await,
             (Some(idle), _) if wanted.http1 => self.lease_http1(idle, peer, place, wanted).await,
-            (idle, Some(shared)) => self.lease_http2(shared, idle.as_ref(), peer, place, wanted).await,
+            (idle, Some(shared)) => Box::pin(self.lease_http2(shared, idle.as_ref(), peer, place, wanted)).await,
             (None, None) => Err(UpstreamError::new(UpstreamErrorKind::NoServer)),
         };
         let lease = lease.map_err(|error| self.failed(error))?;
@@ -215,9 +215,10 @@ impl Server {
             // Those that are idle lead to other addresses: one of them makes room.
             idle.close_oldest();
         }
-        let opened = self.connect(peer, wanted.http1, Instant::now() + wanted.connect_timeout).await?;
+        // Boxed: a request seldom connects, and all of its way would hold and move the room for it (6,000 instructions).
+        let opened = Box::pin(self.connect(peer, wanted.http1, Instant::now() + wanted.connect_timeout)).await?;
         let retires = Instant::now() + self.max_age;
-        let connection = http1::start(opened.stream, opened.peer, self.counters.clone(), retires).await?;
+        let connection = Box::pin(http1::start(opened.stream, opened.peer, self.counters.clone(), retires)).await?;
         Ok(Lease::http1(self.clone(), connection, place, false))
     }
 
@@ -252,7 +253,7 @@ impl Server {
             Ok(stream) => return Ok(Lease::http2(self.clone(), stream, true)),
             Err(place) => place,
         };
-        let opened = self.connect(peer, false, deadline).await?;
+        let opened = Box::pin(self.connect(peer, false, deadline)).await?;
         let retires = Instant::now() + self.max_age;
         if idle.is_some() {
             self.speaks_http1.store(!opened.http2, Relaxed);
