@@ -137,13 +137,14 @@ fn control_client(reach: &ReachArgs) -> Result<ControlClient, CommandError> {
         // Without a file there must be an upstream; which one does not matter here.
         upstream: reach.config.is_none().then(|| "http://127.0.0.1".to_owned()),
         control: reach.control.clone(),
-        control_token: reach.control_token.clone(),
         ..Overrides::default()
     };
     let settings = config::load(&source, &environment, &overrides)
         .map_err(|diagnostics| CommandError::Usage(diagnostics.to_string()))?;
     let control = settings.control.ok_or_else(|| CommandError::Usage("the control API is turned off".to_owned()))?;
-    let token = resolve_token(control.token.clone(), &control.token_file)?;
+    // Not laid over the file's: it may be any of those that the file names.
+    let given = reach.control_token.clone().or_else(|| control.token.clone());
+    let token = resolve_token(given, &control.token_file)?;
     ControlClient::new(&control.address.to_string(), &token)
 }
 

@@ -33,6 +33,10 @@ async fn each_token_opens_what_its_scopes_say_until_a_reload_takes_it_away() {
     open.send(&asked).await;
     assert_eq!(open.response("GET").await.status, 404, "it is known");
 
+    // A command that finds larder by its file may be given any of the file's tokens.
+    let found = Cli::of(&larder).with_token("looks").run(&["stats", "--config", file.to_str().unwrap()]).await;
+    assert!(!found.is_empty());
+
     let text = std::fs::read_to_string(&file).unwrap().replace("deploys", "deploys2");
     std::fs::write(&file, text).unwrap();
     let (status, changes) = api.post("/v1/reload", &json!({})).await;
