@@ -143,6 +143,7 @@ fn every_kind_of_error_is_found_at_its_place() {
         ("server.trusted_proxies = [\"10.0.0.0/33\"]", "2:27 `10.0.0.0/33` is no network"),
         ("cache.rules.status_ttl = { 4xx = \"1s\" }", "2:28 `4xx` is no final status code"),
         ("log.level = \"larder=loud\"", "2:13 `larder=loud` is no log level"),
+        ("log.level = \"lowd\"", "2:13 `lowd` is no log level"),
         ("control.token = \"${TOKEN}\"", "2:18 environment variable `TOKEN` is not set and has no default"),
         // The whole.
         ("routes = [{ upstream = \"ap\" }]", "2:24 unknown upstream `ap`"),

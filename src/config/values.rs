@@ -457,10 +457,15 @@ impl Scalar for LogFilter {
     const WHAT: &'static str = "a log level";
 
     fn parse(text: &str) -> Result<Self, Invalid> {
-        EnvFilter::builder().parse(text).map(|_| LogFilter(text.to_owned())).map_err(|_| {
-            Invalid::new(format!("`{text}` is no log level"))
-                .help("write `error`, `warn`, `info`, `debug` or `trace`, or e.g. `info,larder::cache=debug`")
-        })
+        let is_filter = EnvFilter::builder().parse(text).is_ok();
+        // A word alone that is no level would be a place in the code, and nothing else be logged.
+        let is_level =
+            text.contains(['=', ',', ':', '[']) || text.parse::<tracing::level_filters::LevelFilter>().is_ok();
+        if is_filter && is_level {
+            return Ok(LogFilter(text.to_owned()));
+        }
+        Err(Invalid::new(format!("`{text}` is no log level"))
+            .help("write `error`, `warn`, `info`, `debug` or `trace`, or e.g. `info,larder::cache=debug`"))
     }
 }
 

@@ -14,7 +14,7 @@ use crate::config::values::{AuthUrl, EditedField, Rate};
 pub(in crate::config) struct RouteLimits {
     /// Requests over time, e.g. `10/s` or `100/m`. Default: no bound.
     pub(in crate::config) rate: Option<Written<Rate>>,
-    /// Requests beyond the rate that may come at once. Default: a second's worth.
+    /// Requests of the rate that may come at once. Default: a second's worth.
     #[schemars(range(min = 1))]
     pub(in crate::config) burst: Option<u32>,
     /// What has a rate of its own: `address`, `route` (all requests together), `header:NAME` or `cookie:NAME`.
