@@ -14,7 +14,6 @@ use bytes::{Bytes, BytesMut};
 use http::header::{self, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::{Method, Request, StatusCode, Uri, Version};
-use parking_lot::Mutex;
 
 use super::admit;
 use super::client::Client;
@@ -22,9 +21,8 @@ use super::lookup;
 use super::outgoing;
 use super::respond::{self, Form};
 use super::route;
-use super::session::Whose;
 use super::site::SiteRoute;
-use super::{Asked, Proxy, ambiguous, device, fields};
+use super::{Asked, Proxy, ambiguous, fields};
 use crate::cache::entry::StoredResponse;
 use crate::policy::cache_status::Verdict;
 use crate::policy::reuse::{self, Reuse};
@@ -94,26 +92,7 @@ impl Proxy {
         if ambiguous::is_ambiguous(&site, &admitted, &parts, route) {
             return None;
         }
-        let device = device::classify(&route.route, &mut parts.headers);
-        let asked = Asked {
-            proxy: self,
-            site: &site,
-            route,
-            client,
-            parts,
-            admitted,
-            device,
-            whose: Whose::Nobodys,
-            now,
-            upgrade: false,
-            has_body: false,
-            conditions_withheld: false,
-            found_in: None,
-            place: None,
-            open: None,
-            anchor: Mutex::new(None),
-            blind: false,
-        };
+        let asked = Asked::of(self, &site, route, client, parts, admitted, now);
         let body = asked.write(&*asked.hit()?, out, started)?;
         Some((body, asked.parts))
     }

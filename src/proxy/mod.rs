@@ -140,6 +140,39 @@ struct Asked<'a> {
     blind: bool,
 }
 
+impl<'a> Asked<'a> {
+    /// A plain request, without a body or a wish to switch protocols, of which nothing is decided yet.
+    fn of(
+        proxy: &'a Arc<Proxy>,
+        site: &'a Arc<Site>,
+        route: &'a Arc<SiteRoute>,
+        client: &'a Arc<Client>,
+        mut parts: Parts,
+        admitted: Admitted,
+        now: Timestamp,
+    ) -> Self {
+        Asked {
+            whose: session::identify(&route.route, &parts.headers, &proxy.cache.sessions),
+            device: device::classify(&route.route, &mut parts.headers),
+            proxy,
+            site,
+            route,
+            client,
+            parts,
+            admitted,
+            now,
+            upgrade: false,
+            has_body: false,
+            conditions_withheld: false,
+            found_in: None,
+            place: None,
+            open: None,
+            anchor: Mutex::new(None),
+            blind: false,
+        }
+    }
+}
+
 impl Proxy {
     /// A proxy with an empty cache.
     ///
@@ -243,28 +276,9 @@ impl Proxy {
         {
             return self.deny(&route.metrics, client, &parts, admitted.client, denial, started, now);
         }
-        let whose = session::identify(&route.route, &parts.headers, &self.cache.sessions);
-        let device = device::classify(&route.route, &mut parts.headers);
-        let has_body = !http_body::Body::is_end_stream(&body);
-        let mut asked = Asked {
-            proxy: self,
-            site: &site,
-            route,
-            client,
-            parts,
-            admitted,
-            device,
-            whose,
-            now,
-            upgrade: client_upgrade.is_some(),
-            has_body,
-            conditions_withheld: false,
-            found_in: None,
-            place: None,
-            open: None,
-            anchor: Mutex::new(None),
-            blind: false,
-        };
+        let mut asked = Asked::of(self, &site, route, client, parts, admitted, now);
+        asked.upgrade = client_upgrade.is_some();
+        asked.has_body = !http_body::Body::is_end_stream(&body);
         if let Some(status) = max_forwards::ends_here(&mut asked.parts) {
             return asked.finish(own_answer(status), started);
         }
