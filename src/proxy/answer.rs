@@ -283,7 +283,7 @@ impl Asked<'_> {
         &mut self,
         why: ForwardReason,
         freshens: Option<&Wanted>,
-        body: Incoming,
+        body: Option<Incoming>,
         client_upgrade: Option<hyper::upgrade::OnUpgrade>,
     ) -> Answer {
         // Before it takes a place of anybody's: a client may be slow in sending.

@@ -1,8 +1,8 @@
 //! A hit in memory answered at once: from the bytes of a request's head to those of the response, past hyper.
 //!
 //! [`Proxy::at_once`] takes the steps of [`Proxy::handle`] as long as they are plain, by the same functions, and leaves
-//! no trace before it is certain that it has the answer. Whatever is not plain is none of its business: `None`, and
-//! `handle` meets the request as if nobody had looked at it.
+//! no trace before it is certain that it has the answer. Whatever is not plain is none of its business, and `handle`
+//! meets the request as if nobody had looked at it.
 
 mod head;
 
@@ -34,8 +34,8 @@ const LARGEST: usize = 256 * 1024;
 struct Scratch {
     /// Holds the request's head; its fields are slices of it.
     head: BytesMut,
-    /// `None`: a request that was left to hyper has taken them along.
-    parts: Option<Parts>,
+    /// `None`: a request that was not answered at once has taken them along.
+    parts: Option<Box<Parts>>,
 }
 
 impl Scratch {
@@ -48,30 +48,50 @@ thread_local! {
     static SCRATCH: Cell<Option<Box<Scratch>>> = const { Cell::new(None) };
 }
 
+/// What came of looking at a request's head.
+#[derive(Debug)]
+pub enum AtOnce {
+    /// The request is answered and recorded: the response's head is written, and this is its body.
+    Answered(Bytes),
+    /// It is for [`Proxy::handle`], which may have it as it was read here: it has no body and asks for nothing of its
+    /// connection.
+    Read(Box<Parts>),
+    /// It has to be read by somebody else.
+    Other,
+}
+
 impl Proxy {
-    /// Answers the request whose whole head these bytes are, if it is a plain one and memory has a fresh response for it:
-    /// the response's head is put at the end of `out`, its body handed back. The request is recorded by then.
+    /// Looks at the request whose whole head these bytes are, and answers it if it is a plain one and memory has a fresh
+    /// response for it: the response's head is then put at the end of `out`.
     ///
     /// The head is one that the inspection of HTTP/1 approved, without a body behind it.
-    pub fn at_once(self: &Arc<Self>, client: &Arc<Client>, head: &[u8], out: &mut Vec<u8>) -> Option<Bytes> {
+    pub fn at_once(self: &Arc<Self>, client: &Arc<Client>, head: &[u8], out: &mut Vec<u8>) -> AtOnce {
         let mut scratch = SCRATCH.take().unwrap_or_else(Scratch::new);
         scratch.head.extend_from_slice(head);
         let head = scratch.head.split().freeze();
-        let parts = scratch.parts.take().unwrap_or_else(|| Request::new(()).into_parts().0);
-        let answered = read(&head, parts).and_then(|parts| self.answer(client, parts, out));
-        let body = answered.map(|(body, mut parts)| {
-            // Nothing may keep the head's bytes, so that their room can be used again.
-            parts.headers.clear();
-            parts.uri = Uri::default();
-            scratch.parts = Some(parts);
-            body
-        });
+        let mut parts = scratch.parts.take().unwrap_or_else(|| Box::new(Request::new(()).into_parts().0));
+        let looked = match read(&head, &mut parts) {
+            None => {
+                clear(&mut parts);
+                scratch.parts = Some(parts);
+                AtOnce::Other
+            }
+            Some(Read { is_plain: true }) => match self.answer(client, &mut parts, out) {
+                Some(body) => {
+                    clear(&mut parts);
+                    scratch.parts = Some(parts);
+                    AtOnce::Answered(body)
+                }
+                None => AtOnce::Read(parts),
+            },
+            Some(Read { is_plain: false }) => AtOnce::Read(parts),
+        };
         SCRATCH.set(Some(scratch));
-        body
+        looked
     }
 
     /// See [`Proxy::handle`], whose steps these are.
-    fn answer(self: &Arc<Self>, client: &Arc<Client>, mut parts: Parts, out: &mut Vec<u8>) -> Option<(Bytes, Parts)> {
+    fn answer(self: &Arc<Self>, client: &Arc<Client>, request: &mut Parts, out: &mut Vec<u8>) -> Option<Bytes> {
         let started = Instant::now();
         let now = self.clock.at(started);
         let site = self.site.load();
@@ -81,21 +101,29 @@ impl Proxy {
         if self.cache.shared.as_ref().is_some_and(|shared| !shared.gate.is_open()) {
             return None;
         }
-        let admitted = admit::admit(&site.settings, client, &parts).ok()?;
-        if outgoing::has_been_here(&parts.headers, &self.own_name)
-            || admit::has_unbelieved(&parts.headers, admitted.via_trusted_proxy)
+        let admitted = admit::admit(&site.settings, client, request).ok()?;
+        if outgoing::has_been_here(&request.headers, &self.own_name)
+            || admit::has_unbelieved(&request.headers, admitted.via_trusted_proxy)
         {
             return None;
         }
-        fields::join_cookies(&mut parts.headers);
-        let route = route::find(&site, &admitted, &parts).filter(|route| is_plain(route))?;
-        if ambiguous::is_ambiguous(&site, &admitted, &parts, route) {
+        fields::join_cookies(&mut request.headers);
+        let route = route::find(&site, &admitted, request).filter(|route| is_plain(route))?;
+        if ambiguous::is_ambiguous(&site, &admitted, request, route) {
             return None;
         }
+        let parts = std::mem::replace(request, Request::new(()).into_parts().0);
         let asked = Asked::of(self, &site, route, client, parts, admitted, now);
-        let body = asked.write(&*asked.hit()?, out, started)?;
-        Some((body, asked.parts))
+        let body = asked.hit().and_then(|stored| asked.write(&stored, out, started));
+        *request = asked.parts;
+        body
     }
+}
+
+/// Forgets a request: nothing may keep the head's bytes, so that their room can be used again.
+fn clear(parts: &mut Parts) {
+    parts.headers.clear();
+    parts.uri = Uri::default();
 }
 
 /// Whether a route asks for nothing that takes more than looking: waiting, counting, other fields.
@@ -107,8 +135,15 @@ fn is_plain(route: &SiteRoute) -> bool {
         && settings.response_headers.is_empty()
 }
 
-/// Reads an approved head. `None`: it asks for what is not plain, or wants the connection to be something else after.
-fn read(head: &Bytes, mut parts: Parts) -> Option<Parts> {
+/// What the lines of a head say of the request.
+#[derive(Clone, Copy, Debug)]
+struct Read {
+    /// Nothing is asked for that takes more than looking.
+    is_plain: bool,
+}
+
+/// Reads an approved head into `parts`. `None`: it has a body, or wants the connection to be something else after.
+fn read(head: &Bytes, parts: &mut Parts) -> Option<Read> {
     let line_end = memchr::memchr(b'\n', head)?;
     let (method, target) = match &head[..line_end] {
         [b'G', b'E', b'T', b' ', ..] => (Method::GET, 4),
@@ -124,31 +159,28 @@ fn read(head: &Bytes, mut parts: Parts) -> Option<Parts> {
     parts.method = method;
     parts.version = Version::HTTP_11;
     parts.uri = Uri::from_maybe_shared(head.slice(target..target_end)).ok()?;
+    let mut read = Read { is_plain: true };
     let mut at = line_end + 1;
     loop {
         let end = at + memchr::memchr(b'\n', &head[at..])?;
         let line = head[at..end].strip_suffix(b"\r")?;
         if line.is_empty() {
-            return Some(parts);
+            return Some(read);
         }
         let colon = memchr::memchr(b':', line)?;
         let value = line[colon + 1..].trim_ascii();
         let name = HeaderName::from_bytes(&line[..colon]).ok()?;
-        if !is_harmless(&name, value) {
-            return None;
+        match name {
+            header::CONNECTION if !value.eq_ignore_ascii_case(b"keep-alive") => return None,
+            header::CONTENT_LENGTH | header::EXPECT | header::TE | header::TRANSFER_ENCODING | header::UPGRADE => {
+                return None;
+            }
+            header::RANGE => read.is_plain = false,
+            _ => {}
         }
         let value = HeaderValue::from_maybe_shared(head.slice_ref(value)).ok()?;
         parts.headers.append(name, value);
         at = end + 1;
-    }
-}
-
-/// Whether a field changes nothing about how the request is read and its connection goes on.
-fn is_harmless(name: &HeaderName, value: &[u8]) -> bool {
-    match *name {
-        header::CONNECTION => value.eq_ignore_ascii_case(b"keep-alive"),
-        header::CONTENT_LENGTH | header::EXPECT | header::RANGE | header::TRANSFER_ENCODING | header::UPGRADE => false,
-        _ => true,
     }
 }
 

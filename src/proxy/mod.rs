@@ -8,7 +8,7 @@ pub mod admit;
 mod alike;
 pub mod ambiguous;
 mod answer;
-mod at_once;
+pub mod at_once;
 mod balance_key;
 mod basic_auth;
 pub mod body;
@@ -226,8 +226,12 @@ impl Proxy {
         cache.receipts.get(id)
     }
 
-    /// Answers one request.
-    pub async fn handle(self: &Arc<Self>, client: &Arc<Client>, mut request: Request<Incoming>) -> Response<Body> {
+    /// Answers one request, with the body that comes on its connection, if any does.
+    pub async fn handle(
+        self: &Arc<Self>,
+        client: &Arc<Client>,
+        mut request: Request<Option<Incoming>>,
+    ) -> Response<Body> {
         let started = Instant::now();
         let now = self.clock.now();
         let site = self.site.load_full();
@@ -278,7 +282,7 @@ impl Proxy {
         }
         let mut asked = Asked::of(self, &site, route, client, parts, admitted, now);
         asked.upgrade = client_upgrade.is_some();
-        asked.has_body = !http_body::Body::is_end_stream(&body);
+        asked.has_body = body.as_ref().is_some_and(|body| !http_body::Body::is_end_stream(body));
         if let Some(status) = max_forwards::ends_here(&mut asked.parts) {
             return asked.finish(own_answer(status), started);
         }
@@ -392,13 +396,17 @@ impl Proxy {
 
     fn recorded(
         &self,
-        response: Response<Body>,
+        mut response: Response<Body>,
         metrics: Arc<RouteMetrics>,
         started: Instant,
         record: RequestRecord,
         meter: Option<Meter>,
         place: Option<OwnedSemaphorePermit>,
     ) -> Response<Body> {
+        // RFC 9110 §6.6.1: what came from elsewhere has one.
+        response.headers_mut().entry(header::DATE).or_insert_with(|| {
+            HeaderValue::from_bytes(&self.clock.http_date()).expect("an HTTP-date is visible ASCII")
+        });
         let finish = Box::new(Finish::new(self.telemetry.clone(), metrics, started, record, meter).keeps(place));
         response.map(|body| body.recorded(finish))
     }
@@ -509,7 +517,7 @@ fn interim_to(client: Arc<Client>) -> InterimCallback {
 }
 
 /// The connection itself, where an HTTP/1.1 client asks to switch protocols (RFC 9110 §7.8).
-fn take_upgrade(request: &mut Request<Incoming>) -> Option<hyper::upgrade::OnUpgrade> {
+fn take_upgrade(request: &mut Request<Option<Incoming>>) -> Option<hyper::upgrade::OnUpgrade> {
     let asks = request.version() == Version::HTTP_11
         && request.headers().contains_key(header::UPGRADE)
         && fields::has_token(request.headers(), &header::CONNECTION, "upgrade")

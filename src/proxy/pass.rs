@@ -41,7 +41,12 @@ pub(super) struct Passed {
 ///
 /// # Errors
 /// The client does not bring it.
-pub(super) async fn body(asked: &Asked<'_>, body: Incoming, upgrade: bool) -> Result<RequestBody, UpstreamError> {
+pub(super) async fn body(
+    asked: &Asked<'_>,
+    body: Option<Incoming>,
+    upgrade: bool,
+) -> Result<RequestBody, UpstreamError> {
+    let Some(body) = body else { return Ok(RequestBody::Empty) };
     let route = &asked.route.route;
     let body = RequestBody::client(body, route.max_request_body, asked.site.settings.client_timeouts.idle);
     if matches!(body, RequestBody::Empty) || route.buffer_request == 0 || upgrade || speaks_both_ways(&asked.parts) {

@@ -1,68 +1,38 @@
-//! A connection without hyper: what a client sends is looked at, and plain hits are answered at once.
+//! A connection between two exchanges: what a client sends is looked at, and plain hits are answered at once.
 //!
-//! Between two exchanges nobody but the inspection is needed. So hyper is only there while it has something to do (see
-//! `http1`), an idle connection holds neither its state nor its buffers, and a hit costs two thirds of what it does
-//! through hyper: 30,100 instructions became 19,300.
+//! Nobody but the inspection is needed for that. So hyper is only there while it has something to do (see `http1`), an
+//! idle connection holds neither its state nor its buffers, and a hit costs two thirds of what it does through hyper:
+//! 30,100 instructions became 19,300.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, BytesMut};
+use http::request::Parts;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::http1_framing::Verdict;
 use super::inspect::{End, Inspected, READ};
+use crate::proxy::at_once::AtOnce;
 use crate::proxy::client::Client;
 
-/// Answers the request whose approved head these bytes are, if that can be done at once: puts the head of the response
-/// at the end of the buffer and hands back the body.
-pub(super) type AtOnce = Arc<dyn Fn(&Arc<Client>, &[u8], &mut Vec<u8>) -> Option<Bytes> + Send + Sync>;
+/// Looks at the request whose approved head these bytes are; see [`Proxy::at_once`](crate::proxy::Proxy::at_once).
+pub(super) type Look = Arc<dyn Fn(&Arc<Client>, &[u8], &mut Vec<u8>) -> AtOnce + Send + Sync>;
 
 /// Requests of one connection that are answered before others get their turn.
 const TURN: u32 = 16;
 
-/// Largest buffer that an idle connection keeps for the heads of responses.
-const KEPT: usize = 1024;
-
 /// What comes when nothing more is answered at once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) enum Next {
+    /// This request is to be answered.
+    Request(Box<Parts>),
     /// hyper has to go on.
-    Exchange,
+    Hyper,
     /// The client has closed its side, or the connection is gone.
     End,
-}
-
-/// What is being sent.
-#[derive(Debug, Default)]
-pub(super) struct Output {
-    head: Vec<u8>,
-    /// How much of the head has gone.
-    at: usize,
-    body: Bytes,
-    /// It was handed to the stream below, which may hold it back.
-    unflushed: bool,
-    /// The client was slow to take it.
-    behind: bool,
-}
-
-impl Output {
-    fn is_empty(&self) -> bool {
-        self.at == self.head.len() && self.body.is_empty()
-    }
-
-    fn advance(&mut self, sent: usize) {
-        let of_head = sent.min(self.head.len() - self.at);
-        self.at += of_head;
-        self.body.advance(sent - of_head);
-        if self.is_empty() {
-            self.at = 0;
-            self.body = Bytes::new();
-            if self.head.capacity() > KEPT { self.head = Vec::new() } else { self.head.clear() }
-        }
-    }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Inspected<S> {
@@ -104,7 +74,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Inspected<S> {
         loop {
             ready!(self.poll_output(cx))?;
             if finishing || !self.ready.is_empty() || !matches!(self.end, End::NotYet | End::Eof) {
-                return Poll::Ready(Ok(Next::Exchange));
+                return Poll::Ready(Ok(Next::Hyper));
             }
             if answers >= TURN {
                 cx.waker().wake_by_ref();
@@ -113,12 +83,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Inspected<S> {
             if !self.held.is_empty() && !self.needs_more {
                 let mut held = std::mem::take(&mut self.held);
                 match self.offer(&held) {
-                    Offered::Answered(len) => {
+                    Offered::Taken(len, request) => {
                         answers += 1;
                         self.forget_head();
                         held.advance(len);
                         // With nothing in it, it would only keep its memory.
                         self.held = if held.is_empty() { BytesMut::new() } else { held };
+                        if let Some(request) = request {
+                            return Poll::Ready(Ok(Next::Request(request)));
+                        }
                     }
                     Offered::Otherwise(verdict) => {
                         self.held = held;
@@ -130,40 +103,60 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Inspected<S> {
             if self.end == End::Eof {
                 return Poll::Ready(Ok(Next::End));
             }
-            let read = match self.held.is_empty() {
+            let (read, request) = match self.held.is_empty() {
                 true => ready!(self.poll_first(cx, &mut answers))?,
-                false => ready!(self.poll_hold_more(cx))?,
+                false => (ready!(self.poll_hold_more(cx))?, None),
             };
             self.wire.received(read);
             self.needs_more = false;
             if read == 0 {
                 self.end = End::Eof;
             }
+            if let Some(request) = request {
+                return Poll::Ready(Ok(Next::Request(request)));
+            }
         }
     }
 
-    /// Reads what begins a head. Where that is a whole one which is answered at once, nothing is copied or kept.
-    fn poll_first(&mut self, cx: &mut Context<'_>, answers: &mut u32) -> Poll<io::Result<usize>> {
+    /// Reads what begins a head. Where that is a whole one that hyper is not needed for, nothing is copied or kept.
+    fn poll_first(&mut self, cx: &mut Context<'_>, answers: &mut u32) -> Poll<io::Result<(usize, Option<Box<Parts>>)>> {
         let mut space = [std::mem::MaybeUninit::uninit(); READ];
         let mut buf = ReadBuf::uninit(&mut space);
         ready!(Pin::new(&mut self.inner).poll_read(cx, &mut buf))?;
         let read = buf.filled();
-        let mut rest = read;
-        let mut verdict = None;
-        if !read.is_empty() {
-            match self.offer(read) {
-                Offered::Answered(len) => {
-                    *answers += 1;
-                    rest = &read[len..];
-                }
-                Offered::Otherwise(other) => verdict = Some(other),
+        if read.is_empty() {
+            return Poll::Ready(Ok((0, None)));
+        }
+        let request = match self.offer(read) {
+            Offered::Taken(len, request) => {
+                *answers += 1;
+                self.held.extend_from_slice(&read[len..]);
+                request
             }
+            Offered::Otherwise(verdict) => {
+                self.held.extend_from_slice(read);
+                self.apply(verdict);
+                None
+            }
+        };
+        Poll::Ready(Ok((read.len(), request)))
+    }
+
+    /// Reads on beside an exchange, so that the client's leaving is noticed. Ready when it has left.
+    pub(super) fn poll_beside(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
+        if !self.held.is_empty() {
+            // It is there, and waits for its turn.
+            return Poll::Pending;
         }
-        self.held.extend_from_slice(rest);
-        if let Some(verdict) = verdict {
-            self.apply(verdict);
+        match ready!(poll_some(&mut self.inner, cx, &mut self.held)) {
+            Ok(0) => Poll::Ready(io::ErrorKind::UnexpectedEof.into()),
+            Ok(read) => {
+                self.wire.received(read);
+                self.needs_more = false;
+                Poll::Pending
+            }
+            Err(error) => Poll::Ready(error),
         }
-        Poll::Ready(Ok(read.len()))
     }
 
     /// hyper has left the stream, and had no use for these approved bytes.
@@ -173,9 +166,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Inspected<S> {
             self.ready.unsplit(behind);
         }
         self.head_noted = true;
+        self.alone = true;
     }
 
-    /// Inspects what was read, and answers what it begins with, if that can be done at once.
+    /// Inspects what was read, and takes the request that it begins with, if hyper is not needed for that.
     fn offer(&mut self, bytes: &[u8]) -> Offered {
         let before = self.framing.heads();
         let verdict = self.framing.inspect(bytes);
@@ -184,28 +178,33 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Inspected<S> {
             return Offered::Otherwise(verdict);
         }
         self.wire.begin(heads);
-        // In a head again: there is no body, and no other protocol is asked for. hyper says when a response is the last.
-        if let (Verdict::Pass(len), Some(at_once), true) = (verdict, &self.at_once, self.framing.in_head())
-            && !self.wire.draining()
-            && let Some(body) = at_once(&self.wire.client, &bytes[..len], &mut self.output.head)
-        {
-            self.output.body = body;
-            self.wire.end(false);
-            self.flushed = self.wire.ended();
-            return Offered::Answered(len);
+        // In a head again: there is no body, and no other protocol is asked for. Who drains must say so in a response.
+        let (Verdict::Pass(len), Some(look), true, false) =
+            (verdict, &self.look, self.framing.in_head(), self.wire.draining())
+        else {
+            return Offered::Otherwise(verdict);
+        };
+        match look(&self.wire.client, &bytes[..len], &mut self.output.text) {
+            AtOnce::Answered(body) => {
+                self.output.piece = body;
+                self.wire.end(false);
+                self.flushed = self.wire.ended();
+                Offered::Taken(len, None)
+            }
+            AtOnce::Read(request) if self.alone => Offered::Taken(len, Some(request)),
+            _ => Offered::Otherwise(verdict),
         }
-        Offered::Otherwise(verdict)
     }
 
     /// Sends what there is to send; nothing is read meanwhile.
     pub(super) fn poll_output(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.output.is_empty() {
-            let Output { head, at, body, .. } = &self.output;
-            let slices = [IoSlice::new(&head[*at..]), IoSlice::new(body)];
-            let whole = slices[0].len() + slices[1].len();
-            let wrote = match slices[0].is_empty() {
-                true => Pin::new(&mut self.inner).poll_write(cx, body),
-                false => Pin::new(&mut self.inner).poll_write_vectored(cx, &slices),
+            let parts = self.output.parts();
+            let whole = parts.iter().map(|part| part.len()).sum();
+            let wrote = match parts {
+                [text, [], []] => Pin::new(&mut self.inner).poll_write(cx, text),
+                [[], piece, []] => Pin::new(&mut self.inner).poll_write(cx, piece),
+                parts => Pin::new(&mut self.inner).poll_write_vectored(cx, &parts.map(IoSlice::new)),
             };
             let Poll::Ready(sent) = wrote? else {
                 self.output.behind = true;
@@ -241,8 +240,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Inspected<S> {
 
 /// What became of bytes that were shown.
 enum Offered {
-    /// So many of them were a request, which is answered.
-    Answered(usize),
+    /// So many of them were a request. Here it is if it is not answered yet.
+    Taken(usize, Option<Box<Parts>>),
     /// Something else is to be done with them.
     Otherwise(Verdict),
+}
+
+/// Reads on behind what was read. Who waits for a silent client holds no buffer.
+pub(super) fn poll_some<S: AsyncRead + Unpin>(
+    stream: &mut S,
+    cx: &mut Context<'_>,
+    behind: &mut BytesMut,
+) -> Poll<io::Result<usize>> {
+    let mut space = [std::mem::MaybeUninit::uninit(); READ];
+    let mut buf = ReadBuf::uninit(&mut space);
+    ready!(Pin::new(stream).poll_read(cx, &mut buf))?;
+    behind.extend_from_slice(buf.filled());
+    Poll::Ready(Ok(buf.filled().len()))
 }

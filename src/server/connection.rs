@@ -10,24 +10,26 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use http::request::Parts;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
-use super::alone::AtOnce;
+use super::alone::{Look, poll_some};
 use super::counters::{ServerCounters, add};
 use super::crowd::Crowd;
 use super::exchange;
 use super::head::HeadLimits;
-use super::http1::{Exchanges, Http1};
+use super::http1::{Exchanges, Http1, Service};
 use super::http1_framing::Http1Framing;
-use super::inspect::{Inspected, READ};
+use super::inspect::Inspected;
 use super::listeners::ListenerTerms;
+use super::plain::{Plain, PlainExchange};
 use super::proxy_protocol;
 use super::slots::Slot;
 use super::socket::Socket;
@@ -86,9 +88,9 @@ enum Protocol {
 }
 
 /// Serves a connection to its end, or until it is upgraded.
-pub(super) async fn serve<H, F, B>(accepted: Accepted, at_once: Option<AtOnce>, handler: H)
+pub(super) async fn serve<H, F, B>(accepted: Accepted, look: Option<Look>, handler: H)
 where
-    H: Fn(Arc<Client>, Request<Incoming>) -> F + Clone + Send + Sync + 'static,
+    H: Fn(Arc<Client>, Request<Option<Incoming>>) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Response<B>> + Send + 'static,
     B: http_body::Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -158,10 +160,10 @@ where
     let wire = Wire::new(Arc::new(client), counters, kill, Some(slot));
     match opened {
         Opened::Plain(stream, protocol, prefix) => {
-            serve_stream(stream, protocol, prefix, &wire, &terms, &stop, at_once, handler).await;
+            serve_stream(stream, protocol, prefix, &wire, &terms, &stop, look, handler).await;
         }
         Opened::Tls(stream, protocol) => {
-            serve_stream(stream, protocol, BytesMut::new(), &wire, &terms, &stop, at_once, handler).await;
+            serve_stream(stream, protocol, BytesMut::new(), &wire, &terms, &stop, look, handler).await;
         }
     }
 }
@@ -187,7 +189,7 @@ enum Opened {
 /// Reads until it is clear whether the client speaks HTTP/2 with prior knowledge. `None`: it left before.
 async fn sniff<S: AsyncRead + Unpin>(stream: &mut S) -> io::Result<Option<(Protocol, BytesMut)>> {
     let mut prefix = BytesMut::new();
-    while read_more(stream, &mut prefix).await? > 0 {
+    while poll_fn(|cx| poll_some(stream, cx, &mut prefix)).await? > 0 {
         let common = prefix.len().min(HTTP2_PREFACE.len());
         if prefix[..common] != HTTP2_PREFACE[..common] {
             return Ok(Some((Protocol::Http1, prefix)));
@@ -199,18 +201,6 @@ async fn sniff<S: AsyncRead + Unpin>(stream: &mut S) -> io::Result<Option<(Proto
     Ok(None)
 }
 
-/// Reads on behind what was read. Who waits for a silent client holds no buffer.
-async fn read_more<S: AsyncRead + Unpin>(stream: &mut S, behind: &mut BytesMut) -> io::Result<usize> {
-    poll_fn(|cx| {
-        let mut space = [std::mem::MaybeUninit::uninit(); READ];
-        let mut buf = ReadBuf::uninit(&mut space);
-        std::task::ready!(Pin::new(&mut *stream).poll_read(cx, &mut buf))?;
-        behind.extend_from_slice(buf.filled());
-        Poll::Ready(Ok(buf.filled().len()))
-    })
-    .await
-}
-
 #[expect(clippy::too_many_arguments, reason = "what a connection consists of")]
 async fn serve_stream<S, H, F, B>(
     stream: S,
@@ -219,11 +209,11 @@ async fn serve_stream<S, H, F, B>(
     wire: &Arc<Wire>,
     terms: &Terms,
     stop: &CancellationToken,
-    at_once: Option<AtOnce>,
+    look: Option<Look>,
     handler: H,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    H: Fn(Arc<Client>, Request<Incoming>) -> F + Clone + Send + Sync + 'static,
+    H: Fn(Arc<Client>, Request<Option<Incoming>>) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Response<B>> + Send + 'static,
     B: http_body::Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -232,17 +222,9 @@ async fn serve_stream<S, H, F, B>(
     match protocol {
         Protocol::Http1 => {
             let bounds = HeadLimits::new(limits.head, limits.field, limits.fields, limits.uri);
-            let stream = Inspected::new(stream, wire.clone(), Http1Framing::new(bounds), prefix).answering(at_once);
-            let (builder, of_wire) = (http1_builder(limits), wire.clone());
-            let begin = move |stream| -> Box<dyn Exchanges<S>> {
-                let (handler, wire) = (handler.clone(), of_wire.clone());
-                let service = service_fn(move |request| {
-                    let exchange = exchange::over_http1(handler.clone(), wire.clone(), request);
-                    async { Ok::<_, Infallible>(exchange.await) }
-                });
-                Box::new(builder.serve_connection(TokioIo::new(stream), service).with_upgrades())
-            };
-            let connection = pin!(Http1::new(Box::new(stream), wire.clone(), Box::new(begin)));
+            let stream = Inspected::new(stream, wire.clone(), Http1Framing::new(bounds), prefix).looked_at(look);
+            let service = Http1Service { handler, builder: http1_builder(limits), wire: wire.clone() };
+            let connection = pin!(Http1::new(Box::new(stream), wire.clone(), Box::new(service)));
             drive(connection, wire, terms, stop).await;
         }
         Protocol::Http2 => {
@@ -256,6 +238,37 @@ async fn serve_stream<S, H, F, B>(
             let mut connection = Box::pin(connection);
             drive(connection.as_mut(), wire, terms, stop).await;
         }
+    }
+}
+
+/// What answers the requests of an HTTP/1 connection.
+struct Http1Service<H> {
+    handler: H,
+    builder: hyper::server::conn::http1::Builder,
+    wire: Arc<Wire>,
+}
+
+impl<S, H, F, B> Service<S> for Http1Service<H>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    H: Fn(Arc<Client>, Request<Option<Incoming>>) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = Response<B>> + Send + 'static,
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    fn by_hyper(&self, stream: Box<Inspected<S>>) -> Box<dyn Exchanges<S>> {
+        let (handler, wire) = (self.handler.clone(), self.wire.clone());
+        let service = service_fn(move |request| {
+            let exchange = exchange::over_http1(handler.clone(), wire.clone(), request.map(Some));
+            async { Ok::<_, Infallible>(exchange.await) }
+        });
+        Box::new(self.builder.serve_connection(TokioIo::new(stream), service).with_upgrades())
+    }
+
+    fn plainly(&self, stream: Box<Inspected<S>>, request: Box<Parts>) -> Pin<Box<dyn PlainExchange<S>>> {
+        let method = request.method.clone();
+        let request = Request::from_parts(*request, None);
+        Box::pin(Plain::new(stream, method, exchange::over_http1(self.handler.clone(), self.wire.clone(), request)))
     }
 }
 

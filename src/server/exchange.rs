@@ -17,9 +17,13 @@ use crate::proxy::client::Client;
 const PIECE: usize = 16 * 1024;
 
 /// Runs `handler` for an HTTP/1 request.
-pub(super) async fn over_http1<H, F, B>(handler: H, wire: Arc<Wire>, request: Request<Incoming>) -> Response<Answer<B>>
+pub(super) async fn over_http1<H, F, B>(
+    handler: H,
+    wire: Arc<Wire>,
+    request: Request<Option<Incoming>>,
+) -> Response<Answer<B>>
 where
-    H: Fn(Arc<Client>, Request<Incoming>) -> F,
+    H: Fn(Arc<Client>, Request<Option<Incoming>>) -> F,
     F: Future<Output = Response<B>>,
     B: http_body::Body,
 {
@@ -42,14 +46,14 @@ where
 /// Runs `handler` for an HTTP/2 request.
 pub(super) async fn over_http2<H, F, B>(handler: H, wire: Arc<Wire>, request: Request<Incoming>) -> Response<Answer<B>>
 where
-    H: Fn(Arc<Client>, Request<Incoming>) -> F,
+    H: Fn(Arc<Client>, Request<Option<Incoming>>) -> F,
     F: Future<Output = Response<B>>,
     B: http_body::Body,
 {
     let id = wire.begin(1);
     let mut exchange = Exchange { wire: wire.clone(), id: Some(id), finished: false };
     let head_only = request.method() == Method::HEAD;
-    let response = handler(wire.client.clone(), request).await;
+    let response = handler(wire.client.clone(), request.map(Some)).await;
     exchange.finished = head_only || response.body().is_end_stream();
     response.map(|body| Answer { body, rest: Bytes::new(), exchange })
 }

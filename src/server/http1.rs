@@ -1,4 +1,5 @@
-//! An HTTP/1 connection: alone with its client between exchanges, with hyper during those that need it.
+//! An HTTP/1 connection: alone with its client between exchanges, with hyper during those that need it, and without
+//! during those that are plain.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -7,6 +8,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::request::Parts;
 use hyper::body::Incoming;
 use hyper::server::conn::http1::UpgradeableConnection;
 use hyper::service::HttpService;
@@ -16,6 +18,7 @@ use tokio::time::{Instant, Sleep};
 
 use super::alone::Next;
 use super::inspect::Inspected;
+use super::plain::{Ended, PlainExchange};
 use super::wire::Wire;
 
 /// hyper at work on a stream.
@@ -48,13 +51,19 @@ where
     }
 }
 
-/// Puts hyper to work on a stream.
-pub(super) type Begin<S> = Box<dyn Fn(Box<Inspected<S>>) -> Box<dyn Exchanges<S>> + Send>;
+/// What answers requests.
+pub(super) trait Service<S>: Send {
+    /// Puts hyper to work on a stream.
+    fn by_hyper(&self, stream: Box<Inspected<S>>) -> Box<dyn Exchanges<S>>;
+
+    /// Answers a plain request that came on a stream.
+    fn plainly(&self, stream: Box<Inspected<S>>, request: Box<Parts>) -> Pin<Box<dyn PlainExchange<S>>>;
+}
 
 /// The connection. Ready when it has ended, or is upgraded.
 pub(super) struct Http1<S> {
     state: State<S>,
-    begin: Begin<S>,
+    service: Box<dyn Service<S>>,
     wire: Arc<Wire>,
     finishing: bool,
 }
@@ -65,14 +74,16 @@ const STAYS_FOR: Duration = Duration::from_secs(1);
 
 enum State<S> {
     Alone(Box<Inspected<S>>),
+    Plain(Pin<Box<dyn PlainExchange<S>>>),
     // Boxed: an idle connection must not hold room for it.
-    Exchange(Box<dyn Exchanges<S>>, Option<Pin<Box<Sleep>>>),
+    Hyper(Box<dyn Exchanges<S>>, Option<Pin<Box<Sleep>>>),
+    Closing(Box<Inspected<S>>),
     Over,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Http1<S> {
-    pub(super) fn new(stream: Box<Inspected<S>>, wire: Arc<Wire>, begin: Begin<S>) -> Self {
-        Http1 { state: State::Alone(stream), begin, wire, finishing: false }
+    pub(super) fn new(stream: Box<Inspected<S>>, wire: Arc<Wire>, service: Box<dyn Service<S>>) -> Self {
+        Http1 { state: State::Alone(stream), service, wire, finishing: false }
     }
 
     /// Finish what is under way, then end. hyper sees to that, who says so to the client where there is still something
@@ -80,20 +91,27 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Http1<S> {
     pub(super) fn finish(&mut self) {
         self.finishing = true;
         self.wire.stay();
-        if let State::Exchange(exchange, _) = &mut self.state {
+        if let State::Hyper(exchange, _) = &mut self.state {
             exchange.finish();
         }
     }
 
-    fn begin(&mut self) {
-        if let State::Alone(stream) = std::mem::replace(&mut self.state, State::Over) {
-            let mut exchange = (self.begin)(stream);
-            if self.finishing {
-                exchange.finish();
+    /// Goes on from being alone.
+    fn go_on(&mut self, next: Next) {
+        let State::Alone(mut stream) = std::mem::replace(&mut self.state, State::Over) else { return };
+        self.state = match next {
+            Next::End => State::Over,
+            Next::Request(request) => State::Plain(self.service.plainly(stream, request)),
+            Next::Hyper => {
+                stream.alone = false;
+                let mut exchange = self.service.by_hyper(stream);
+                if self.finishing {
+                    exchange.finish();
+                }
+                self.wire.needs_hyper();
+                State::Hyper(exchange, None)
             }
-            self.wire.needs_hyper();
-            self.state = State::Exchange(exchange, None);
-        }
+        };
     }
 }
 
@@ -104,14 +122,27 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Future for Http1<S> {
         let this = self.get_mut();
         loop {
             match &mut this.state {
-                State::Alone(stream) => match ready!(stream.poll_alone(cx, this.finishing)) {
-                    Next::Exchange => this.begin(),
-                    Next::End => {
-                        this.state = State::Over;
-                        return Poll::Ready(Ok(()));
+                State::Alone(stream) => {
+                    let next = ready!(stream.poll_alone(cx, this.finishing));
+                    this.go_on(next);
+                }
+                State::Plain(exchange) => {
+                    this.state = match ready!(exchange.as_mut().poll(cx, this.finishing)) {
+                        Ended::GoesOn(stream) => State::Alone(stream),
+                        Ended::WasLast(stream) => State::Closing(stream),
+                        Ended::Broke(error) => {
+                            tracing::debug!(peer = %this.wire.client.peer, %error, "connection ended");
+                            State::Over
+                        }
                     }
-                },
-                State::Exchange(exchange, rest) => {
+                }
+                State::Closing(stream) => {
+                    if let Err(error) = ready!(Pin::new(stream).poll_shutdown(cx)) {
+                        tracing::debug!(peer = %this.wire.client.peer, %error, "connection ended");
+                    }
+                    this.state = State::Over;
+                }
+                State::Hyper(exchange, rest) => {
                     if let Poll::Ready(ended) = Pin::new(exchange).poll(cx) {
                         this.state = State::Over;
                         return Poll::Ready(ended);
@@ -125,7 +156,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Future for Http1<S> {
                         rest.as_mut().reset(Instant::now() + STAYS_FOR);
                         continue;
                     }
-                    if let State::Exchange(exchange, _) = std::mem::replace(&mut this.state, State::Over)
+                    if let State::Hyper(exchange, _) = std::mem::replace(&mut this.state, State::Over)
                         && let Some((mut stream, unread)) = exchange.leave()
                     {
                         stream.left_by_hyper(&unread);

@@ -12,8 +12,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
-use super::alone::{AtOnce, Output};
+use super::alone::Look;
 use super::http1_framing::{Http1Framing, Verdict};
+use super::output::Output;
 use super::wire::{BODY_EXPIRED, HEAD_EXPIRED, NOT_SWITCHED, SWITCHED, Wire};
 use crate::proxy::refusal::Refusal;
 
@@ -43,8 +44,10 @@ pub(super) struct Inspected<S> {
     /// Nothing of `held` can be approved before more is read or a signal comes.
     pub(super) needs_more: bool,
     pub(super) end: End,
-    /// Answers plain hits past hyper; `None`: nobody does.
-    pub(super) at_once: Option<AtOnce>,
+    /// Looks at requests ahead of hyper; `None`: nobody does.
+    pub(super) look: Option<Look>,
+    /// hyper is not there: requests that were read may be answered without it.
+    pub(super) alone: bool,
     /// What is sent past hyper.
     pub(super) output: Output,
     /// The driver was told of an incomplete head.
@@ -86,7 +89,8 @@ impl<S> Inspected<S> {
             held: prefix,
             ready: BytesMut::new(),
             end: End::NotYet,
-            at_once: None,
+            look: None,
+            alone: false,
             output: Output::default(),
             head_noted: false,
             flushed: u64::MAX,
@@ -96,9 +100,9 @@ impl<S> Inspected<S> {
         }
     }
 
-    /// The same with somebody who answers plain hits past hyper.
-    pub(super) fn answering(self, at_once: Option<AtOnce>) -> Self {
-        Inspected { at_once, ..self }
+    /// The same with somebody who looks at requests ahead of hyper, which is not there yet.
+    pub(super) fn looked_at(self, look: Option<Look>) -> Self {
+        Inspected { look, alone: true, ..self }
     }
 
     /// Whether nothing is under way: every response has ended and is written, and no request has begun. Then hyper can
@@ -273,7 +277,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Inspected<S> {
     }
 
     /// Writes interim heads: all that are queued, or only the rest of one that has been begun.
-    fn poll_interim(&mut self, cx: &mut Context<'_>, all: bool) -> Poll<io::Result<()>> {
+    pub(super) fn poll_interim(&mut self, cx: &mut Context<'_>, all: bool) -> Poll<io::Result<()>> {
         if !all && !self.interim_begun {
             return Poll::Ready(Ok(()));
         }

@@ -2,8 +2,8 @@
 //!
 //! `listeners` accepts, `connection` serves: TLS, HTTP/1 or HTTP/2, hyper and the deadlines. On HTTP/1 hyper reads
 //! through `inspect`, which shows it only what `http1_framing` (with `head` and `chunked`) approves of; `http1` has hyper
-//! come only for exchanges that need it, and between them `alone` answers plain hits without it. `exchange`
-//! is one request and its response; `wire` is what stream, exchange and deadlines tell each other. [`approval`] asks the
+//! come only for exchanges that need it: between them `alone` answers plain hits, and `plain` sends what the request
+//! path answers to requests without a body (`response_head`, `output`). `exchange` is one request and its response; `wire` is what stream, exchange and deadlines tell each other. [`approval`] asks the
 //! inspection without a connection.
 
 mod alone;
@@ -21,7 +21,10 @@ pub mod inherit;
 mod inspect;
 mod listeners;
 pub mod notify;
+mod output;
+mod plain;
 mod proxy_protocol;
+mod response_head;
 pub mod shutdown;
 mod slots;
 mod socket;
@@ -49,7 +52,7 @@ pub use tls::{TlsError, Validity, check as check_tls};
 use crate::config::settings::{ListenAddress, Settings};
 use crate::proxy::Proxy;
 use crate::proxy::client::Client;
-use alone::AtOnce;
+use alone::Look;
 use connection::Terms;
 use listeners::{Listeners, Serve, Shared};
 use slots::Slots;
@@ -118,23 +121,23 @@ impl Server {
     /// Opens the listeners and serves clients from then on. Must be called within a tokio runtime.
     pub fn start(proxy: Arc<Proxy>, settings: &Settings) -> Result<Server, StartError> {
         let hits = proxy.clone();
-        let at_once: AtOnce = Arc::new(move |client, head, out| hits.at_once(client, head, out));
-        Server::start_with(settings, Some(at_once), move |client, request| {
+        let look: Look = Arc::new(move |client, head, out| hits.at_once(client, head, out));
+        Server::start_with(settings, Some(look), move |client, request| {
             let proxy = proxy.clone();
             async move { proxy.handle(&client, request).await }
         })
     }
 
     /// The same for any request path.
-    fn start_with<H, F, B>(settings: &Settings, at_once: Option<AtOnce>, handler: H) -> Result<Server, StartError>
+    fn start_with<H, F, B>(settings: &Settings, look: Option<Look>, handler: H) -> Result<Server, StartError>
     where
-        H: Fn(Arc<Client>, Request<Incoming>) -> F + Clone + Send + Sync + 'static,
+        H: Fn(Arc<Client>, Request<Option<Incoming>>) -> F + Clone + Send + Sync + 'static,
         F: Future<Output = Response<B>> + Send + 'static,
         B: http_body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let serve: Serve =
-            Arc::new(move |accepted| Box::pin(connection::serve(accepted, at_once.clone(), handler.clone())));
+            Arc::new(move |accepted| Box::pin(connection::serve(accepted, look.clone(), handler.clone())));
         let counters = Arc::new(ServerCounters::default());
         let shared = Arc::new(Shared {
             serve,

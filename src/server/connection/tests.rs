@@ -10,6 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::task::JoinHandle;
 
 use super::*;
+use crate::proxy::at_once::AtOnce;
 use crate::proxy::refusal::Refusal;
 
 const GET: &str = "GET /plain HTTP/1.1\r\nHost: a\r\n\r\n";
@@ -25,7 +26,7 @@ fn pieces(body: String) -> Pieces {
 }
 
 /// Answers by path, as the tests need it.
-async fn app(client: Arc<Client>, mut request: Request<Incoming>) -> Response<Pieces> {
+async fn app(client: Arc<Client>, mut request: Request<Option<Incoming>>) -> Response<Pieces> {
     let answer = |status: StatusCode, body: String| {
         let length = header::HeaderValue::from(body.len());
         let mut response = Response::new(pieces(body));
@@ -41,7 +42,7 @@ async fn app(client: Arc<Client>, mut request: Request<Incoming>) -> Response<Pi
         return answer(refusal.status(), refusal.word().to_owned());
     }
     match request.uri().path() {
-        "/echo" => match request.into_body().collect().await {
+        "/echo" => match request.into_body().expect("it came with one").collect().await {
             Ok(body) => answer(StatusCode::OK, String::from_utf8_lossy(&body.to_bytes()).into_owned()),
             Err(_) => answer(StatusCode::BAD_REQUEST, client.refused.get().map_or("cut", |r| r.word()).to_owned()),
         },
@@ -120,8 +121,83 @@ fn connect(protocol: Protocol) -> Peer {
     connect_before(protocol, None)
 }
 
+/// How a plain request is answered.
+#[derive(Clone, Copy, Debug)]
+enum Way {
+    ByHyper,
+    Plainly,
+}
+
+fn connect_http1(way: Way) -> Peer {
+    let look: Option<Look> = match way {
+        Way::ByHyper => None,
+        Way::Plainly => Some(Arc::new(|_, head, _| read(head))),
+    };
+    connect_before(Protocol::Http1, look)
+}
+
+/// Reads a request that asks for nothing of its connection.
+fn read(head: &[u8]) -> AtOnce {
+    let text = std::str::from_utf8(head).unwrap();
+    let (line, fields) = text.split_once("\r\n").unwrap();
+    let Some(target) = line.strip_prefix("GET ").and_then(|rest| rest.strip_suffix(" HTTP/1.1")) else {
+        return AtOnce::Other;
+    };
+    if fields.to_ascii_lowercase().contains("connection:") {
+        return AtOnce::Other;
+    }
+    let fields = fields.lines().filter_map(|line| line.split_once(": "));
+    let request = fields.fold(Request::get(target), |request, (name, value)| request.header(name, value));
+    AtOnce::Read(Box::new(request.body(()).unwrap().into_parts().0))
+}
+
+/// Each of them by hyper and plainly.
+macro_rules! both_ways {
+    ($($name:ident)*) => {$(
+        mod $name {
+            use super::Way;
+
+            #[tokio::test(start_paused = true)]
+            async fn by_hyper() {
+                super::$name(Way::ByHyper).await;
+            }
+
+            #[tokio::test(start_paused = true)]
+            async fn plainly() {
+                super::$name(Way::Plainly).await;
+            }
+        }
+    )*};
+}
+
+both_ways! {
+    http1_pipelined_requests_are_answered_in_order
+    http1_a_head_in_single_bytes_is_answered
+    http1_a_refused_head_takes_its_turn_and_ends_the_connection
+    http1_refusals_are_answered_with_their_status
+    http1_a_client_that_uses_our_word_is_no_refusal
+    http1_chunked_bodies_reach_the_service_without_their_framing
+    http1_a_bad_chunk_fails_the_body_and_ends_the_connection
+    http1_a_body_behind_an_early_answer_is_never_read_as_a_request
+    http1_a_slow_head_is_refused_at_its_deadline
+    http1_an_idle_connection_is_closed_without_a_word
+    http1_waiting_for_the_service_is_not_idleness
+    http1_a_body_that_pauses_for_too_long_fails
+    http1_a_client_that_takes_nothing_is_cut
+    http1_a_client_that_takes_slowly_is_served
+    interim_heads_come_before_their_response_and_behind_the_one_before
+    interim_heads_from_another_task_are_written_at_once
+    interim_heads_wait_for_the_end_of_a_response_that_is_stuck
+    upgrade_lets_everything_through_after_101
+    upgrade_declined_inspects_what_follows
+    drain_finishes_the_request_under_way_and_closes
+    drain_answers_a_request_that_was_on_its_way_and_closes
+    kill_ends_a_request_under_way
+    http1_counts_bytes_both_ways
+}
+
 /// The same, with somebody who answers plain hits.
-fn connect_before(protocol: Protocol, at_once: Option<AtOnce>) -> Peer {
+fn connect_before(protocol: Protocol, look: Option<Look>) -> Peer {
     let (stream, ours) = duplex(64 * 1024);
     let address = "127.0.0.1:1".parse().unwrap();
     let client = Arc::new(Client::new(address, address, false));
@@ -129,7 +205,7 @@ fn connect_before(protocol: Protocol, at_once: Option<AtOnce>) -> Peer {
     let stop = CancellationToken::new();
     let task = tokio::spawn({
         let (wire, stop) = (wire.clone(), stop.clone());
-        async move { serve_stream(ours, protocol, BytesMut::new(), &wire, &terms(), &stop, at_once, app).await }
+        async move { serve_stream(ours, protocol, BytesMut::new(), &wire, &terms(), &stop, look, app).await }
     });
     Peer { stream, wire, stop, task }
 }
@@ -160,8 +236,8 @@ impl Peer {
 }
 
 /// Sends all, answers all that came back until the connection was closed.
-async fn exchange(bytes: &str) -> String {
-    let mut peer = connect(Protocol::Http1);
+async fn exchange(way: Way, bytes: &str) -> String {
+    let mut peer = connect_http1(way);
     peer.send(bytes).await;
     let answer = peer.rest().await;
     peer.task.await.unwrap();
@@ -172,9 +248,8 @@ fn statuses(answers: &str) -> Vec<&str> {
     answers.match_indices("HTTP/1.").map(|(at, _)| &answers[at + 9..at + 12]).collect()
 }
 
-#[tokio::test(start_paused = true)]
-async fn http1_pipelined_requests_are_answered_in_order() {
-    let answers = exchange(&format!("{GET}{GET}{GET_AND_CLOSE}")).await;
+async fn http1_pipelined_requests_are_answered_in_order(way: Way) {
+    let answers = exchange(way, &format!("{GET}{GET}{GET_AND_CLOSE}")).await;
     assert_eq!(statuses(&answers), ["200", "200", "200"]);
     assert!(answers.ends_with("/last"), "{answers}");
 }
@@ -182,10 +257,10 @@ async fn http1_pipelined_requests_are_answered_in_order() {
 const RESPONSE: &str = "HTTP/1.1 200 OK\r\ncontent-length: 61440\r\n\r\n";
 
 /// Answers everything with 60 KiB.
-fn at_once() -> Option<AtOnce> {
+fn at_once() -> Option<Look> {
     Some(Arc::new(|_, _, out| {
         out.extend_from_slice(RESPONSE.as_bytes());
-        Some(Bytes::from_static(&[b'x'; 61440]))
+        AtOnce::Answered(Bytes::from_static(&[b'x'; 61440]))
     }))
 }
 
@@ -215,9 +290,8 @@ async fn http1_deadline_of_a_head_is_its_own() {
     assert!(peer.rest().await.starts_with("HTTP/1.1 408"));
 }
 
-#[tokio::test(start_paused = true)]
-async fn http1_a_head_in_single_bytes_is_answered() {
-    let mut peer = connect(Protocol::Http1);
+async fn http1_a_head_in_single_bytes_is_answered(way: Way) {
+    let mut peer = connect_http1(way);
     for byte in GET_AND_CLOSE.chars() {
         peer.send(&byte.to_string()).await;
         tokio::task::yield_now().await;
@@ -225,16 +299,14 @@ async fn http1_a_head_in_single_bytes_is_answered() {
     assert_eq!(statuses(&peer.rest().await), ["200"]);
 }
 
-#[tokio::test(start_paused = true)]
-async fn http1_a_refused_head_takes_its_turn_and_ends_the_connection() {
-    let answers = exchange(&format!("{GET}GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n{GET}")).await;
+async fn http1_a_refused_head_takes_its_turn_and_ends_the_connection(way: Way) {
+    let answers = exchange(way, &format!("{GET}GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n{GET}")).await;
     assert_eq!(statuses(&answers), ["200", "400"]);
     assert!(answers.ends_with("bad-host"), "{answers}");
     assert!(answers.contains("connection: close"));
 }
 
-#[tokio::test(start_paused = true)]
-async fn http1_refusals_are_answered_with_their_status() {
+async fn http1_refusals_are_answered_with_their_status(way: Way) {
     for (head, refusal) in [
         ("GET / HTTP/3.0\r\n\r\n", Refusal::BadVersion),
         ("CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n", Refusal::Connect),
@@ -244,7 +316,7 @@ async fn http1_refusals_are_answered_with_their_status() {
             Refusal::AmbiguousLength,
         ),
     ] {
-        let mut peer = connect(Protocol::Http1);
+        let mut peer = connect_http1(way);
         peer.send(head).await;
         // The client half-closes: the answer must come all the same.
         peer.stream.shutdown().await.unwrap();
@@ -256,15 +328,14 @@ async fn http1_refusals_are_answered_with_their_status() {
     }
 }
 
-#[tokio::test(start_paused = true)]
-async fn http1_a_client_that_uses_our_word_is_no_refusal() {
-    let answer = exchange("LARDER-REFUSED /x HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await;
+async fn http1_a_client_that_uses_our_word_is_no_refusal(way: Way) {
+    let answer = exchange(way, "LARDER-REFUSED /x HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await;
     assert_eq!(statuses(&answer), ["200"]);
 }
 
-#[tokio::test(start_paused = true)]
-async fn http1_chunked_bodies_reach_the_service_without_their_framing() {
+async fn http1_chunked_bodies_reach_the_service_without_their_framing(way: Way) {
     let answer = exchange(
+        way,
         "POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n\
          3;x=y\r\nabc\r\n2\r\nde\r\n0\r\nX-Sum: 1\r\n\r\n",
     )
@@ -272,28 +343,25 @@ async fn http1_chunked_bodies_reach_the_service_without_their_framing() {
     assert!(answer.ends_with("\r\n\r\nabcde"), "{answer}");
 }
 
-#[tokio::test(start_paused = true)]
-async fn http1_a_bad_chunk_fails_the_body_and_ends_the_connection() {
+async fn http1_a_bad_chunk_fails_the_body_and_ends_the_connection(way: Way) {
     let head = "POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
-    let answers = exchange(&format!("{head}3\r\nabc\r\n0x1\r\n{GET}")).await;
+    let answers = exchange(way, &format!("{head}3\r\nabc\r\n0x1\r\n{GET}")).await;
     assert_eq!(statuses(&answers), ["400"]);
     assert!(answers.ends_with("bad-chunk"), "{answers}");
 }
 
-#[tokio::test(start_paused = true)]
-async fn http1_a_body_behind_an_early_answer_is_never_read_as_a_request() {
+async fn http1_a_body_behind_an_early_answer_is_never_read_as_a_request(way: Way) {
     let body = "GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n";
-    let answers = exchange(&format!(
-        "POST /plain HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n{body}{GET_AND_CLOSE}",
-        body.len()
-    ))
+    let answers = exchange(
+        way,
+        &format!("POST /plain HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n{body}{GET_AND_CLOSE}", body.len()),
+    )
     .await;
     assert!(!answers.contains("smuggled"), "{answers}");
 }
 
-#[tokio::test(start_paused = true)]
-async fn http1_a_slow_head_is_refused_at_its_deadline() {
-    let mut peer = connect(Protocol::Http1);
+async fn http1_a_slow_head_is_refused_at_its_deadline(way: Way) {
+    let mut peer = connect_http1(way);
     let begun = Instant::now();
     peer.send("GET / HT").await;
     let feeding = async {
@@ -310,9 +378,8 @@ async fn http1_a_slow_head_is_refused_at_its_deadline() {
     assert_eq!(peer.wire.counters.header_timeouts.load(Ordering::Relaxed), 1);
 }
 
-#[tokio::test(start_paused = true)]
-async fn http1_an_idle_connection_is_closed_without_a_word() {
-    let mut peer = connect(Protocol::Http1);
+async fn http1_an_idle_connection_is_closed_without_a_word(way: Way) {
+    let mut peer = connect_http1(way);
     for _ in 0..2 {
         peer.send(GET).await;
         peer.until("/plain").await;
@@ -324,9 +391,8 @@ async fn http1_an_idle_connection_is_closed_without_a_word() {
     assert_eq!(peer.wire.counters.keep_alive_timeouts.load(Ordering::Relaxed), 1);
 }
 
-#[tokio::test(start_paused = true)]
-async fn http1_waiting_for_the_service_is_not_idleness() {
-    let mut peer = connect(Protocol::Http1);
+async fn http1_waiting_for_the_service_is_not_idleness(way: Way) {
+    let mut peer = connect_http1(way);
     peer.send("GET /slow HTTP/1.1\r\nHost: a\r\n\r\n").await;
     peer.until("slow").await;
     let begun = Instant::now();
@@ -334,9 +400,8 @@ async fn http1_waiting_for_the_service_is_not_idleness() {
     assert!((59..62).contains(&begun.elapsed().as_secs()), "a whole keep-alive time: {:?}", begun.elapsed());
 }
 
-#[tokio::test(start_paused = true)]
-async fn http1_a_body_that_pauses_for_too_long_fails() {
-    let mut peer = connect(Protocol::Http1);
+async fn http1_a_body_that_pauses_for_too_long_fails(way: Way) {
+    let mut peer = connect_http1(way);
     peer.send("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n").await;
     let begun = Instant::now();
     for _ in 0..2 {
@@ -349,9 +414,8 @@ async fn http1_a_body_that_pauses_for_too_long_fails() {
     assert_eq!(peer.wire.counters.body_timeouts.load(Ordering::Relaxed), 1);
 }
 
-#[tokio::test(start_paused = true)]
-async fn http1_a_client_that_takes_nothing_is_cut() {
-    let mut peer = connect(Protocol::Http1);
+async fn http1_a_client_that_takes_nothing_is_cut(way: Way) {
+    let mut peer = connect_http1(way);
     peer.send("GET /big HTTP/1.1\r\nHost: a\r\n\r\n").await;
     let begun = Instant::now();
     peer.task.await.unwrap();
@@ -359,10 +423,9 @@ async fn http1_a_client_that_takes_nothing_is_cut() {
     assert_eq!(peer.wire.counters.send_timeouts.load(Ordering::Relaxed), 1);
 }
 
-#[tokio::test(start_paused = true)]
-async fn http1_a_client_that_takes_slowly_is_served() {
+async fn http1_a_client_that_takes_slowly_is_served(way: Way) {
     for path in ["/big", "/whole"] {
-        let mut peer = connect(Protocol::Http1);
+        let mut peer = connect_http1(way);
         peer.send(&format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n")).await;
         peer.until("\r\n\r\n").await;
         let (mut taken, mut piece) = (0, vec![0; 256 * 1024]);
@@ -393,28 +456,28 @@ async fn http2_a_client_that_takes_slowly_is_served() {
     assert_eq!(taken, 4 << 20);
 }
 
-#[tokio::test(start_paused = true)]
-async fn interim_heads_come_before_their_response_and_behind_the_one_before() {
-    let answers = exchange(&format!(
-        "{GET}GET /interim HTTP/1.1\r\nHost: a\r\n\r\nGET /interim HTTP/1.1\r\nHost: a\r\n\r\n{GET_AND_CLOSE}"
-    ))
+async fn interim_heads_come_before_their_response_and_behind_the_one_before(way: Way) {
+    let answers = exchange(
+        way,
+        &format!(
+            "{GET}GET /interim HTTP/1.1\r\nHost: a\r\n\r\nGET /interim HTTP/1.1\r\nHost: a\r\n\r\n{GET_AND_CLOSE}"
+        ),
+    )
     .await;
     assert_eq!(statuses(&answers), ["200", "103", "103", "200", "103", "103", "200", "200"]);
     assert!(answers.find("</a>") < answers.find("</b>"));
 }
 
-#[tokio::test(start_paused = true)]
-async fn interim_heads_from_another_task_are_written_at_once() {
-    let mut peer = connect(Protocol::Http1);
+async fn interim_heads_from_another_task_are_written_at_once(way: Way) {
+    let mut peer = connect_http1(way);
     peer.send("GET /hint-then-hang HTTP/1.1\r\nHost: a\r\n\r\n").await;
     let begun = Instant::now();
     peer.until("HTTP/1.1 103 Early Hints\r\n\r\n").await;
     assert_eq!(begun.elapsed(), Duration::ZERO);
 }
 
-#[tokio::test(start_paused = true)]
-async fn interim_heads_wait_for_the_end_of_a_response_that_is_stuck() {
-    let mut peer = connect(Protocol::Http1);
+async fn interim_heads_wait_for_the_end_of_a_response_that_is_stuck(way: Way) {
+    let mut peer = connect_http1(way);
     peer.send("GET /big HTTP/1.1\r\nHost: a\r\n\r\nGET /interim HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
         .await;
     tokio::time::sleep(Duration::from_secs(1)).await;
@@ -424,9 +487,8 @@ async fn interim_heads_wait_for_the_end_of_a_response_that_is_stuck() {
     assert_eq!(statuses(&answers), ["200", "103", "103", "200"]);
 }
 
-#[tokio::test(start_paused = true)]
-async fn upgrade_lets_everything_through_after_101() {
-    let mut peer = connect(Protocol::Http1);
+async fn upgrade_lets_everything_through_after_101(way: Way) {
+    let mut peer = connect_http1(way);
     // The client speaks its protocol before it has the answer.
     peer.send("GET /upgrade HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n\0early").await;
     let answer = peer.until("\0early").await;
@@ -441,19 +503,17 @@ async fn upgrade_lets_everything_through_after_101() {
     assert_eq!(peer.rest().await, "");
 }
 
-#[tokio::test(start_paused = true)]
-async fn upgrade_declined_inspects_what_follows() {
+async fn upgrade_declined_inspects_what_follows(way: Way) {
     let upgrade = "GET /plain HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n";
-    let answers = exchange(&format!("{upgrade}{upgrade}GET /x HTTP/1.1\r\n\r\n")).await;
+    let answers = exchange(way, &format!("{upgrade}{upgrade}GET /x HTTP/1.1\r\n\r\n")).await;
     assert_eq!(statuses(&answers), ["200", "200", "400"]);
     assert!(answers.ends_with("bad-host"));
 }
 
-#[tokio::test(start_paused = true)]
-async fn drain_finishes_the_request_under_way_and_closes() {
-    let mut busy = connect(Protocol::Http1);
+async fn drain_finishes_the_request_under_way_and_closes(way: Way) {
+    let mut busy = connect_http1(way);
     busy.send("GET /slow HTTP/1.1\r\nHost: a\r\n\r\n").await;
-    let mut idle = connect(Protocol::Http1);
+    let mut idle = connect_http1(way);
     tokio::time::sleep(Duration::from_secs(1)).await;
     let begun = Instant::now();
     busy.stop.cancel();
@@ -465,12 +525,11 @@ async fn drain_finishes_the_request_under_way_and_closes() {
     busy.task.await.unwrap();
 }
 
-#[tokio::test(start_paused = true)]
-async fn drain_answers_a_request_that_was_on_its_way_and_closes() {
-    let mut idle = connect(Protocol::Http1);
+async fn drain_answers_a_request_that_was_on_its_way_and_closes(way: Way) {
+    let mut idle = connect_http1(way);
     idle.send(GET).await;
     idle.until("/plain").await;
-    let mut sending = connect(Protocol::Http1);
+    let mut sending = connect_http1(way);
     sending.send("GET /big HTTP/1.1\r\nHost: a\r\n\r\n").await;
     sending.until("\r\n\r\n").await;
     tokio::time::sleep(Duration::from_secs(20)).await;
@@ -500,18 +559,16 @@ async fn drain_of_http2_tells_the_client_and_answers_what_is_under_way() {
     assert!(sender.send_request(http2_get("/late")).await.is_err());
 }
 
-#[tokio::test(start_paused = true)]
-async fn kill_ends_a_request_under_way() {
-    let mut peer = connect(Protocol::Http1);
+async fn kill_ends_a_request_under_way(way: Way) {
+    let mut peer = connect_http1(way);
     peer.send("GET /hang HTTP/1.1\r\nHost: a\r\n\r\n").await;
     tokio::time::sleep(Duration::from_secs(1)).await;
     peer.wire.kill.cancel();
     assert_eq!(peer.rest().await, "");
 }
 
-#[tokio::test(start_paused = true)]
-async fn http1_counts_bytes_both_ways() {
-    let mut peer = connect(Protocol::Http1);
+async fn http1_counts_bytes_both_ways(way: Way) {
+    let mut peer = connect_http1(way);
     peer.send(GET_AND_CLOSE).await;
     let answer = peer.rest().await;
     for (counter, expected) in [

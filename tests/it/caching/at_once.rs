@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use larder::proxy::at_once::AtOnce;
 use larder::proxy::client::Client;
 
 use super::{date, ok, table};
@@ -82,7 +83,7 @@ fn is_at_once(proxy: &Proxy, method: &str, path: &str, fields: &[(&str, &str)]) 
     let nobody = SocketAddr::from(([127, 0, 0, 1], 1));
     let client = Client::new(nobody, nobody, false).into();
     let request = request(method, path, fields, "");
-    proxy.app.proxy.at_once(&client, request.as_bytes(), &mut Vec::new()).is_some()
+    matches!(proxy.app.proxy.at_once(&client, request.as_bytes(), &mut Vec::new()), AtOnce::Answered(_))
 }
 
 #[tokio::test]
@@ -153,7 +154,7 @@ async fn requests_that_are_not_plain_are_not_answered_at_once() {
     let old = request("GET", "/0", &[], "").replace("HTTP/1.1", "HTTP/1.0");
     let nobody = SocketAddr::from(([127, 0, 0, 1], 1));
     let client = Client::new(nobody, nobody, false).into();
-    assert!(proxy.app.proxy.at_once(&client, old.as_bytes(), &mut Vec::new()).is_none());
+    assert!(matches!(proxy.app.proxy.at_once(&client, old.as_bytes(), &mut Vec::new()), AtOnce::Other));
     proxy.advance(60);
     assert!(!is_at_once(&proxy, "GET", "/0", &[]), "it is stale");
 }
