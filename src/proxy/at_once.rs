@@ -176,6 +176,8 @@ fn read(head: &Bytes, parts: &mut Parts) -> Option<Read> {
                 return None;
             }
             header::RANGE => read.is_plain = false,
+            // `Connection: keep-alive` nominates it (RFC 9110 §7.6.1), which `handle` sees to.
+            _ if name == "keep-alive" => read.is_plain = false,
             _ => {}
         }
         let value = HeaderValue::from_maybe_shared(head.slice_ref(value)).ok()?;

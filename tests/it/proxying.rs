@@ -6,6 +6,7 @@ mod fields;
 mod http2;
 mod interim;
 mod methods;
+mod plain;
 mod rewrites;
 mod routes;
 mod upgrade;

@@ -141,6 +141,7 @@ async fn requests_that_are_not_plain_are_not_answered_at_once() {
         ("GET", "/0", &[("expect", "100-continue")]),
         ("GET", "/0", &[("upgrade", "x")]),
         ("GET", "/0", &[("range", "bytes=0-1")]),
+        ("GET", "/0", &[("connection", "keep-alive"), ("keep-alive", "timeout=5")]),
         ("GET", "/0", &[("if-match", "\"x\"")]),
         ("GET", "/0", &[("x-forwarded-for", "1.2.3.4")]),
         ("GET", "/0", &[("authorization", "Basic x")]),
