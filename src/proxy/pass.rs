@@ -159,11 +159,11 @@ fn without_tag(mut fields: HeaderMap) -> HeaderMap {
 /// Joins the two connections, after the 101 has been sent, until either side ends.
 fn tunnel(asked: &Asked<'_>, client: OnUpgrade, response: &mut Response<UpstreamBody>) {
     let protocol = response.headers().get(header::UPGRADE).cloned();
-    let upstream = hyper::upgrade::on(response);
+    let Some(mut upstream) = response.body_mut().take_tunnel() else { return };
     tracing::debug!(?protocol, target = asked.admitted.target.as_str(), "switching protocols");
     tokio::spawn(async move {
-        let (Ok(client), Ok(upstream)) = tokio::join!(client, upstream) else { return };
-        let (mut client, mut upstream) = (TokioIo::new(client), TokioIo::new(upstream));
+        let Ok(client) = client.await else { return };
+        let mut client = TokioIo::new(client);
         // Either end may close its half first; an error on one closes both.
         let _ = tokio::io::copy_bidirectional(&mut client, &mut upstream).await;
     });

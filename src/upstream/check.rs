@@ -1,25 +1,26 @@
 //! Active health checks: each server, and each address behind its name, is asked for a page now and then, on a
 //! connection of its own.
 
+use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
-use std::time::Duration;
 
 use futures_util::future::join_all;
 use http::header::{CONNECTION, USER_AGENT};
 use http::uri::PathAndQuery;
-use http::{HeaderValue, Request, Response, Uri};
+use http::{HeaderValue, Request, StatusCode, Uri};
 use http_body_util::{BodyExt, Limited};
-use hyper::body::Incoming;
-use hyper::client::conn::{http1, http2};
+use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::framing;
+use super::http1;
 use super::request_body::RequestBody;
 use super::server::Server;
-use crate::config::settings::{Upstream, UpstreamHost, UpstreamProtocol};
+use super::socket::Socket;
+use crate::config::settings::{HealthCheck, Upstream, UpstreamHost, UpstreamProtocol};
 
 /// Bytes of a body that are looked at.
 const MAX_BODY: usize = 64 * 1024;
@@ -79,47 +80,68 @@ async fn check(
         (None, _) => UpstreamHost::Server,
     };
 
-    let (response, _connection) = ask(server, peer, settings.protocol, &host, request, rules.timeout).await?;
-    let status = response.status();
-    if !rules.statuses.iter().any(|range| range.has(status)) {
-        return Err(format!("status {}", status.as_u16()));
-    }
-    let Some(pattern) = &rules.body else { return Ok(()) };
-    let body = Limited::new(response.into_body(), MAX_BODY).collect().await.map_err(|error| error.to_string())?;
-    match pattern.is_in(&String::from_utf8_lossy(&body.to_bytes())) {
-        true => Ok(()),
-        false => Err("the body lacks what it must have in it".to_owned()),
+    let (stream, http2) = server.open(peer, Instant::now() + rules.timeout).await.map_err(|error| error.to_string())?;
+    let protocol = if http2 { UpstreamProtocol::Http2 } else { settings.protocol };
+    framing::address(&mut request, &host, server.address(), protocol);
+    let judge = Judge { rules };
+    match protocol {
+        UpstreamProtocol::Http2 => judge.ask_http2(stream, request).await,
+        UpstreamProtocol::Http1 | UpstreamProtocol::Auto => judge.ask_http1(stream, request).await,
     }
 }
 
-/// Asks on a new connection, which ends with the returned task.
-async fn ask(
-    server: &Server,
-    peer: Option<SocketAddr>,
-    protocol: UpstreamProtocol,
-    host: &UpstreamHost,
-    mut request: Request<RequestBody>,
-    patience: Duration,
-) -> Result<(Response<Incoming>, AbortOnDropHandle<()>), String> {
-    let (stream, http2) = server.open(peer, Instant::now() + patience).await.map_err(|error| error.to_string())?;
-    let io = TokioIo::new(stream);
-    let protocol = if http2 { UpstreamProtocol::Http2 } else { protocol };
-    framing::address(&mut request, host, server.address(), protocol);
-    // How the connection ends is seen by the request.
-    let driven = match protocol {
-        UpstreamProtocol::Http2 => {
-            let (mut sender, connection) =
-                http2::handshake(TokioExecutor::new(), io).await.map_err(|error| error.to_string())?;
-            let driver = AbortOnDropHandle::new(tokio::spawn(async move { drop(connection.await) }));
-            (sender.send_request(request).await, driver)
+/// Asks on a new connection, which ends with the answer, and says whether that is as it should be.
+struct Judge<'a> {
+    rules: &'a HealthCheck,
+}
+
+impl Judge<'_> {
+    async fn ask_http1(&self, stream: Socket, mut request: Request<RequestBody>) -> Result<(), String> {
+        request.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        let mut connection = http1::Connection::on(stream, None, Instant::now());
+        let sent = connection.send(&request, RequestBody::Empty, None).await;
+        let response = sent.map_err(|failed| failed.error.to_string())?;
+        self.judge_status(response.status())?;
+        let (mut body, mut text) = (response.into_body(), Vec::new());
+        while self.rules.body.is_some()
+            && let Some(frame) = poll_fn(|cx| connection.poll_body(cx, &mut body)).await
+        {
+            let frame = frame.map_err(|error| error.to_string())?;
+            text.extend_from_slice(frame.data_ref().map_or(&[], |data| data));
+            if text.len() > MAX_BODY {
+                return Err("the body is too large".to_owned());
+            }
         }
-        UpstreamProtocol::Http1 | UpstreamProtocol::Auto => {
-            request.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-            let (mut sender, connection) = http1::handshake(io).await.map_err(|error| error.to_string())?;
-            let driver = AbortOnDropHandle::new(tokio::spawn(async move { drop(connection.await) }));
-            (sender.send_request(request).await, driver)
+        self.judge_text(&text)
+    }
+
+    async fn ask_http2(&self, stream: Socket, request: Request<RequestBody>) -> Result<(), String> {
+        let connecting = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await;
+        let (mut sender, connection) = connecting.map_err(|error| error.to_string())?;
+        // How the connection ends is seen by the request.
+        let _driver = AbortOnDropHandle::new(tokio::spawn(async move { drop(connection.await) }));
+        let response = sender.send_request(request).await.map_err(|error| error.to_string())?;
+        self.judge_status(response.status())?;
+        if self.rules.body.is_none() {
+            return Ok(());
         }
-    };
-    let (response, driver) = driven;
-    Ok((response.map_err(|error| error.to_string())?, driver))
+        let body = Limited::new(response.into_body(), MAX_BODY).collect().await.map_err(|error| error.to_string())?;
+        self.judge_text(&body.to_bytes())
+    }
+
+    fn judge_status(&self, status: StatusCode) -> Result<(), String> {
+        match self.rules.statuses.iter().any(|range| range.has(status)) {
+            true => Ok(()),
+            false => Err(format!("status {}", status.as_u16())),
+        }
+    }
+
+    fn judge_text(&self, text: &[u8]) -> Result<(), String> {
+        match &self.rules.body {
+            Some(pattern) if !pattern.is_in(&String::from_utf8_lossy(text)) => {
+                Err("the body lacks what it must have in it".to_owned())
+            }
+            _ => Ok(()),
+        }
+    }
 }

@@ -2,9 +2,8 @@
 
 use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TE, TRANSFER_ENCODING, UPGRADE};
 use http::uri::{Authority, PathAndQuery, Scheme, Uri};
-use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
+use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body::Body;
-use hyper::body::Incoming;
 
 use super::error::{UpstreamError, UpstreamErrorKind};
 use super::request_body::RequestBody;
@@ -86,70 +85,91 @@ pub(super) struct Framing {
     pub(super) close_delimited: bool,
 }
 
-/// Checks the framing fields of a response to a request that asked for an upgrade or did not.
-pub(super) fn check(response: &mut Response<Incoming>, upgrade_asked: bool) -> Result<Framing, UpstreamError> {
-    let bodiless = response.body().is_end_stream();
-    let known_length = response.body().size_hint().exact().is_some();
-    check_head(response, upgrade_asked)?;
-    let http2 = response.version() == Version::HTTP_2;
-    let chunked = response.headers().contains_key(TRANSFER_ENCODING);
-    let close_delimited = !(http2 || bodiless || known_length || chunked);
-    let reusable = http2
-        || response.version() == Version::HTTP_11
-            && response.status() != StatusCode::SWITCHING_PROTOCOLS
-            && !close_delimited
-            && !says_close(response);
-    Ok(Framing { reusable, close_delimited })
+/// What the fields of a response say about its end and its connection. Each is shown to it as it is read.
+#[derive(Debug, Default)]
+pub(super) struct FramingFields {
+    length: Option<u64>,
+    /// Content-Length is not written as the one number that it is.
+    untidy: bool,
+    pub(super) chunked: bool,
+    pub(super) close: bool,
 }
 
-fn check_head<B>(response: &mut Response<B>, upgrade_asked: bool) -> Result<(), UpstreamError> {
-    let malformed = |why: &'static str| Err(UpstreamError::because(UpstreamErrorKind::Protocol, why));
-    if response.status() == StatusCode::SWITCHING_PROTOCOLS && !upgrade_asked {
-        return malformed("101 without a request to upgrade");
-    }
-    // RFC 9112 §6.3: both lengths are an attempt at response splitting, or the work of two programs that disagree.
-    let mut codings = response.headers().get_all(TRANSFER_ENCODING).iter();
-    if let Some(coding) = codings.next() {
-        // hyper undoes the chunked coding only, so that any other would be taken for content.
-        if !coding.as_bytes().eq_ignore_ascii_case(b"chunked") || codings.next().is_some() {
-            return malformed("Transfer-Encoding is not chunked alone");
+impl FramingFields {
+    /// Takes a field into account.
+    ///
+    /// # Errors
+    /// It contradicts another one, or itself.
+    pub(super) fn note(&mut self, name: &HeaderName, value: &HeaderValue) -> Result<(), &'static str> {
+        match *name {
+            CONTENT_LENGTH => return self.note_length(value).ok_or("Content-Length is no single number"),
+            TRANSFER_ENCODING => {
+                // Only the chunked coding is undone, so that any other would be taken for content.
+                if self.chunked || !value.as_bytes().eq_ignore_ascii_case(b"chunked") {
+                    return Err("Transfer-Encoding is not chunked alone");
+                }
+                self.chunked = true;
+            }
+            CONNECTION => {
+                let mut members = value.as_bytes().split(|byte| *byte == b',');
+                self.close |= members.any(|member| member.trim_ascii().eq_ignore_ascii_case(b"close"));
+            }
+            _ => {}
         }
-        if response.headers().contains_key(CONTENT_LENGTH) {
-            return malformed("both Transfer-Encoding and Content-Length");
-        }
+        Ok(())
     }
-    match content_length(response) {
-        Err(()) => return malformed("Content-Length is no single number"),
-        Ok(Some(length)) => {
+
+    /// The one number that all members of all fields agree on.
+    fn note_length(&mut self, value: &HeaderValue) -> Option<()> {
+        for member in value.to_str().ok()?.split(',').map(str::trim) {
+            if !member.bytes().all(|byte| byte.is_ascii_digit()) {
+                return None;
+            }
+            let number: u64 = member.parse().ok()?;
+            self.untidy |= self.length.is_some() || (member.starts_with('0') && member != "0");
+            if *self.length.get_or_insert(number) != number {
+                return None;
+            }
+        }
+        self.untidy |= value.as_bytes().contains(&b',');
+        Some(())
+    }
+
+    /// What all of them together say: the length of the content, if it is announced.
+    ///
+    /// # Errors
+    /// They contradict each other, or the status is one that nobody asked for.
+    pub(super) fn conclude<B>(
+        &self,
+        response: &mut Response<B>,
+        upgrade_asked: bool,
+    ) -> Result<Option<u64>, &'static str> {
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS && !upgrade_asked {
+            return Err("101 without a request to upgrade");
+        }
+        // RFC 9112 §6.3: both lengths are an attempt at response splitting, or the work of two programs that disagree.
+        if self.chunked && self.length.is_some() {
+            return Err("both Transfer-Encoding and Content-Length");
+        }
+        // RFC 9112 §6.1: what is older than the coding cannot have meant it.
+        if self.chunked && response.version() == Version::HTTP_10 {
+            return Err("Transfer-Encoding in HTTP/1.0");
+        }
+        if let Some(length) = self.length.filter(|_| self.untidy) {
             // RFC 9110 §8.6: "5, 5" may be replaced by "5"; nobody downstream should have to.
             response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
         }
-        Ok(None) => {}
+        Ok(self.length)
     }
-    Ok(())
 }
 
-/// The one number that all Content-Length fields agree on.
-fn content_length<B>(response: &Response<B>) -> Result<Option<u64>, ()> {
-    let mut length = None;
-    for value in response.headers().get_all(CONTENT_LENGTH) {
-        for member in value.to_str().map_err(|_| ())?.split(',').map(str::trim) {
-            if member.is_empty() || !member.bytes().all(|byte| byte.is_ascii_digit()) {
-                return Err(());
-            }
-            let number: u64 = member.parse().map_err(|_| ())?;
-            if *length.get_or_insert(number) != number {
-                return Err(());
-            }
-        }
-    }
-    Ok(length)
-}
-
-fn says_close<B>(response: &Response<B>) -> bool {
-    let members =
-        response.headers().get_all(CONNECTION).iter().flat_map(|value| value.as_bytes().split(|b| *b == b','));
-    members.into_iter().any(|member| member.trim_ascii().eq_ignore_ascii_case(b"close"))
+/// Checks the framing fields of a response over HTTP/2, where frames end the content.
+pub(super) fn check_http2<B>(response: &mut Response<B>, upgrade_asked: bool) -> Result<Framing, UpstreamError> {
+    let malformed = |why: &'static str| UpstreamError::because(UpstreamErrorKind::Protocol, why);
+    let mut fields = FramingFields::default();
+    response.headers().iter().try_for_each(|(name, value)| fields.note(name, value)).map_err(malformed)?;
+    fields.conclude(response, upgrade_asked).map_err(malformed)?;
+    Ok(Framing { reusable: true, close_delimited: false })
 }
 
 /// Whether a request asks to switch protocols.
@@ -169,30 +189,43 @@ mod tests {
         response
     }
 
+    /// What its fields say together.
+    fn read(response: &mut Response<()>) -> Result<FramingFields, &'static str> {
+        let mut fields = FramingFields::default();
+        response.headers().iter().try_for_each(|(name, value)| fields.note(name, value))?;
+        fields.conclude(response, false)?;
+        Ok(fields)
+    }
+
     #[test]
     fn lengths_of_a_response_must_be_unambiguous() {
-        let table: [(&[(&str, &str)], bool); 9] = [
+        let table: [(&[(&str, &str)], bool); 12] = [
             (&[], true),
             (&[("content-length", "5")], true),
             (&[("content-length", "5"), ("content-length", "5")], true),
             (&[("content-length", "5, 6")], false),
             (&[("content-length", "+5")], false),
+            (&[("content-length", "")], false),
+            (&[("content-length", "5,")], false),
+            (&[("content-length", "18446744073709551616")], false),
             (&[("transfer-encoding", "Chunked")], true),
             (&[("transfer-encoding", "gzip, chunked")], false),
             (&[("transfer-encoding", "chunked"), ("transfer-encoding", "chunked")], false),
             (&[("transfer-encoding", "chunked"), ("content-length", "5")], false),
         ];
         for (fields, accepted) in table {
-            assert_eq!(check_head(&mut head(fields), false).is_ok(), accepted, "{fields:?}");
+            assert_eq!(read(&mut head(fields)).is_ok(), accepted, "{fields:?}");
         }
     }
 
     #[test]
     fn repeated_length_becomes_one_field() {
-        let mut response = head(&[("content-length", "5, 5"), ("content-length", "5")]);
-        check_head(&mut response, false).unwrap();
-        let lengths: Vec<_> = response.headers().get_all(CONTENT_LENGTH).iter().collect();
-        assert_eq!(lengths, ["5"]);
+        for fields in [&[("content-length", "5, 5"), ("content-length", "5")][..], &[("content-length", "05")]] {
+            let mut response = head(fields);
+            read(&mut response).unwrap();
+            let lengths: Vec<_> = response.headers().get_all(CONTENT_LENGTH).iter().collect();
+            assert_eq!(lengths, ["5"]);
+        }
     }
 
     #[test]
@@ -202,7 +235,7 @@ mod tests {
             (&[("connection", "x-close, closed")][..], false),
             (&[("connection", "upgrade"), ("connection", "x, CLOSE ")][..], true),
         ] {
-            assert_eq!(says_close(&head(fields)), close, "{fields:?}");
+            assert_eq!(read(&mut head(fields)).unwrap().close, close, "{fields:?}");
         }
     }
 

@@ -4,15 +4,15 @@ use std::pin::pin;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use http::{Extensions, Request, Response};
-use hyper::body::Incoming;
+use http::{Request, Response};
 use tokio::time::sleep;
 
 use super::error::UpstreamError;
 use super::lease::Lease;
 use super::request_body::RequestBody;
-use super::{Pool, copy_of, framing};
-use crate::config::settings::{RouteRetry, UpstreamTimeouts};
+use super::response_body::Content;
+use super::{Pool, Terms, copy_of, framing};
+use crate::config::settings::RouteRetry;
 
 impl Pool {
     /// After what silence a request is sent to another server as well; `None`: never.
@@ -30,32 +30,29 @@ impl Pool {
     pub(super) async fn ask_hedged(
         &self,
         request: Request<RequestBody>,
-        timeouts: &UpstreamTimeouts,
+        terms: Terms<'_>,
         hash: Option<u64>,
-        retry: RouteRetry,
         after: Duration,
-    ) -> Result<(Lease, Response<Incoming>), UpstreamError> {
+    ) -> Result<(Lease, Response<Content>), UpstreamError> {
         let way = self.balancer.way(hash);
         let mut other_way = way.anew();
         other_way.failed.extend(self.balancer.pick(&way));
-        let copy = copy_of(&request).map(|mut copy| {
-            // Interim responses come from the first server alone, so that they come once.
-            *copy.extensions_mut() = Extensions::new();
-            copy
-        });
-        let mut first = pin!(self.ask_servers(request, None, timeouts, retry, way));
+        let copy = copy_of(&request, RequestBody::Empty);
+        let mut first = pin!(self.ask_servers(request, terms, way));
         tokio::select! {
             biased;
             answered = &mut first => return answered,
             () = sleep(after) => {}
         }
-        let (Some(copy), Some(server)) = (copy, self.balancer.pick(&other_way)) else { return first.await };
+        let Some(server) = self.balancer.pick(&other_way) else { return first.await };
         if !self.budget.take(self.balancer.requests()) {
             self.retries_denied.fetch_add(1, Relaxed);
             return first.await;
         }
         server.counters().hedges.fetch_add(1, Relaxed);
-        let mut second = pin!(self.ask_servers(copy, None, timeouts, RouteRetry::Never, other_way));
+        // Interim responses come from the first server alone, so that they come once.
+        let terms = Terms { on_interim: None, retry: RouteRetry::Never, ..terms };
+        let mut second = pin!(self.ask_servers(copy, terms, other_way));
         tokio::select! {
             answered = &mut first => match answered {
                 Ok(answered) => Ok(answered),

@@ -108,6 +108,11 @@ impl HeldBody {
         frame
     }
 
+    /// The content was taken, and not sent.
+    pub(super) fn put_back(&mut self, content: Bytes) {
+        self.content = Some(content);
+    }
+
     pub(super) fn is_at_end(&self) -> bool {
         self.content.is_none() && self.trailers.is_none()
     }

@@ -59,7 +59,7 @@ pub(super) async fn start(
     counters: Arc<Counters>,
     retires: Instant,
 ) -> Result<Arc<Connection>, UpstreamError> {
-    let (socket, _) = Socket::new(stream, counters);
+    let socket = Socket::new(stream, counters);
     let (sender, connection) = Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
         .max_header_list_size(MAX_RESPONSE_HEAD as u32)

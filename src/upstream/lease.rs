@@ -1,22 +1,23 @@
 //! A connection for the length of one exchange. Whatever is not given back explicitly is closed: a future dropped
 //! half-way, a body left unread and every error take that way.
 
-use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
-use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll};
 
+use bytes::Bytes;
 use http::{Request, Response};
-use hyper::body::Incoming;
-use hyper::client::conn::TrySendError;
+use http_body::Frame;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::error::UpstreamError;
+use super::error::{self, UpstreamError, UpstreamErrorKind};
+use super::http1::{self, Tunnel};
+use super::http2;
 use super::request_body::RequestBody;
+use super::response_body::Content;
 use super::server::Server;
-use super::{http1, http2};
+use super::{InterimCallback, copy_of};
 use crate::config::settings::UpstreamProtocol;
 
 /// The right to one exchange on a connection.
@@ -26,7 +27,6 @@ pub(super) struct Lease {
     reused: bool,
     /// Whether the response told of a server in trouble.
     failed: bool,
-    received_before: u64,
 }
 
 enum Connection {
@@ -34,20 +34,30 @@ enum Connection {
     Http2(http2::Stream),
 }
 
+/// An exchange that ended before the head of a response.
+pub(super) struct Failed {
+    pub(super) error: UpstreamError,
+    /// The server has closed the connection, and had sent nothing.
+    pub(super) closed: bool,
+    /// The server said that it did not begin to process the request (RFC 9113 §8.7).
+    pub(super) refused: bool,
+    /// The request's body, when nothing of the request was sent.
+    pub(super) unsent: Option<RequestBody>,
+}
+
 impl Lease {
     pub(super) fn http1(
         server: Arc<Server>,
-        connection: http1::Connection,
+        mut connection: http1::Connection,
         place: OwnedSemaphorePermit,
         reused: bool,
     ) -> Self {
-        connection.line.occupy(place);
-        let received_before = connection.line.received();
-        Lease { server, connection: Some(Connection::Http1(connection)), reused, failed: false, received_before }
+        connection.occupy(place);
+        Lease { server, connection: Some(Connection::Http1(connection)), reused, failed: false }
     }
 
     pub(super) fn http2(server: Arc<Server>, stream: http2::Stream, reused: bool) -> Self {
-        Lease { server, connection: Some(Connection::Http2(stream)), reused, failed: false, received_before: 0 }
+        Lease { server, connection: Some(Connection::Http2(stream)), reused, failed: false }
     }
 
     pub(super) fn server(&self) -> &Arc<Server> {
@@ -70,33 +80,47 @@ impl Lease {
     /// Sends the request and waits for the head of the response.
     pub(super) async fn send(
         &mut self,
-        request: Request<RequestBody>,
-    ) -> Result<Response<Incoming>, TrySendError<Request<RequestBody>>> {
+        request: &Request<RequestBody>,
+        body: RequestBody,
+        on_interim: Option<&InterimCallback>,
+    ) -> Result<Response<Content>, Failed> {
         match self.connection.as_mut().expect("a lease holds its connection until it is consumed") {
-            Connection::Http1(http1::Connection { sender, driver, .. }) => {
-                let mut response = pin!(sender.try_send_request(request));
-                poll_fn(|cx| driver.poll(cx, |cx| response.as_mut().poll(cx))).await
+            Connection::Http1(connection) => match connection.send(request, body, on_interim).await {
+                Ok(response) => Ok(response.map(Content::Http1)),
+                Err(http1::Failed { error, unsent }) => {
+                    let closed = connection.is_untouched() && error.kind == UpstreamErrorKind::Reset;
+                    Err(Failed { error, closed, refused: false, unsent })
+                }
+            },
+            Connection::Http2(stream) => {
+                let request = copy_of(request, body);
+                let sent = Box::pin(stream.sender().try_send_request(request)).await;
+                sent.map(|response| response.map(Content::Http2)).map_err(|mut failed| {
+                    let unsent = failed.take_message().map(Request::into_body);
+                    let error = failed.into_error();
+                    let (closed, refused) = (error::is_close(&error), error::is_refused_stream(&error));
+                    Failed { error: UpstreamError::from_hyper(error), closed, refused, unsent }
+                })
             }
-            Connection::Http2(stream) => stream.sender().try_send_request(request).await,
         }
     }
 
-    /// Polls a step of the exchange, and has the connection bring what it waits for.
-    pub(super) fn poll<T>(
+    /// The next piece of a response's body over HTTP/1.1.
+    pub(super) fn poll_body(
         &mut self,
         cx: &mut Context<'_>,
-        mut step: impl FnMut(&mut Context<'_>) -> Poll<T>,
-    ) -> Poll<T> {
+        body: &mut http1::Body,
+    ) -> Poll<Option<Result<Frame<Bytes>, UpstreamError>>> {
         match &mut self.connection {
-            Some(Connection::Http1(connection)) => connection.driver.poll(cx, step),
-            _ => step(cx),
+            Some(Connection::Http1(connection)) => connection.poll_body(cx, body),
+            _ => Poll::Ready(None),
         }
     }
 
-    /// Whether the server has sent no byte in this exchange. On HTTP/2 a failed exchange has had no response head.
-    pub(super) fn is_untouched(&self) -> bool {
+    /// Whether all of the request has been sent, as far as that is known of the connection itself.
+    pub(super) fn has_sent_all(&self) -> bool {
         match &self.connection {
-            Some(Connection::Http1(connection)) => connection.line.received() == self.received_before,
+            Some(Connection::Http1(connection)) => connection.has_sent_all(),
             _ => true,
         }
     }
@@ -115,7 +139,7 @@ impl Lease {
     /// Where the connection leads, for a server with a name.
     fn peer(&self) -> Option<SocketAddr> {
         match self.connection.as_ref()? {
-            Connection::Http1(connection) => connection.peer,
+            Connection::Http1(connection) => connection.peer(),
             Connection::Http2(stream) => stream.peer(),
         }
     }
@@ -129,21 +153,21 @@ impl Lease {
 
     /// The exchange is over and left the connection in order.
     pub(super) fn give_back(mut self) {
-        if let Some(Connection::Http1(connection)) = self.connection.take() {
-            let line = connection.line.clone();
-            // Into the stack first: whoever gets the place must find it there. A connection not kept holds its place
-            // until it is closed.
-            if self.server.keep(connection) {
-                line.vacate();
-            }
+        if let Some(Connection::Http1(mut connection)) = self.connection.take() {
+            let place = connection.vacate();
+            // Into the stack first: whoever gets the place must find it there. A connection not kept is closed before
+            // its place is free.
+            self.server.keep(connection);
+            drop(place);
         }
     }
 
-    /// The connection now belongs to a tunnel, which holds its place until it ends.
-    pub(super) fn hand_over(mut self) {
+    /// The connection now belongs to a tunnel, which holds its place until it ends. `early`: what came for it already.
+    pub(super) fn into_tunnel(mut self, early: Bytes) -> Option<Tunnel> {
         self.complete();
-        if let Some(Connection::Http1(connection)) = self.connection.take() {
-            connection.driver.detach();
+        match self.connection.take()? {
+            Connection::Http1(connection) => Some(connection.into_tunnel(early)),
+            Connection::Http2(_) => None,
         }
     }
 
@@ -151,7 +175,6 @@ impl Lease {
     pub(super) fn give_up(self, closed: bool) {
         self.server.counters().repeats.fetch_add(1, Relaxed);
         match &self.connection {
-            Some(Connection::Http1(connection)) => connection.line.vacate(),
             Some(Connection::Http2(stream)) if closed => stream.retire_connection(),
             _ => {}
         }

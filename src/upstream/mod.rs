@@ -10,8 +10,8 @@
 //! | `retry`, `hedge`, `breaker`, `maintenance` | what is made of failures and slowness |
 //! | `server` | one server: the queue, its connections, what is kept |
 //! | `lease` | a connection for the length of one exchange |
-//! | `http1`, `http2` | connections as each protocol shares them out |
-//! | `driver` | who runs an HTTP/1.1 connection |
+//! | `http1` | HTTP/1.1 from bytes to bytes, and the connections that wait for their next exchange |
+//! | `http2` | HTTP/2 by hyper: connections that exchanges share |
 //! | `names`, `address`, `connect`, `tls`, `socket` | addresses, TCP, TLS; the byte stream that counts |
 //! | `framing` | Host, lengths, and which responses can be trusted |
 //! | `request_body`, `held_body`, `response_body`, `idle_timer` | bodies both ways |
@@ -22,7 +22,6 @@ mod balance;
 mod breaker;
 mod check;
 mod connect;
-mod driver;
 mod error;
 mod framing;
 mod health;
@@ -50,8 +49,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use http::{Extensions, HeaderMap, Request, Response, StatusCode};
-use hyper::body::Incoming;
+use http::{HeaderMap, Request, Response, StatusCode};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::config::settings::{RetryOn, RouteRetry, Upstream, UpstreamProtocol, UpstreamTimeouts};
@@ -59,12 +57,13 @@ use balance::{Balancer, Way};
 use breaker::Breaker;
 pub use error::{PoolError, UpstreamError, UpstreamErrorKind};
 use health::Peers;
-use lease::Lease;
+pub use http1::Tunnel;
+use lease::{Failed, Lease};
 pub use maintenance::MaintenancePage;
 use request_body::Upload;
 pub use request_body::{ClientBody, Meter, RequestBody, RequestBodyError};
-use response_body::Deadlines;
 pub use response_body::UpstreamBody;
+use response_body::{Content, Deadlines};
 use retry::RetryBudget;
 use server::{Server, Wanted};
 pub use stats::{AddressStats, PoolStats, ServerStats};
@@ -178,17 +177,16 @@ impl Pool {
         let upload = request.body().upload();
         let upgrade_asked = framing::asks_upgrade(&request);
         let Exchange { timeouts, on_interim, hash, retry } = exchange;
-        self.prepare(&mut request, on_interim);
+        framing::frame(&mut request, self.settings.protocol);
+        framing::nominate_te(&mut request, self.settings.protocol);
+        let terms = Terms { timeouts: &timeouts, upload: upload.as_deref(), on_interim: on_interim.as_ref(), retry };
 
         let end = timeouts.total.map(|total| Instant::now() + total);
         let asking = async {
             match self.hedge_after(&request, retry) {
                 // Boxed: it is two of the other, and hardly ever.
-                Some(after) => Box::pin(self.ask_hedged(request, &timeouts, hash, retry, after)).await,
-                None => {
-                    let way = self.balancer.way(hash);
-                    self.ask_servers(request, upload.as_deref(), &timeouts, retry, way).await
-                }
+                Some(after) => Box::pin(self.ask_hedged(request, terms, hash, after)).await,
+                None => self.ask_servers(request, terms, self.balancer.way(hash)).await,
             }
         };
         let asked = match end {
@@ -210,26 +208,14 @@ impl Pool {
         accept(lease, response, upgrade_asked, upload, Deadlines { idle: timeouts.idle, end })
     }
 
-    /// What is the same for every server and attempt.
-    fn prepare(&self, request: &mut Request<RequestBody>, on_interim: Option<InterimCallback>) {
-        *request.extensions_mut() = Extensions::new();
-        framing::frame(request, self.settings.protocol);
-        framing::nominate_te(request, self.settings.protocol);
-        if let Some(tell) = on_interim {
-            hyper::ext::on_informational(request, move |interim| tell(interim.status(), interim.headers()));
-        }
-    }
-
     /// Asks one server, and others where it fails and the request may be sent again.
     async fn ask_servers<'a>(
         &'a self,
         mut request: Request<RequestBody>,
-        upload: Option<&Upload>,
-        timeouts: &UpstreamTimeouts,
-        retry: RouteRetry,
+        terms: Terms<'_>,
         mut way: Way<'a>,
-    ) -> Result<(Lease, Response<Incoming>), UpstreamError> {
-        let may_retry = match retry {
+    ) -> Result<(Lease, Response<Content>), UpstreamError> {
+        let may_retry = match terms.retry {
             RouteRetry::Idempotent => request.method().is_idempotent(),
             RouteRetry::All => true,
             RouteRetry::Never => false,
@@ -238,28 +224,25 @@ impl Pool {
         let http1 = self.settings.protocol == UpstreamProtocol::Auto && framing::asks_upgrade(&request);
         let mut repeats = false;
         loop {
-            let wanted = Wanted { connect_timeout: timeouts.connect, fresh: repeats, http1 };
+            let wanted = Wanted { connect_timeout: terms.timeouts.connect, fresh: repeats, http1 };
             let (server, lease) = self.lease(wanted, &mut way).await?;
             let may_repeat = lease.reused() && !repeats;
-            let (outcome, copy) =
-                match self.ask(lease, request, upload, timeouts.first_byte, may_repeat, left > 0).await {
-                    Asked::Repeat(again) => {
-                        (request, repeats) = (again, true);
-                        continue;
-                    }
-                    Asked::Answered(lease, response, copy) => {
-                        let retried = self.settings.retries.statuses.iter().any(|range| range.has(response.status()));
-                        (Ok((lease, response)), copy.filter(|_| retried))
-                    }
-                    Asked::Failed(error, copy) => (Err(error), copy),
-                };
-            match copy {
-                Some(copy) if self.goes_elsewhere(&mut way, server) => {
-                    (request, repeats) = (copy, false);
-                    left -= 1;
+            let (outcome, may_go_on) = match self.ask(lease, &mut request, terms, may_repeat, left > 0).await {
+                Asked::Repeat => {
+                    repeats = true;
+                    continue;
                 }
-                _ => return outcome,
+                Asked::Answered(lease, response) => {
+                    let retried = self.settings.retries.statuses.iter().any(|range| range.has(response.status()));
+                    (Ok((lease, response)), retried && left > 0 && request.body().is_whole())
+                }
+                Asked::Failed(error, may_go_on) => (Err(error), may_go_on),
+            };
+            if !(may_go_on && self.goes_elsewhere(&mut way, server)) {
+                return outcome;
             }
+            repeats = false;
+            left -= 1;
         }
     }
 
@@ -306,61 +289,57 @@ impl Pool {
     }
 
     /// Sends the request on a connection and waits for the response's head. `may_repeat`: once more where this one
-    /// connection is to blame; `may_retry`: elsewhere where the server is.
+    /// connection is to blame; `may_retry`: elsewhere where the server is. A body that can be sent again is still in the
+    /// request then.
     async fn ask(
         &self,
         mut lease: Lease,
-        mut request: Request<RequestBody>,
-        upload: Option<&Upload>,
-        first_byte: Duration,
+        request: &mut Request<RequestBody>,
+        terms: Terms<'_>,
         may_repeat: bool,
         may_retry: bool,
     ) -> Asked {
         let protocol = lease.protocol();
         if protocol != self.settings.protocol && protocol == UpstreamProtocol::Http2 {
-            framing::reframe_for_http2(&mut request);
+            framing::reframe_for_http2(request);
         }
-        framing::address(&mut request, &self.settings.host, lease.server().address(), protocol);
-        let copy = if may_repeat || may_retry { copy_of(&request) } else { None };
-        upload.inspect(|upload| upload.begin());
-        let retried = |on| may_retry && self.settings.retries.on.contains(&on);
-        let answer = {
-            let response = pin!(lease.send(request));
-            before_deadline(response, upload, first_byte).await
+        framing::address(request, &self.settings.host, lease.server().address(), protocol);
+        let body = request.body_mut().take();
+        terms.upload.inspect(|upload| upload.begin());
+        let retried = |on, request: &Request<RequestBody>| {
+            may_retry && request.body().is_whole() && self.settings.retries.on.contains(&on)
         };
-        let mut failed = match answer {
-            Some(Ok(response)) => return Asked::Answered(lease, response, copy.filter(|_| may_retry)),
+        let answer = {
+            let response = pin!(lease.send(request, body, terms.on_interim));
+            before_deadline(response, terms.upload, terms.timeouts.first_byte).await
+        };
+        let Failed { mut error, closed, refused, unsent } = match answer {
+            Some(Ok(response)) => return Asked::Answered(lease, response),
             Some(Err(failed)) => failed,
             None => {
                 let error = lease.failed(UpstreamError::new(UpstreamErrorKind::FirstByteTimeout));
-                return Asked::Failed(error, copy.filter(|_| retried(RetryOn::Timeout)));
+                return Asked::Failed(error, retried(RetryOn::Timeout, request));
             }
         };
 
-        let unsent = failed.take_message();
-        let error = failed.into_error();
-        let closed = lease.is_untouched() && error::is_close(&error);
         // A connection used before may have been closed by the server at any time. That is no fault of this request,
         // which goes out once more if nothing of it was sent, or if sending it twice means the same as sending it
         // once (RFC 9110 §9.2.2). Never otherwise: a POST may have been acted on.
-        let means_the_same = |copy: &Request<_>| closed && copy.method().is_idempotent();
-        let again = match (unsent, copy) {
-            (Some(request), _) if may_repeat => Ok(request),
-            (_, Some(copy)) if may_repeat && (means_the_same(&copy) || error::is_refused_stream(&error)) => Ok(copy),
-            (_, copy) => Err(copy),
-        };
-        match again {
-            Ok(request) => {
-                lease.give_up(closed);
-                Asked::Repeat(request)
+        let means_the_same = (closed && request.method().is_idempotent()) || refused;
+        let is_unsent = unsent.is_some();
+        if let Some(body) = unsent {
+            *request.body_mut() = body;
+        }
+        if may_repeat && (is_unsent || (means_the_same && request.body().is_whole())) {
+            lease.give_up(closed);
+            return Asked::Repeat;
+        }
+        match terms.upload.and_then(Upload::failure) {
+            Some(kind) => {
+                error.kind = kind;
+                Asked::Failed(lease.failed(error), false)
             }
-            Err(copy) => match upload.and_then(Upload::failure) {
-                Some(kind) => Asked::Failed(lease.failed(UpstreamError::because(kind, error)), None),
-                None => {
-                    let error = lease.failed(UpstreamError::from_hyper(error));
-                    Asked::Failed(error, copy.filter(|_| retried(RetryOn::Reset)))
-                }
-            },
+            None => Asked::Failed(lease.failed(error), retried(RetryOn::Reset, request)),
         }
     }
 
@@ -373,23 +352,31 @@ impl Pool {
 /// How asking one server ended.
 #[expect(clippy::large_enum_variant, reason = "it is taken apart at once, and the large variant is the usual one")]
 enum Asked {
-    /// With the head of a response; with the request once more, if it may be retried.
-    Answered(Lease, Response<Incoming>, Option<Request<RequestBody>>),
+    /// With the head of a response.
+    Answered(Lease, Response<Content>),
     /// With a connection that the server had closed meanwhile: the request is to be sent once more.
-    Repeat(Request<RequestBody>),
-    /// With a failure; with the request once more, if it may be retried.
-    Failed(UpstreamError, Option<Request<RequestBody>>),
+    Repeat,
+    /// With a failure, and whether another server may be asked.
+    Failed(UpstreamError, bool),
 }
 
-/// The request once more, when there is no body to be used up.
-fn copy_of(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
-    let mut copy = Request::new(request.body().copy()?);
+/// What holds for a request whichever server is asked.
+#[derive(Clone, Copy)]
+struct Terms<'a> {
+    timeouts: &'a UpstreamTimeouts,
+    upload: Option<&'a Upload>,
+    on_interim: Option<&'a InterimCallback>,
+    retry: RouteRetry,
+}
+
+/// The request once more, with this body.
+fn copy_of(request: &Request<RequestBody>, body: RequestBody) -> Request<RequestBody> {
+    let mut copy = Request::new(body);
     *copy.method_mut() = request.method().clone();
     *copy.uri_mut() = request.uri().clone();
     *copy.version_mut() = request.version();
     *copy.headers_mut() = request.headers().clone();
-    *copy.extensions_mut() = request.extensions().clone();
-    Some(copy)
+    copy
 }
 
 /// Waits for an outcome; `None` when the server was silent for `first_byte` since it had the request. As long as a
@@ -415,17 +402,20 @@ async fn before_deadline<T>(
 /// Judges a response's framing and puts the connection in the care of its body.
 fn accept(
     lease: Lease,
-    mut response: Response<Incoming>,
+    mut response: Response<Content>,
     upgrade_asked: bool,
     upload: Option<Arc<Upload>>,
     deadlines: Deadlines,
 ) -> Result<Response<UpstreamBody>, UpstreamError> {
-    let mut framing = framing::check(&mut response, upgrade_asked).map_err(|error| lease.failed(error))?;
+    let mut framing = match response.body() {
+        Content::Http1(body) => body.framing(),
+        Content::Http2(_) => framing::check_http2(&mut response, upgrade_asked).map_err(|error| lease.failed(error))?,
+    };
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         return Ok(response.map(|incoming| UpstreamBody::of_upgrade(incoming, lease, framing)));
     }
     // An answer ahead of the end of the request: what is left of the request must not meet the next one.
-    framing.reusable &= upload.as_ref().is_none_or(|upload| upload.is_complete());
+    framing.reusable &= upload.as_ref().is_none_or(|upload| upload.is_complete()) && lease.has_sent_all();
     Ok(response.map(|incoming| UpstreamBody::new(incoming, deadlines, lease, framing, upload)))
 }
 

@@ -27,6 +27,8 @@ pub enum RequestBody {
     /// Streamed from the client: it can be sent once. Both boxed: requests are moved some twenty times on their way to the
     /// upstream, and hardly any has a body.
     Client(Box<ClientBody>),
+    /// It was streamed from the client.
+    Taken,
 }
 
 /// A client's body, counted and watched while it streams.
@@ -40,7 +42,7 @@ pub struct ClientBody {
     pub(super) upload: Arc<Upload>,
 }
 
-/// Why the client's body ended early. hyper keeps it as the source of its own error.
+/// Why the client's body ended early.
 #[derive(Debug)]
 pub struct RequestBodyError(UpstreamErrorKind);
 
@@ -62,7 +64,7 @@ impl RequestBody {
     /// Whether its announced length is over the limit already.
     pub(super) fn is_too_large(&self) -> bool {
         match self {
-            RequestBody::Empty | RequestBody::Held(_) => false,
+            RequestBody::Empty | RequestBody::Taken | RequestBody::Held(_) => false,
             RequestBody::Client(body) => body.incoming.size_hint().lower() > body.remaining,
         }
     }
@@ -92,19 +94,36 @@ impl RequestBody {
     /// How far it has got; `None`: there is nothing to send.
     pub(super) fn upload(&self) -> Option<Arc<Upload>> {
         match self {
-            RequestBody::Empty => None,
+            RequestBody::Empty | RequestBody::Taken => None,
             RequestBody::Held(body) => Some(body.upload().clone()),
             RequestBody::Client(body) => Some(body.upload.clone()),
         }
     }
 
-    /// The same once more, as long as nothing of it was taken; `None`: it can be sent only once.
-    pub(super) fn copy(&self) -> Option<RequestBody> {
+    /// Takes back the piece that was taken last; false: it can't.
+    pub(super) fn put_back(&mut self, data: Bytes) -> bool {
         match self {
-            RequestBody::Empty => Some(RequestBody::Empty),
-            RequestBody::Held(body) => Some(RequestBody::Held(body.clone())),
-            RequestBody::Client(_) => None,
+            RequestBody::Empty | RequestBody::Taken => return false,
+            RequestBody::Held(body) => body.put_back(data),
+            // It has been counted.
+            RequestBody::Client(body) => body.ahead = Some((data, Room::default())),
         }
+        true
+    }
+
+    /// The body, to be sent. What can be sent again stays as well; of any other it is left that it [was
+    /// taken](Self::is_whole).
+    pub(super) fn take(&mut self) -> RequestBody {
+        match self {
+            RequestBody::Empty => RequestBody::Empty,
+            RequestBody::Held(body) => RequestBody::Held(body.clone()),
+            RequestBody::Client(_) | RequestBody::Taken => std::mem::replace(self, RequestBody::Taken),
+        }
+    }
+
+    /// Whether it is there to be sent.
+    pub(super) fn is_whole(&self) -> bool {
+        !matches!(self, RequestBody::Taken)
     }
 }
 
@@ -152,7 +171,7 @@ impl Body for RequestBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, RequestBodyError>>> {
         match &mut *self {
-            RequestBody::Empty => Poll::Ready(None),
+            RequestBody::Empty | RequestBody::Taken => Poll::Ready(None),
             RequestBody::Held(body) => Poll::Ready(body.next_frame().map(Ok)),
             RequestBody::Client(body) => body.poll_frame(cx),
         }
@@ -160,7 +179,7 @@ impl Body for RequestBody {
 
     fn is_end_stream(&self) -> bool {
         match self {
-            RequestBody::Empty => true,
+            RequestBody::Empty | RequestBody::Taken => true,
             RequestBody::Held(body) => body.is_at_end(),
             RequestBody::Client(body) => body.ahead.is_none() && body.incoming.is_end_stream(),
         }
@@ -168,7 +187,7 @@ impl Body for RequestBody {
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            RequestBody::Empty => SizeHint::with_exact(0),
+            RequestBody::Empty | RequestBody::Taken => SizeHint::with_exact(0),
             RequestBody::Held(body) => body.size(),
             RequestBody::Client(body) => {
                 let (mut hint, ahead) = (body.incoming.size_hint(), &body.ahead);
@@ -184,8 +203,8 @@ impl Body for RequestBody {
     }
 }
 
-/// How far the sending of a body has got: written by the body inside hyper's connection task, read by the exchange
-/// that waits for the response.
+/// How far the sending of a body has got: written by the body as it is taken, read by the exchange that waits for the
+/// response.
 #[derive(Debug)]
 pub(super) struct Upload {
     client_idle: Duration,
@@ -253,7 +272,7 @@ impl Upload {
         }
     }
 
-    /// Whether hyper has taken all of it.
+    /// Whether all of it has been taken.
     pub(super) fn is_complete(&self) -> bool {
         self.state.lock().complete
     }

@@ -10,14 +10,21 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
 use super::error::{UpstreamError, UpstreamErrorKind};
 use super::framing::Framing;
+use super::http1::{self, Tunnel};
 use super::idle_timer::IdleTimer;
 use super::lease::Lease;
 use super::request_body::Upload;
+
+/// What brings a body.
+#[derive(Debug)]
+pub(super) enum Content {
+    Http1(http1::Body),
+    Http2(hyper::body::Incoming),
+}
 
 /// How long a body may take.
 #[derive(Clone, Copy, Debug)]
@@ -35,7 +42,7 @@ pub struct UpstreamBody {
     early: VecDeque<Result<Frame<Bytes>, UpstreamError>>,
     /// Nothing comes after that.
     early_is_all: bool,
-    incoming: Incoming,
+    incoming: Content,
     idle: IdleTimer,
     /// When all of it must have come.
     end: Option<Pin<Box<Sleep>>>,
@@ -43,11 +50,30 @@ pub struct UpstreamBody {
     lease: Option<Lease>,
     framing: Framing,
     upload: Option<Arc<Upload>>,
+    /// The connection, when it has become one.
+    tunnel: Option<Box<Tunnel>>,
+}
+
+impl Content {
+    /// Whether nothing more comes.
+    fn is_over(&self) -> bool {
+        match self {
+            Content::Http1(body) => body.is_over(),
+            Content::Http2(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Content::Http1(body) => body.remaining().map_or_else(SizeHint::new, SizeHint::with_exact),
+            Content::Http2(body) => body.size_hint(),
+        }
+    }
 }
 
 impl UpstreamBody {
     pub(super) fn new(
-        incoming: Incoming,
+        incoming: Content,
         deadlines: Deadlines,
         lease: Lease,
         framing: Framing,
@@ -62,26 +88,36 @@ impl UpstreamBody {
             lease: Some(lease),
             framing,
             upload,
+            tunnel: None,
         };
-        if body.incoming.is_end_stream() {
+        if body.incoming.is_over() {
             body.ended();
         }
         body
     }
 
     /// The body of a response whose connection has become a tunnel.
-    pub(super) fn of_upgrade(incoming: Incoming, lease: Lease, framing: Framing) -> Self {
-        lease.hand_over();
+    pub(super) fn of_upgrade(incoming: Content, lease: Lease, framing: Framing) -> Self {
+        let early = match incoming {
+            Content::Http1(body) => body.into_excess(),
+            Content::Http2(_) => Bytes::new(),
+        };
         UpstreamBody {
             early: VecDeque::new(),
-            early_is_all: false,
-            incoming,
+            early_is_all: true,
+            incoming: Content::Http1(http1::Body::empty()),
             idle: IdleTimer::new(Duration::ZERO),
             end: None,
             lease: None,
             framing,
             upload: None,
+            tunnel: lease.into_tunnel(early).map(Box::new),
         }
+    }
+
+    /// The stream to the server after a switch of protocols; `None`: there was none, or it has been taken.
+    pub fn take_tunnel(&mut self) -> Option<Tunnel> {
+        self.tunnel.take().map(|tunnel| *tunnel)
     }
 
     /// The length in bytes of a body that ends before it has `most` bytes, and soon; what comes meanwhile is kept for
@@ -116,7 +152,9 @@ impl UpstreamBody {
     fn ended(&mut self) {
         if let Some(lease) = self.lease.take() {
             lease.complete();
-            if self.framing.reusable {
+            // Bytes behind the response would be taken for the next one.
+            let has_excess = matches!(&self.incoming, Content::Http1(body) if body.has_excess());
+            if self.framing.reusable && !has_excess && lease.has_sent_all() {
                 lease.give_back();
             }
         }
@@ -135,10 +173,12 @@ impl UpstreamBody {
             let error = this.failed(UpstreamError::new(UpstreamErrorKind::TotalTimeout));
             return Poll::Ready(Some(Err(error)));
         }
-        let mut incoming = Pin::new(&mut this.incoming);
-        let polled = match &mut this.lease {
-            Some(lease) => lease.poll(cx, |cx| incoming.as_mut().poll_frame(cx)),
-            None => incoming.poll_frame(cx),
+        let polled = match (&mut this.incoming, &mut this.lease) {
+            (Content::Http1(body), Some(lease)) => lease.poll_body(cx, body),
+            (Content::Http1(_), None) => Poll::Ready(None),
+            (Content::Http2(body), _) => {
+                Pin::new(body).poll_frame(cx).map(|frame| frame.map(|frame| frame.map_err(UpstreamError::from_hyper)))
+            }
         };
         let frame = match polled {
             Poll::Ready(frame) => frame,
@@ -151,16 +191,14 @@ impl UpstreamBody {
         this.idle.stop();
         Poll::Ready(match frame {
             Some(Ok(frame)) => {
-                if this.incoming.is_end_stream() {
+                if this.incoming.is_over() {
                     this.ended();
                 }
                 Some(Ok(frame))
             }
-            Some(Err(error)) => {
-                let error = match this.upload.as_ref().and_then(|upload| upload.failure()) {
-                    Some(kind) => UpstreamError::because(kind, error),
-                    None => UpstreamError::from_hyper(error),
-                };
+            Some(Err(mut error)) => {
+                let by_client = this.upload.as_ref().and_then(|upload| upload.failure());
+                error.kind = by_client.unwrap_or(error.kind);
                 Some(Err(this.failed(error)))
             }
             // An HTTP/2 stream reset without an error ends the body for hyper, however little has come.
@@ -189,7 +227,7 @@ impl Body for UpstreamBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.early.is_empty() && (self.early_is_all || self.incoming.is_end_stream())
+        self.early.is_empty() && (self.early_is_all || self.incoming.is_over())
     }
 
     fn size_hint(&self) -> SizeHint {

@@ -152,7 +152,7 @@ impl Server {
                 connect::open(&only, None, None, self.tls.as_ref(), false, deadline).await?
             }
         };
-        Ok((Socket::new(opened.stream, Arc::default()).0, opened.http2))
+        Ok((Socket::new(opened.stream, Arc::default()), opened.http2))
     }
 
     /// Takes it out for as long as an operator wants, or back in.
@@ -209,7 +209,7 @@ impl Server {
         if wanted.fresh {
             // The new connection takes the room of an idle one, which the server has likely closed as well.
             idle.close_oldest();
-        } else if let Some(connection) = idle.take(peer).await {
+        } else if let Some(connection) = idle.take(peer) {
             return Ok(Lease::http1(self.clone(), connection, place, true));
         } else if peer.is_some() && self.counters.open.load(Relaxed) >= self.most_places {
             // Those that are idle lead to other addresses: one of them makes room.
@@ -218,7 +218,7 @@ impl Server {
         // Boxed: a request seldom connects, and all of its way would hold and move the room for it (6,000 instructions).
         let opened = Box::pin(self.connect(peer, wanted.http1, Instant::now() + wanted.connect_timeout)).await?;
         let retires = Instant::now() + self.max_age;
-        let connection = Box::pin(http1::start(opened.stream, opened.peer, self.counters.clone(), retires)).await?;
+        let connection = http1::Connection::new(opened.stream, opened.peer, self.counters.clone(), retires);
         Ok(Lease::http1(self.clone(), connection, place, false))
     }
 
@@ -238,7 +238,7 @@ impl Server {
         if let Some(idle) = idle {
             if wanted.fresh {
                 idle.close_oldest();
-            } else if let Some(connection) = idle.take(peer).await {
+            } else if let Some(connection) = idle.take(peer) {
                 return Ok(Lease::http1(self.clone(), connection, place, true));
             }
         }
@@ -259,7 +259,7 @@ impl Server {
             self.speaks_http1.store(!opened.http2, Relaxed);
             if !opened.http2 {
                 drop(opening);
-                let connection = http1::start(opened.stream, opened.peer, self.counters.clone(), retires).await?;
+                let connection = http1::Connection::new(opened.stream, opened.peer, self.counters.clone(), retires);
                 return Ok(Lease::http1(self.clone(), connection, place, false));
             }
         }
@@ -281,21 +281,15 @@ impl Server {
         connect::open(&self.address, self.names.as_deref(), peer, self.tls.as_ref(), http1_only, deadline).await
     }
 
-    /// Keeps a connection for the next exchange; false when it is closed instead.
-    pub(super) fn keep(self: &Arc<Self>, connection: http1::Connection) -> bool {
-        let Some(idle) = &self.connections.http1 else { return false };
+    /// Keeps a connection for the next exchange, or closes it.
+    pub(super) fn keep(self: &Arc<Self>, connection: http1::Connection) {
+        let Some(idle) = &self.connections.http1 else { return };
         let vanished = |peer| self.names.as_ref().is_some_and(|names| !names.has(peer));
-        if self.health.is_drained() || connection.peer.is_some_and(vanished) {
-            return false;
+        if self.health.is_drained() || connection.peer().is_some_and(vanished) {
+            return;
         }
-        match idle.put(connection) {
-            Put::Closed => false,
-            Put::Kept { swept } => {
-                if !swept {
-                    self.sweep_later();
-                }
-                true
-            }
+        if let Put::Kept { swept: false } = idle.put(connection) {
+            self.sweep_later();
         }
     }
 

@@ -1,16 +1,18 @@
-//! A connection's byte stream, which keeps the books: it counts as open, and holds its place under the cap, exactly
-//! as long as the socket exists, whoever owns it then (hyper, or a tunnel after an upgrade).
+//! A connection's byte stream, which keeps the books: it counts as open exactly as long as the socket exists, whoever
+//! owns it then (an exchange, hyper, or a tunnel after an upgrade).
 
+use std::future::{Future, poll_fn};
 use std::io;
-use std::pin::Pin;
+use std::mem::MaybeUninit;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::task::{Context, Poll, ready};
+use std::sync::atomic::Ordering::Relaxed;
+use std::task::{Context, Poll, Waker};
 
-use parking_lot::Mutex;
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::task::coop::unconstrained;
 use tokio_rustls::client::TlsStream;
 
 use super::stats::Counters;
@@ -23,70 +25,64 @@ pub(super) enum Stream {
     Unix(UnixStream),
 }
 
-/// What an exchange shares with the socket it runs on.
-#[derive(Debug)]
-pub(super) struct Line {
-    received: AtomicU64,
-    /// The place under the cap; absent while the connection is idle.
-    place: Mutex<Option<OwnedSemaphorePermit>>,
-    counters: Arc<Counters>,
-}
-
-impl Line {
-    /// Bytes received since the connection was opened.
-    pub(super) fn received(&self) -> u64 {
-        self.received.load(Relaxed)
-    }
-
-    /// Begins an exchange: the socket holds the place until it is given up or the socket is gone.
-    pub(super) fn occupy(&self, place: OwnedSemaphorePermit) {
-        *self.place.lock() = Some(place);
-    }
-
-    /// Gives the place to the next in the queue.
-    pub(super) fn vacate(&self) {
-        self.place.lock().take();
-    }
-}
-
 /// The stream with its books.
 #[derive(Debug)]
 pub(super) struct Socket {
     stream: Stream,
     /// After `stream`: the books are closed once the descriptor is.
-    books: Books,
+    _books: Books,
 }
 
 #[derive(Debug)]
-struct Books(Arc<Line>);
+struct Books(Arc<Counters>);
 
 impl Socket {
     /// Counts the stream as an open connection from here on.
-    pub(super) fn new(stream: Stream, counters: Arc<Counters>) -> (Self, Arc<Line>) {
+    pub(super) fn new(stream: Stream, counters: Arc<Counters>) -> Self {
         counters.open.fetch_add(1, Relaxed);
         counters.connects.fetch_add(1, Relaxed);
-        let line = Arc::new(Line { received: AtomicU64::new(0), place: Mutex::new(None), counters });
-        (Socket { stream, books: Books(line.clone()) }, line)
+        Socket { stream, _books: Books(counters) }
+    }
+
+    /// Whether there is nothing to read, neither bytes nor the server's close. The kernel is asked: what tokio knows of
+    /// a socket is what its driver has been told, which may be a while ago.
+    pub(super) fn is_quiet(&mut self) -> bool {
+        // TLS may hold what it has taken in and decrypted already.
+        if matches!(self.stream, Stream::Tls(_)) && !self.watch(Waker::noop()) {
+            return false;
+        }
+        let socket = match &self.stream {
+            Stream::Plain(stream) => SockRef::from(stream),
+            Stream::Tls(stream) => SockRef::from(stream.get_ref().0),
+            Stream::Unix(stream) => SockRef::from(stream),
+        };
+        let peeked = socket.peek(&mut [MaybeUninit::uninit()]);
+        peeked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+    }
+
+    /// The same as far as tokio knows, and has a task woken when that changes. Not subject to its cooperative budget:
+    /// a task that has used that up would be told to wait, whatever there is to read.
+    pub(super) fn watch(&mut self, waker: &Waker) -> bool {
+        let mut byte = [0];
+        let mut byte = ReadBuf::new(&mut byte);
+        let read = unconstrained(poll_fn(|cx| Pin::new(&mut *self).poll_read(cx, &mut byte)));
+        pin!(read).poll(&mut Context::from_waker(waker)).is_pending()
     }
 }
 
 impl Drop for Books {
     fn drop(&mut self) {
-        self.0.counters.open.fetch_sub(1, Relaxed);
-        self.0.vacate();
+        self.0.open.fetch_sub(1, Relaxed);
     }
 }
 
 impl AsyncRead for Socket {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
-        ready!(match &mut self.stream {
+        match &mut self.stream {
             Stream::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
             Stream::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
             Stream::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
-        })?;
-        self.books.0.received.fetch_add((buf.filled().len() - before) as u64, Relaxed);
-        Poll::Ready(Ok(()))
+        }
     }
 }
 

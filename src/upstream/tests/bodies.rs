@@ -220,11 +220,11 @@ async fn held_body_is_whole_and_has_its_length_or_streams_behind_what_is_there()
         ("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\nabcde".to_owned(), 2, "abcde", Some(5), true),
     ] {
         let (body, _client) = client_body(&bytes, 10, LONG).await;
-        let body = within(body.held(most)).await.unwrap();
+        let mut body = within(body.held(most)).await.unwrap();
         assert_eq!(http_body::Body::size_hint(&body).exact(), length, "{bytes}");
-        let again = body.copy();
-        assert_eq!(again.is_some(), whole, "{bytes}");
-        for body in [Some(body), again].into_iter().flatten() {
+        let sent = body.take();
+        assert_eq!(body.is_whole(), whole, "{bytes}");
+        for body in [Some(sent), Some(body).filter(RequestBody::is_whole)].into_iter().flatten() {
             assert_eq!(within(body.collect()).await.unwrap().to_bytes(), held, "{bytes}");
         }
     }
@@ -298,7 +298,7 @@ async fn upgraded_connection_is_a_tunnel_that_keeps_its_place() {
     request.headers_mut().insert("connection", "upgrade".parse().unwrap());
     let switch = "HTTP/1.1 101 Switching Protocols\r\nupgrade: echo\r\nconnection: upgrade\r\n\r\nfirst";
     let (answer, mut line) = tokio::join!(pool.send(request, exchange(&pool)), server.serve(switch));
-    let mut tunnel = TokioIo::new(within(hyper::upgrade::on(answer.unwrap())).await.unwrap());
+    let mut tunnel = answer.unwrap().body_mut().take_tunnel().unwrap();
 
     let mut first = [0; 5];
     within(tunnel.read_exact(&mut first)).await.unwrap();
