@@ -31,6 +31,7 @@ use super::inspect::Inspected;
 use super::listeners::ListenerTerms;
 use super::plain::{Plain, PlainExchange};
 use super::proxy_protocol;
+use super::rarely::Rarely;
 use super::slots::Slot;
 use super::socket::Socket;
 use super::wire::{BODY_EXPIRED, Expiry, HEAD_EXPIRED, Idle, Wire};
@@ -334,33 +335,51 @@ where
     }
 }
 
+/// What a connection's driver has to do next.
+enum Turn {
+    Ended(hyper::Result<()>),
+    Killed,
+    Stopping,
+    Expired(Expiry),
+}
+
 /// Runs a connection and enforces the deadlines that only show between its polls.
 async fn drive<C: Graceful>(mut connection: Pin<&mut C>, wire: &Arc<Wire>, terms: &Terms, stop: &CancellationToken) {
     let mut timeouts = terms.timeouts.clone();
-    let mut timer = pin!(tokio::time::sleep(timeouts.keep_alive));
+    let (timer, kill, stop) =
+        (pin!(tokio::time::sleep(timeouts.keep_alive)), pin!(wire.kill.cancelled()), pin!(stop.cancelled()));
+    let (mut timer, mut kill, mut stop) = (Rarely::new(timer), Rarely::new(kill), Rarely::new(stop));
     let mut idle = Idle::begin();
     let (mut stopping, mut finishing) = (false, false);
     loop {
-        let expiry = poll_fn(|cx| {
+        let next = poll_fn(|cx| {
+            // The connection first: what expires next depends on what it has done.
+            if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
+                return Poll::Ready(Turn::Ended(ended));
+            }
+            if kill.poll(cx).is_ready() {
+                return Poll::Ready(Turn::Killed);
+            }
+            if !stopping && stop.poll(cx).is_ready() {
+                return Poll::Ready(Turn::Stopping);
+            }
             loop {
                 let now = Instant::now();
                 let expiry = wire.next_expiry(now, &mut idle, &timeouts, cx.waker());
                 let Some((at, what)) = expiry else { return Poll::Pending };
                 if at <= now {
-                    return Poll::Ready(what);
+                    return Poll::Ready(Turn::Expired(what));
                 }
                 // A timer that is set too early is left alone: most deadlines are met long before, so that a busy
                 // connection hardly ever touches it.
-                if timer.deadline() > at || timer.is_elapsed() {
-                    timer.as_mut().reset(at);
+                if timer.get().deadline() > at || timer.get().is_elapsed() {
+                    timer.change(|timer| timer.reset(at));
                 }
-                std::task::ready!(timer.as_mut().poll(cx));
+                std::task::ready!(timer.poll(cx));
             }
         });
-        let what = tokio::select! {
-            // The connection first: what expires next depends on what it has done.
-            biased;
-            ended = connection.as_mut() => {
+        let what = match next.await {
+            Turn::Ended(ended) => {
                 if let Err(error) = ended {
                     if is_http2_fault(&error) {
                         add(&wire.counters.http2_errors, 1);
@@ -369,8 +388,8 @@ async fn drive<C: Graceful>(mut connection: Pin<&mut C>, wire: &Arc<Wire>, terms
                 }
                 return;
             }
-            () = wire.kill.cancelled() => return,
-            () = stop.cancelled(), if !stopping => {
+            Turn::Killed => return,
+            Turn::Stopping => {
                 stopping = true;
                 if C::LOSES_NONE {
                     finishing = true;
@@ -384,7 +403,7 @@ async fn drive<C: Graceful>(mut connection: Pin<&mut C>, wire: &Arc<Wire>, terms
                 }
                 continue;
             }
-            what = expiry => what,
+            Turn::Expired(what) => what,
         };
         match what {
             Expiry::Head => {

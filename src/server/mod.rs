@@ -24,6 +24,7 @@ pub mod notify;
 mod output;
 mod plain;
 mod proxy_protocol;
+mod rarely;
 mod response_head;
 pub mod shutdown;
 mod slots;
