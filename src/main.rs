@@ -13,7 +13,7 @@ use larder::cli::args::{
 use larder::cli::control_client::{CommandError, ControlClient, resolve_token};
 use larder::cli::upstreams::{self, ServerChange};
 use larder::cli::{cache, check, demo, explain, purge, run, stats};
-use larder::config::{self, Overrides, Source};
+use larder::config::{self, Source};
 use larder::telemetry::log::{self, LogStyle};
 
 #[global_allocator]
@@ -133,15 +133,15 @@ fn show_upstreams(args: UpstreamsArgs) -> anyhow::Result<u8> {
 /// Finds a running larder: by what was given, else by its configuration file, else where it is by default.
 fn control_client(reach: &ReachArgs) -> Result<ControlClient, CommandError> {
     let source = reach.config.clone().map_or(Source::None, Source::File);
-    let overrides = Overrides {
-        // Without a file there must be an upstream; which one does not matter here.
-        upstream: reach.config.is_none().then(|| "http://127.0.0.1".to_owned()),
-        control: reach.control.clone(),
-        ..Overrides::default()
-    };
-    let settings = config::load(&source, &environment, &overrides)
+    let found = config::reach(&source, &environment, reach.control.as_deref(), reach.control_token.is_some())
         .map_err(|diagnostics| CommandError::Usage(diagnostics.to_string()))?;
-    let control = settings.control.ok_or_else(|| CommandError::Usage("the control API is turned off".to_owned()))?;
+    if let (1.., Some(path)) = (found.errors_elsewhere, &reach.config) {
+        let (count, path) = (found.errors_elsewhere, path.display());
+        let noun = if count == 1 { "error" } else { "errors" };
+        let _ =
+            writeln!(std::io::stderr(), "larder: {path} has {count} {noun} elsewhere, see `larder check`; going on");
+    }
+    let control = found.control.ok_or_else(|| CommandError::Usage("the control API is turned off".to_owned()))?;
     // Not laid over the file's: it may be any of those that the file names.
     let given = reach.control_token.clone().or_else(|| control.token.clone());
     let token = resolve_token(given, &control.token_file)?;

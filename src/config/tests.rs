@@ -4,6 +4,7 @@ mod control;
 mod devices;
 mod disk;
 mod example;
+mod reach;
 
 use std::time::Duration;
 

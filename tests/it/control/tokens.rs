@@ -7,7 +7,8 @@ use serde_json::json;
 use super::{Api, Cli, configured, upstream};
 use crate::support::PATIENCE;
 use crate::support::client::{Connection, request};
-use crate::support::larder::TOKEN;
+use crate::support::larder::{Larder, TOKEN};
+use crate::support::process;
 
 const TOKENS: &str = "[[control.tokens]]\nname = \"deploy\"\ntoken = \"deploys\"\nscopes = [\"purge\"]\n\
                       [[control.tokens]]\nname = \"eyes\"\ntoken = \"${LARDER_EYES:-looks}\"\nscopes = [\"read\"]\n";
@@ -113,4 +114,21 @@ async fn commands_say_what_to_do_about_a_token_that_does_not_do() {
         cli.with_token("deploys").run(&["purge", "--tag", "none"]).await,
         "tag none: 0 stored responses matched\n"
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn commands_find_larder_by_a_file_with_errors_elsewhere() {
+    let (upstream, directory) = (upstream().await, tempfile::tempdir().unwrap());
+    let larder = Larder::before(&upstream.url()).await;
+    let file = directory.path().join("proxy.toml");
+    let text = format!("[control]\naddress = \"{}\"\ntoken = \"{TOKEN}\"\n[cach]\n", larder.control);
+    std::fs::write(&file, text).unwrap();
+    for line in
+        [&["stats"][..], &["cache", "ls"], &["explain", "http://app.test/"], &["purge", "--all"], &["upstreams"]]
+    {
+        let mut command = Cli::of(&larder).command(line);
+        command.env_remove("LARDER_CONTROL").env_remove("LARDER_CONTROL_TOKEN").arg("--config").arg(&file);
+        let told = process::run(&mut command).await;
+        assert!(told.lines().count() > 1 && told.contains("has 1 error elsewhere, see `larder check`"), "{told}");
+    }
 }
