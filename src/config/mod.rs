@@ -7,6 +7,7 @@
 mod check;
 mod defaults;
 mod diagnostics;
+mod document;
 mod file;
 mod interpolate;
 mod overrides;
@@ -25,6 +26,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 pub use diagnostics::{Diagnostic, Diagnostics, Place};
+pub use document::Document;
 pub use interpolate::Env;
 pub use overrides::Overrides;
 pub use reach::{Reach, reach};
