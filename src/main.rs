@@ -1,6 +1,6 @@
 //! Arguments -> command -> exit code.
 
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -36,12 +36,18 @@ fn main() -> ExitCode {
         Command::Stats(args) => show_stats(&args.reach),
         Command::Upstreams(args) => show_upstreams(args),
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Arguments::command(), "larder", &mut std::io::stdout());
-            Ok(0)
+            // `generate` panics where it cannot write.
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Arguments::command(), "larder", &mut script);
+            std::io::stdout().write_all(&script).map(|()| 0).map_err(anyhow::Error::from)
         }
     };
     match outcome {
         Ok(code) => ExitCode::from(code),
+        // Who read the output has seen enough of it, such as `head`.
+        Err(error) if error.downcast_ref().map(std::io::Error::kind) == Some(ErrorKind::BrokenPipe) => {
+            ExitCode::SUCCESS
+        }
         Err(error) => {
             let _ = writeln!(std::io::stderr(), "larder: {error:#}");
             ExitCode::from(FAILED)
@@ -145,12 +151,17 @@ fn control_client(reach: &ReachArgs) -> Result<ControlClient, CommandError> {
     // Not laid over the file's: it may be any of those that the file names.
     let given = reach.control_token.clone().or_else(|| control.token.clone());
     let token = resolve_token(given, &control.token_file)?;
-    ControlClient::new(&control.address.to_string(), &token)
+    let origin = match &reach.config {
+        _ if reach.control.is_some() => "as given".to_owned(),
+        Some(path) if !control.assumed => format!("as {} says", path.display()),
+        _ => "the default".to_owned(),
+    };
+    ControlClient::new(&control.address.to_string(), origin, &token)
 }
 
 fn told(outcome: Result<(), CommandError>) -> anyhow::Result<u8> {
     match outcome {
-        Ok(()) => Ok(0),
+        Ok(()) | Err(CommandError::Unread) => Ok(0),
         Err(error) => {
             writeln!(std::io::stderr(), "larder: {error}")?;
             Ok(error.exit_code())

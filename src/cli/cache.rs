@@ -168,7 +168,7 @@ mod tests {
 
     async fn told(command: CacheCommand, json: bool) -> Result<String, CommandError> {
         let running = start().await;
-        let client = ControlClient::new(&running.control, TOKEN).unwrap();
+        let client = ControlClient::new(&running.control, "given", TOKEN).unwrap();
         let mut out = Vec::new();
         run(&client, &command, json, &mut out).await?;
         Ok(String::from_utf8(out).unwrap())

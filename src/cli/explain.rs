@@ -46,7 +46,7 @@ mod tests {
     #[tokio::test]
     async fn explanation_says_what_why_and_from_what() {
         let running = start().await;
-        let client = ControlClient::new(&running.control, TOKEN).unwrap();
+        let client = ControlClient::new(&running.control, "given", TOKEN).unwrap();
         let mut out = Vec::new();
         run(&client, "http://a/x", false, &mut out).await.unwrap();
         let told = String::from_utf8(out).unwrap();

@@ -144,7 +144,7 @@ mod tests {
     }
 
     async fn purge(running: &Running, line: &[&str]) -> Result<String, CommandError> {
-        let client = ControlClient::new(&running.control, TOKEN).unwrap();
+        let client = ControlClient::new(&running.control, "given", TOKEN).unwrap();
         let mut out = Vec::new();
         run(&client, &args(line), &mut out).await?;
         Ok(String::from_utf8(out).unwrap())

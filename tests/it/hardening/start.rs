@@ -105,3 +105,15 @@ async fn start_with_a_missing_file_fails_with_2() {
     assert_eq!(larder(&["run", "--nonsense"], None).await.status.code(), Some(2));
     assert_eq!(larder(&["run"], None).await.status.code(), Some(2), "no upstream");
 }
+
+#[test]
+fn output_that_nobody_reads_is_no_failure() {
+    for arguments in ["check --schema", "completions bash"] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut command = Command::new(crate::support::larder::binary());
+        let output = command.args(arguments.split(' ')).stdout(writer).output().unwrap();
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert_eq!((output.status.code(), &*told), (Some(0), ""), "{arguments}");
+    }
+}
