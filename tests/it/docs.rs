@@ -116,6 +116,28 @@ fn configurations_in_the_pages_load() {
 }
 
 #[test]
+fn configurations_in_part_load_with_the_rest() {
+    let mut loaded = 0;
+    for page in ["docs/CONFIGURATION.md", "docs/SECURITY.md"] {
+        for block in read(page).split("```toml\n").skip(1) {
+            let part = block.split("```").next().unwrap();
+            // What a page leaves out is what serves everything else.
+            let rest = if part.contains("[upstreams") {
+                ""
+            } else {
+                "\n[upstreams.app]\nservers = [\"http://127.0.0.1:3000\"]\n"
+            };
+            let source = Source::Text { name: page.to_owned(), text: format!("{part}{rest}") };
+            if let Err(errors) = config::load(&source, &|_| None, &Overrides::default()) {
+                panic!("{errors}");
+            }
+            loaded += 1;
+        }
+    }
+    assert!(loaded > 20);
+}
+
+#[test]
 fn links_lead_somewhere() {
     for page in PAGES {
         let text = read(page);
