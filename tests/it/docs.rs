@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::fs;
 
 use larder::config::{self, Overrides, Source};
+use larder::proxy::refusal::Refusal;
 
 use crate::support::repository;
 
@@ -31,13 +32,15 @@ fn caching_explains_every_reason_word_and_no_other() {
         ("Why not stored", reasons, "NoStoreReason"),
         ("Why stale", reasons, "StaleReason"),
         ("Why purged", reasons, "PurgeReason"),
-        ("Refusals", "src/proxy/refusal.rs", "Refusal"),
         ("Upstream failures", "src/upstream/error.rs", "UpstreamErrorKind"),
     ] {
         let said = words_of(&read(file), name);
         assert!(said.len() >= 3, "{name} has no words: {said:?}");
         assert_eq!(first_column(section(&page, heading)), said, "the table \"{heading}\" against {name}");
     }
+
+    let refusals = Refusal::ALL.iter().map(|refusal| refusal.word().to_owned()).collect();
+    assert_eq!(first_column(section(&page, "Refusals")), refusals);
 
     let tiers = words_of(&read(reasons), "Tier");
     assert_eq!(tiers.len(), 2, "{tiers:?}");
