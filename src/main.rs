@@ -1,6 +1,6 @@
 //! Arguments -> command -> exit code.
 
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -13,7 +13,7 @@ use larder::cli::args::{
 use larder::cli::control_client::{CommandError, ControlClient, resolve_token};
 use larder::cli::upstreams::{self, ServerChange};
 use larder::cli::{cache, check, demo, explain, purge, run, stats};
-use larder::config::{self, Overrides, Source};
+use larder::config::{self, Source};
 use larder::telemetry::log::{self, LogStyle};
 
 #[global_allocator]
@@ -36,12 +36,18 @@ fn main() -> ExitCode {
         Command::Stats(args) => show_stats(&args.reach),
         Command::Upstreams(args) => show_upstreams(args),
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Arguments::command(), "larder", &mut std::io::stdout());
-            Ok(0)
+            // `generate` panics where it cannot write.
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Arguments::command(), "larder", &mut script);
+            std::io::stdout().write_all(&script).map(|()| 0).map_err(anyhow::Error::from)
         }
     };
     match outcome {
         Ok(code) => ExitCode::from(code),
+        // Who read the output has seen enough of it, such as `head`.
+        Err(error) if error.downcast_ref().map(std::io::Error::kind) == Some(ErrorKind::BrokenPipe) => {
+            ExitCode::SUCCESS
+        }
         Err(error) => {
             let _ = writeln!(std::io::stderr(), "larder: {error:#}");
             ExitCode::from(FAILED)
@@ -133,24 +139,29 @@ fn show_upstreams(args: UpstreamsArgs) -> anyhow::Result<u8> {
 /// Finds a running larder: by what was given, else by its configuration file, else where it is by default.
 fn control_client(reach: &ReachArgs) -> Result<ControlClient, CommandError> {
     let source = reach.config.clone().map_or(Source::None, Source::File);
-    let overrides = Overrides {
-        // Without a file there must be an upstream; which one does not matter here.
-        upstream: reach.config.is_none().then(|| "http://127.0.0.1".to_owned()),
-        control: reach.control.clone(),
-        ..Overrides::default()
-    };
-    let settings = config::load(&source, &environment, &overrides)
+    let found = config::reach(&source, &environment, reach.control.as_deref(), reach.control_token.is_some())
         .map_err(|diagnostics| CommandError::Usage(diagnostics.to_string()))?;
-    let control = settings.control.ok_or_else(|| CommandError::Usage("the control API is turned off".to_owned()))?;
+    if let (1.., Some(path)) = (found.errors_elsewhere, &reach.config) {
+        let (count, path) = (found.errors_elsewhere, path.display());
+        let noun = if count == 1 { "error" } else { "errors" };
+        let _ =
+            writeln!(std::io::stderr(), "larder: {path} has {count} {noun} elsewhere, see `larder check`; going on");
+    }
+    let control = found.control.ok_or_else(|| CommandError::Usage("the control API is turned off".to_owned()))?;
     // Not laid over the file's: it may be any of those that the file names.
     let given = reach.control_token.clone().or_else(|| control.token.clone());
     let token = resolve_token(given, &control.token_file)?;
-    ControlClient::new(&control.address.to_string(), &token)
+    let origin = match &reach.config {
+        _ if reach.control.is_some() => "as given".to_owned(),
+        Some(path) if !control.assumed => format!("as {} says", path.display()),
+        _ => "the default".to_owned(),
+    };
+    ControlClient::new(&control.address.to_string(), origin, &token)
 }
 
 fn told(outcome: Result<(), CommandError>) -> anyhow::Result<u8> {
     match outcome {
-        Ok(()) => Ok(0),
+        Ok(()) | Err(CommandError::Unread) => Ok(0),
         Err(error) => {
             writeln!(std::io::stderr(), "larder: {error}")?;
             Ok(error.exit_code())

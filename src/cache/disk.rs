@@ -6,6 +6,7 @@
 mod files;
 mod index;
 mod io;
+mod records;
 pub mod spill;
 pub mod stored_body;
 mod sweep;
@@ -14,10 +15,9 @@ mod trouble;
 #[cfg(test)]
 mod tests;
 
-use std::fs::File;
 use std::io::{ErrorKind, Result, Write};
 use std::os::unix::fs::FileExt;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
@@ -28,11 +28,8 @@ use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
-use super::body::SharedBody;
-use super::entry::{CodedBodies, StoredResponse};
 use super::purge::PurgeLog;
-use super::record::blocks::sealed_len;
-use super::record::{Damaged, Head, MAX_HEAD, Record};
+use super::record::Record;
 use super::tiers::LowerTier;
 use super::tiers::slot::Slot;
 use crate::clock::Clock;
@@ -43,15 +40,13 @@ use crate::telemetry::figures::TierFigures;
 use files::{Files, OpenError};
 use index::Index;
 use io::Io;
-use stored_body::StoredBody;
+use records::{Found, GivenUp};
 use trouble::{Backoff, Current, State};
 
 /// Records stored at a time.
 const WRITERS: usize = 4;
 /// More files than this waiting to be deleted, and storing waits for them.
 const MOST_TO_DELETE: u64 = 20_000;
-/// A record with all its codings is read whole up to so many times the size of what is kept in memory.
-const MOST_WHOLE: u64 = 4;
 /// What a look whether the disk works again writes.
 static PROBE: [u8; 256 * 1024] = [0; 256 * 1024];
 
@@ -89,16 +84,6 @@ enum Chore {
     Delete(Slot),
     /// Say that all before this was done: whether nothing is owed.
     Tell(oneshot::Sender<bool>),
-}
-
-/// Whether nobody waits for a write any more, because it took too long.
-type GivenUp = Arc<AtomicBool>;
-
-/// What lay in a slot.
-enum Found {
-    Record(Record),
-    Nothing,
-    Damaged,
 }
 
 impl DiskTier {
@@ -389,143 +374,6 @@ impl Shared {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
-
-    fn read_record(self: &Arc<Self>, slot: Slot) -> Result<Found> {
-        match self.try_read_record(slot) {
-            // The head of a large record is written again in its place: it may have been half there.
-            Ok(Found::Damaged) => self.try_read_record(slot),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(Found::Nothing),
-            read => read,
-        }
-    }
-
-    fn try_read_record(self: &Arc<Self>, slot: Slot) -> Result<Found> {
-        let file = File::open(self.files()?.path(slot))?;
-        let len = file.metadata()?.len();
-        let found = |record: std::result::Result<Record, Damaged>| record.map_or(Found::Damaged, Found::Record);
-        let whole = || {
-            let mut bytes = vec![0; len as usize];
-            match file.read_exact_at(&mut bytes, 0) {
-                Ok(()) => Ok(found(Record::decode(&bytes, &self.clock))),
-                Err(error) if error.kind() == ErrorKind::UnexpectedEof => Ok(Found::Damaged),
-                Err(error) => Err(error),
-            }
-        };
-        let memory_object = self.settings.memory_object;
-        if len <= sealed_len(memory_object) {
-            return whole();
-        }
-        let Some(head) = read_head(&file, &self.clock)? else { return Ok(Found::Damaged) };
-        if head.total_len() != Some(len) {
-            return Ok(Found::Damaged);
-        }
-        // With its codings it may be larger than its body alone.
-        let is_small = head.response().is_none_or(|response| response.body_len <= memory_object);
-        if is_small && len <= MOST_WHOLE * sealed_len(memory_object) + 2 * MAX_HEAD as u64 {
-            return whole();
-        }
-        let trailers = head.trailers(0);
-        let Some(stored) = StoredBody::new(self.clone(), slot, &head) else { return Ok(Found::Damaged) };
-        let record = head.into_response(SharedBody::on_disk(stored, trailers), CodedBodies::default());
-        Ok(found(record.ok_or(Damaged)))
-    }
-
-    /// The file of a slot, and its head where that verifies.
-    fn open_record(&self, slot: Slot) -> Result<(File, Option<Head>)> {
-        let file = File::open(self.files()?.path(slot))?;
-        let head = match read_head(&file, &self.clock)? {
-            // It may have been written again just then.
-            None => read_head(&file, &self.clock)?,
-            head => head,
-        };
-        Ok((file, head))
-    }
-
-    /// What writes a record. Should that be done only after it was given up on, the record does not stay: nobody would
-    /// know of it, and of purges that came meanwhile it knows nothing.
-    fn unless_late<T>(
-        self: Arc<Self>,
-        given_up: GivenUp,
-        slot: Slot,
-        write: impl FnOnce(&Shared) -> Result<T>,
-    ) -> impl FnOnce() -> Result<T> {
-        move || {
-            let written = write(&self)?;
-            if given_up.load(Ordering::SeqCst) {
-                self.discard(slot);
-            }
-            Ok(written)
-        }
-    }
-
-    /// Writes a record; what goes for it. `None`: it is not to be stored here.
-    fn write_record(&self, slot: Slot, record: &Record) -> Result<Option<Vec<Slot>>> {
-        if let Record::Response(_, response) = record
-            && let Some(stored) = response.body.stored()
-        {
-            return self.write_head_again(slot, record, response, stored);
-        }
-        let Some(bytes) = record.encode(&self.clock).filter(|bytes| bytes.len() as u64 <= self.settings.max_object)
-        else {
-            return Ok(None);
-        };
-        let (mut file, temporary) = self.files()?.temporary()?;
-        file.write_all(&bytes)?;
-        self.files()?.keep(temporary, slot, || self.index.insert(slot, bytes.len() as u64)).map(Some)
-    }
-
-    /// Writes the head of a record whose body lies here already, in its place.
-    fn write_head_again(
-        &self,
-        slot: Slot,
-        record: &Record,
-        response: &StoredResponse,
-        stored: &StoredBody,
-    ) -> Result<Option<Vec<Slot>>> {
-        let (old_slot, id) = stored.record();
-        let file = match File::options().read(true).write(true).open(self.files()?.path(old_slot)) {
-            Ok(file) => file,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error),
-        };
-        let Some(old) = read_head(&file, &self.clock)?.filter(|old| old.id == id) else { return Ok(None) };
-        let trailers = response.body.trailers().cloned();
-        let mut head = Head::of_body(record.key(), response, &self.clock, stored.len(), trailers);
-        (head.id, head.bodies_start) = (old.id, old.bodies_start);
-        let Some(bytes) = head.encode(0) else { return Ok(None) };
-        file.write_all_at(&bytes, 0)?;
-        if old_slot != slot {
-            self.files()?.rename(old_slot, slot)?;
-            self.index.remove(old_slot);
-            stored.moved(slot);
-        }
-        Ok(head.total_len().map(|len| self.index.insert(slot, len)))
-    }
-}
-
-/// The head of a record; `None`: it does not verify.
-fn read_head(file: &File, clock: &Clock) -> Result<Option<Head>> {
-    let mut bytes = vec![0; 4096];
-    let mut read = read_up_to(file, &mut bytes, 0)?;
-    let Ok(len) = Head::len(&bytes[..read]) else { return Ok(None) };
-    if len > read {
-        bytes.resize(len, 0);
-        read += read_up_to(file, &mut bytes[read..], read as u64)?;
-    }
-    Ok(Head::decode(&bytes[..read], clock).ok())
-}
-
-fn read_up_to(file: &File, bytes: &mut [u8], offset: u64) -> Result<usize> {
-    let mut read = 0;
-    while read < bytes.len() {
-        match file.read_at(&mut bytes[read..], offset + read as u64) {
-            Ok(0) => break,
-            Ok(more) => read += more,
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(read)
 }
 
 /// Until the tier is gone.

@@ -170,8 +170,13 @@ impl Tiers {
 impl Cache {
     /// Whether a look below memory may bring something.
     pub fn may_be_below(&self, key: &CacheKey) -> bool {
+        self.may_be_in(key).next().is_some()
+    }
+
+    /// Which of the tiers below memory may have something under a key.
+    pub fn may_be_in(&self, key: &CacheKey) -> impl Iterator<Item = Tier> {
         let slot = Slot::of_key(key);
-        self.lower.tiers.iter().any(|behind| behind.tier.may_hold(slot))
+        self.lower.tiers.iter().filter(move |behind| behind.tier.may_hold(slot)).map(|behind| behind.tier.tier())
     }
 
     /// Looks below memory for a stored response that a request with these fields selects; where there is one, it is

@@ -49,6 +49,8 @@ pub struct App {
     pub server: Server,
     pub(super) telemetry: Arc<Telemetry>,
     pub(super) settings: ArcSwap<Settings>,
+    /// Those of the start, of which some hold until the end.
+    first: Arc<Settings>,
     pub(super) started: Instant,
     pub(super) draining: AtomicBool,
     handed_over: AtomicBool,
@@ -136,6 +138,7 @@ impl App {
             link,
             telemetry,
             settings: ArcSwap::new(settings.clone()),
+            first: settings.clone(),
             started: Instant::now(),
             draining: AtomicBool::new(false),
             handed_over: AtomicBool::new(false),
@@ -208,13 +211,13 @@ impl App {
         {
             log.set_filter(&settings.log_level).map_err(|error| error.to_string())?;
         }
-        for (changed, key) in [
-            (old.memory.size != settings.memory.size, "cache.memory"),
-            (old.disk != settings.disk, "cache.disk"),
-            (old.redis != settings.redis, "cache.redis"),
-            (old.workers != settings.workers, "server.workers"),
+        for (differs, key) in [
+            (self.first.memory.size != settings.memory.size, "cache.memory"),
+            (self.first.disk != settings.disk, "cache.disk"),
+            (self.first.redis != settings.redis, "cache.redis"),
+            (self.first.workers != settings.workers, "server.workers"),
         ] {
-            if changed {
+            if differs {
                 changes.push(format!("{key}: takes effect at the next start"));
             }
         }

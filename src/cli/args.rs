@@ -111,9 +111,9 @@ pub struct CheckArgs {
 /// Options of `larder demo`.
 #[derive(Debug, Args)]
 pub struct DemoArgs {
-    /// Where clients connect
-    #[arg(long, default_value = "127.0.0.1:8080", value_name = "ADDR:PORT", value_parser = address)]
-    pub listen: SocketAddr,
+    /// Where clients connect [default: 127.0.0.1:8080, or another port where that is taken]
+    #[arg(long, value_name = "ADDR:PORT", value_parser = address)]
+    pub listen: Option<SocketAddr>,
 }
 
 /// How to reach a running larder.

@@ -90,6 +90,10 @@ fn variant(stored: &Value) -> String {
         _ => format!("stale for {} s", -ttl),
     };
     let mut told = format!("{} {fresh}, {hits} hits", stored["status"]);
+    if let Some(length) = stored["length"].as_u64() {
+        let place = if stored["body_on_disk"] == true { " on disk" } else { "" };
+        told += &format!(", {}{place}", ByteSize(length));
+    }
     if let Some(media_type) = stored["content_type"].as_str() {
         told += &format!(", {media_type}");
     }
@@ -114,22 +118,26 @@ fn stats(answer: &Value, out: &mut dyn Write) -> std::io::Result<()> {
     for tier in answer["tiers"].as_array().into_iter().flatten() {
         let count = |name: &str| tier[name].as_u64().unwrap_or_default();
         let number = |name: &str| tier[name].as_f64().unwrap_or_default();
-        let budget = match count("budget_bytes") {
-            0 => String::new(),
-            bytes => format!(" of {}", ByteSize(bytes)),
-        };
         write!(
             out,
-            "{:<7} {}: {} hits, {} misses ({:.1} %), {}{budget} in {} entries, {} evicted",
+            "{:<7} {}: {} hits, {} misses ({:.1} %), ",
             tier["tier"].as_str().unwrap_or("?"),
             tier["state"].as_str().unwrap_or("?"),
             count("hits"),
             count("misses"),
             number("ratio") * 100.0,
-            ByteSize(count("bytes")),
-            count("entries"),
-            count("evictions"),
         )?;
+        let budget = match count("budget_bytes") {
+            0 => String::new(),
+            bytes => format!(" of {}", ByteSize(bytes)),
+        };
+        match tier["entries"].as_u64() {
+            Some(entries) => {
+                let (bytes, evictions) = (ByteSize(count("bytes")), count("evictions"));
+                write!(out, "{bytes}{budget} in {entries} entries, {evictions} evicted")?;
+            }
+            None => write!(out, "what it holds is not counted")?,
+        }
         match number("latency_micros") {
             0.0 => {}
             micros => write!(out, ", {micros:.0} µs a look-up")?,
@@ -160,7 +168,7 @@ mod tests {
 
     async fn told(command: CacheCommand, json: bool) -> Result<String, CommandError> {
         let running = start().await;
-        let client = ControlClient::new(&running.control, TOKEN).unwrap();
+        let client = ControlClient::new(&running.control, "given", TOKEN).unwrap();
         let mut out = Vec::new();
         run(&client, &command, json, &mut out).await?;
         Ok(String::from_utf8(out).unwrap())
@@ -168,13 +176,19 @@ mod tests {
 
     #[tokio::test]
     async fn cache_is_told_for_people() {
-        let listed = "GET http://a/x (2.0 KiB)\n  200 stale for 5 s, 0 hits, tags news; not reused: stale\n";
+        let listed =
+            "GET http://a/x (2.0 KiB)\n  200 stale for 5 s, 0 hits, 3.0 MiB on disk, tags news; not reused: stale\n";
         let list = ListArgs { tag: Some("a b&c".to_owned()), limit: Some(1), ..ListArgs::default() };
         for (command, expected) in [
             (CacheCommand::Ls(list), format!("{listed}1 of 1 keys\nmore with --after \"1\"\n")),
             (CacheCommand::Get { url: "http://a/x?y&z".to_owned() }, listed.to_owned()),
             (CacheCommand::Health, "ok\n  memory  on\n".to_owned()),
-            (CacheCommand::Stats, "memory  on: 3 hits, 1 misses (75.0 %), 0 B in 0 entries, 0 evicted\n".to_owned()),
+            (
+                CacheCommand::Stats,
+                "memory  on: 3 hits, 1 misses (75.0 %), 0 B in 0 entries, 0 evicted\n\
+                 redis   on: 3 hits, 1 misses (75.0 %), what it holds is not counted\n"
+                    .to_owned(),
+            ),
         ] {
             assert_eq!(told(command, false).await.unwrap(), expected);
         }

@@ -2,12 +2,15 @@
 
 use std::collections::BTreeMap;
 
+use bytesize::ByteSize;
 use http::{HeaderMap, Method, Request, Uri};
+use ipnet::IpNet;
 
 use super::app::App;
 use crate::cache::entry::{Entry, StoredResponse};
 use crate::cache::key::{CacheKey, TargetUri};
 use crate::cache::purge::{BadTarget, Patterns, Purge, PurgeTarget};
+use crate::config::settings::{Access, RateKey, Route, RouteLimits};
 use crate::control::inspect::{
     CacheStats, Entries, EntriesQuery, EntryView, Health, PAGE, TierHealth, TierStats, UrlView, VariantView,
 };
@@ -190,6 +193,7 @@ fn variant(stored: &StoredResponse, now: Timestamp) -> VariantView {
         stale_if_error: facts.stale_if_error,
         soft_purged: facts.stale_since.is_some(),
         length: stored.complete_length(),
+        body_on_disk: stored.body.stored().is_some(),
         hits: stored.hits.load(std::sync::atomic::Ordering::Relaxed),
         tags: stored.tags.named().map(str::to_owned).collect(),
         groups: stored.tags.groups().map(str::to_owned).collect(),
@@ -249,6 +253,7 @@ pub(super) fn entry(app: &App, url: &str) -> Result<UrlView, String> {
     }
     told.route = Some(route.route.name.clone());
     told.upstream = Some(route.upstream.to_string());
+    told.asks = demands(&route.route);
     if route.route.redirect.is_some() {
         told.outcome = Outcome::Own.word();
         told.explanation = "The route answers by a redirect.".to_owned();
@@ -266,7 +271,8 @@ pub(super) fn entry(app: &App, url: &str) -> Result<UrlView, String> {
         return Ok(told);
     }
     let key = CacheKey::new(&asked.target(), &route.route.key, &HeaderMap::new());
-    told.may_be_below = cache.may_be_below(&key);
+    told.below = cache.may_be_in(&key).map(Tier::word).collect();
+    told.may_be_below = !told.below.is_empty();
     told.remembered_as_uncacheable = cache.flights.is_uncacheable(&key, now);
     let entry = cache.memory.peek(&key).unwrap_or_default();
     let selected = entry.select(&HeaderMap::new());
@@ -283,6 +289,35 @@ pub(super) fn entry(app: &App, url: &str) -> Result<UrlView, String> {
     Ok(told)
 }
 
+/// What a route asks of a request before anything is looked up, and of one that is forwarded.
+fn demands(route: &Route) -> Vec<String> {
+    let Access { allow, deny, basic, forward } = &route.access;
+    let listed = |networks: &[IpNet]| networks.iter().map(IpNet::to_string).collect::<Vec<_>>().join(", ");
+    let RouteLimits { rate, concurrency, bandwidth } = &route.limits;
+    let demands = [
+        (!allow.is_empty()).then(|| format!("a client in {}", listed(allow))),
+        (!deny.is_empty()).then(|| format!("no client in {}", listed(deny))),
+        rate.as_ref().map(|(rate, key)| {
+            let per = humantime::format_duration(rate.per);
+            format!("at most {} requests in {per}, {} at once, {}", rate.count, rate.burst, counted_by(key))
+        }),
+        basic.as_ref().map(|basic| format!("a user of {}", basic.file.display())),
+        forward.as_ref().map(|forward| format!("the word of another program, asked at {}", forward.target)),
+        concurrency.map(|places| format!("a place among {} at the upstream, if forwarded", places.most)),
+        bandwidth.map(|bytes| format!("no more than {} a second", ByteSize(bytes))),
+    ];
+    demands.into_iter().flatten().collect()
+}
+
+fn counted_by(key: &RateKey) -> String {
+    match key {
+        RateKey::Address => "from an address".to_owned(),
+        RateKey::Route => "of all clients together".to_owned(),
+        RateKey::Header(name) => format!("with one value of {name}"),
+        RateKey::Cookie(name) => format!("with one value of the cookie {name}"),
+    }
+}
+
 fn explanation(told: &UrlView, ttl: Option<i64>) -> String {
     let text = match (told.outcome, told.reason, ttl) {
         ("hit", _, Some(ttl)) => format!("It is answered from memory, where it is fresh for {ttl} s more."),
@@ -296,7 +331,7 @@ fn explanation(told: &UrlView, ttl: Option<i64>) -> String {
         _ => "It is forwarded.".to_owned(),
     };
     match (told.outcome, told.may_be_below, told.remembered_as_uncacheable) {
-        ("miss", true, _) => format!("{text} A tier below may have it."),
+        ("miss", true, _) => format!("{text} It may still be found below memory: {}.", told.below.join(", ")),
         ("miss", _, true) => {
             format!("{text} Its last answer could not be shared, so requests for it are not collapsed.")
         }
@@ -336,24 +371,26 @@ pub(super) fn stats(
         hits,
         misses,
         ratio: ratio(hits, misses),
-        bytes: memory.bytes,
+        bytes: Some(memory.bytes),
         budget_bytes: memory.budget_bytes,
-        entries: memory.entries,
-        evictions: memory.evictions,
+        entries: Some(memory.entries),
+        evictions: Some(memory.evictions),
         latency_micros: 0.0,
         breaker: None,
     };
     let breaker = redis.iter().find(|client| client.purpose == "bodies").map(|client| client.state);
+    // What Redis holds and evicts is its own business.
+    let counted = |tier: &TierFigures, count: u64| Some(count).filter(|_| tier.tier != Tier::Redis.word());
     let tier = |tier: &TierFigures| TierStats {
         tier: tier.tier,
         state: tier.state,
         hits: tier.hits,
         misses: tier.misses,
         ratio: ratio(tier.hits, tier.misses),
-        bytes: tier.bytes,
+        bytes: counted(tier, tier.bytes),
         budget_bytes: tier.budget_bytes,
-        entries: tier.entries,
-        evictions: tier.evictions,
+        entries: counted(tier, tier.entries),
+        evictions: counted(tier, tier.evictions),
         latency_micros: tier.load_micros as f64 / (tier.hits + tier.misses).max(1) as f64,
         breaker: breaker.filter(|_| tier.tier == Tier::Redis.word()),
     };

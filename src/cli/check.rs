@@ -1,13 +1,11 @@
 //! `larder check`: is a configuration valid, and if not, what is wrong where; or the JSON Schema for editors.
 
+mod files;
+
 use std::io::{self, Write};
 use std::path::Path;
 
-use crate::config::settings::Settings;
-use crate::config::{self, Env, Overrides, Source};
-use crate::proxy::guard::Guard;
-use crate::proxy::purge_rules;
-use crate::server;
+use crate::config::{self, Diagnostics, Document, Env, Overrides, Source};
 
 /// What came of a check; `main` turns it into the exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,12 +33,15 @@ pub fn run(
         return Ok(Verdict::Valid);
     }
     let source = config.map_or(Source::None, |path| Source::File(path.to_owned()));
-    match config::load(&source, env, overrides) {
+    let checked = config::load(&source, env, overrides).and_then(|settings| {
+        let document = Document::read(&source)?;
+        match document.diagnostics(files::faults(&settings, &document)) {
+            Some(diagnostics) => Err(diagnostics),
+            None => Ok(settings),
+        }
+    });
+    match checked {
         Ok(settings) => {
-            if let Err(error) = files(&settings) {
-                writeln!(err, "error: {error}\n1 error")?;
-                return Ok(Verdict::Invalid);
-            }
             let name = config.map_or_else(|| "no file".to_owned(), |path| path.display().to_string());
             let (listeners, upstreams, routes) =
                 (settings.listeners.len(), settings.upstreams.len(), settings.routes.len());
@@ -48,22 +49,16 @@ pub fn run(
             Ok(Verdict::Valid)
         }
         Err(diagnostics) => {
-            let count = diagnostics.iter().count();
-            let noun = if count == 1 { "error" } else { "errors" };
-            write!(err, "{diagnostics}\n{count} {noun}\n")?;
+            tell(&diagnostics, err)?;
             Ok(Verdict::Invalid)
         }
     }
 }
 
-/// What the start would open and set up: certificates, keys, authorities, files of users, patterns of purges.
-fn files(settings: &Settings) -> Result<(), String> {
-    server::check_tls(&settings.listeners).map_err(|error| error.to_string())?;
-    for route in &settings.routes {
-        Guard::of(route, None).map_err(|error| format!("route `{}`: {error}", route.name))?;
-        purge_rules::check(route).map_err(|error| format!("route `{}`, `invalidate`: {error}", route.name))?;
-    }
-    Ok(())
+fn tell(diagnostics: &Diagnostics, err: &mut dyn Write) -> io::Result<()> {
+    let count = diagnostics.iter().count();
+    let noun = if count == 1 { "error" } else { "errors" };
+    write!(err, "{diagnostics}\n{count} {noun}\n")
 }
 
 #[cfg(test)]
@@ -94,6 +89,78 @@ mod tests {
         assert!(err.contains("proxy.toml:2:1\n") && err.contains("did you mean `servers`?"), "{err}");
         assert!(err.ends_with("3 errors\n"), "{err}");
         assert_eq!(check(None, false).0, Verdict::Invalid, "no upstream");
+    }
+
+    #[test]
+    fn check_opens_what_the_start_would_and_names_all_that_it_cannot() {
+        let text = r#"
+access_log.target = "/nowhere/access.log"
+control.token_file = "/dev/null/token"
+[[listeners]]
+address = "127.0.0.1:0"
+[listeners.tls]
+certificates = [
+  { cert = "/nowhere/a.pem", key = "/nowhere/a.key" },
+  { cert = "/nowhere/b.pem", key = "/nowhere/b.key" },
+]
+client_ca = "/nowhere/clients.pem"
+[upstreams.app]
+servers = ["https://127.0.0.1:9"]
+ca_file = "/nowhere/ca.pem"
+client_cert = "/nowhere/client.pem"
+client_key = "/"
+maintenance.file = "/nowhere/page.html"
+[cache.redis]
+url = "rediss://127.0.0.1:9"
+ca_file = "/nowhere/redis.pem"
+[[routes]]
+access.basic.file = "/nowhere/users"
+"#;
+        let (verdict, out, err) = check(Some(text), false);
+        assert_eq!((verdict, out.as_str()), (Verdict::Invalid, ""));
+        for (line, message) in [
+            (2, "cannot write /nowhere/access.log: "),
+            (3, "cannot read the control token from /dev/null/token: "),
+            (8, "cannot read /nowhere/a.pem: No such file"),
+            (8, "cannot read /nowhere/a.key: "),
+            (9, "cannot read /nowhere/b.pem: "),
+            (9, "cannot read /nowhere/b.key: "),
+            (11, "cannot read /nowhere/clients.pem: "),
+            (14, "cannot read /nowhere/ca.pem: "),
+            (15, "cannot read /nowhere/client.pem: "),
+            (16, "cannot read /: is a directory"),
+            (17, "cannot read /nowhere/page.html: "),
+            (20, "cannot read /nowhere/redis.pem: "),
+            (22, "cannot read /nowhere/users: "),
+        ] {
+            let told = err.split("error: ").find(|told| told.starts_with(message));
+            assert!(told.is_some_and(|told| told.contains(&format!("proxy.toml:{line}:"))), "{message} in {err}");
+        }
+        assert!(err.ends_with("13 errors\n"), "{err}");
+    }
+
+    #[test]
+    fn check_tells_what_is_of_no_use_and_leaves_nothing_behind() {
+        let directory = tempfile::tempdir().unwrap();
+        let of = |name: &str| directory.path().join(name).display().to_string();
+        for name in ["ca.pem", "empty"] {
+            std::fs::write(of(name), "").unwrap();
+        }
+        let (log, token, ca, empty) = (of("access.log"), of("state/token"), of("ca.pem"), of("empty"));
+        let sound = format!(
+            "access_log.target = \"{log}\"\ncontrol.token_file = \"{token}\"\n[upstreams.app]\nservers = [\"http://a\"]\n\
+             maintenance = {{ file = \"/nowhere/page\", body = \"stands in\" }}\n"
+        );
+        let (verdict, _, err) = check(Some(&sound), false);
+        assert_eq!((verdict, err.as_str()), (Verdict::Valid, ""));
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 2, "nothing was made");
+
+        let useless = format!(
+            "control.token_file = \"{empty}\"\n[upstreams.app]\nservers = [\"https://a\"]\nca_file = \"{ca}\"\n"
+        );
+        let (_, _, err) = check(Some(&useless), false);
+        assert!(err.contains("empty is empty; remove it") && err.contains("proxy.toml:1:"), "{err}");
+        assert!(err.contains("upstream app: ca_file") && err.ends_with("2 errors\n"), "{err}");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! How commands talk to a running larder: HTTP/1.1 to its control API.
 
+use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
@@ -28,12 +29,17 @@ pub enum CommandError {
     /// It was refused or went wrong.
     #[error("{0}")]
     Failed(String),
+    /// Who read the output has seen enough of it, such as `head`.
+    #[error("nobody reads the output")]
+    Unread,
 }
 
 impl CommandError {
-    /// The process' exit code: 1 when something failed, 2 when the command line is wrong. (Success is 0.)
+    /// The process' exit code: 1 when something failed, 2 when the command line is wrong. (Success is 0, and so is an
+    /// output that nobody reads to its end.)
     pub const fn exit_code(&self) -> u8 {
         match self {
+            CommandError::Unread => 0,
             CommandError::Failed(_) => 1,
             CommandError::Usage(_) => 2,
         }
@@ -42,7 +48,10 @@ impl CommandError {
 
 impl From<std::io::Error> for CommandError {
     fn from(error: std::io::Error) -> Self {
-        CommandError::Failed(format!("cannot write the output: {error}"))
+        match error.kind() {
+            ErrorKind::BrokenPipe => CommandError::Unread,
+            _ => CommandError::Failed(format!("cannot write the output: {error}")),
+        }
     }
 }
 
@@ -56,29 +65,42 @@ pub fn resolve_token(given: Option<String>, token_file: &Path) -> Result<String,
     }
     token::read(token_file).map_err(|error| match error {
         TokenError::Read { source, path } => CommandError::Failed(format!(
-            "no control token: LARDER_CONTROL_TOKEN is not set and {} cannot be read ({source})",
-            path.display()
+            "no control token: LARDER_CONTROL_TOKEN is not set and {} cannot be read ({source}); {}",
+            path.display(),
+            token_advice(source.kind())
         )),
         other => CommandError::Failed(other.to_string()),
     })
 }
 
+/// What to do about a token file that cannot be read.
+const fn token_advice(kind: ErrorKind) -> &'static str {
+    match kind {
+        ErrorKind::PermissionDenied => "only the user who runs larder may: be that user, or set LARDER_CONTROL_TOKEN",
+        _ => {
+            "a larder of another user or of a service keeps it elsewhere: its log says where; name its configuration \
+             by --config FILE, or set LARDER_CONTROL_TOKEN"
+        }
+    }
+}
+
 /// A way to one control API.
 pub struct ControlClient {
     address: String,
+    origin: String,
     authorization: HeaderValue,
 }
 
 impl ControlClient {
-    /// For the API at `address` (`host:port`).
+    /// For the API at `address` (`host:port`), which is `origin`'s word, e.g. `the default`.
     ///
     /// # Errors
     /// The token holds bytes that cannot be sent.
-    pub fn new(address: &str, token: &str) -> Result<Self, CommandError> {
+    pub fn new(address: &str, origin: impl Into<String>, token: &str) -> Result<Self, CommandError> {
         let mut authorization = HeaderValue::from_str(&format!("Bearer {token}"))
             .map_err(|_| CommandError::Usage("the control token holds control characters".to_owned()))?;
         authorization.set_sensitive(true);
-        Ok(ControlClient { address: reachable(address), authorization })
+        Ok(ControlClient { address: reachable(address), origin: origin.into(), authorization })
     }
 
     /// Asks for a resource.
@@ -105,9 +127,7 @@ impl ControlClient {
     }
 
     async fn exchange(&self, method: Method, path: &str, body: Option<String>) -> Result<Value, CommandError> {
-        let stream = TcpStream::connect(&self.address)
-            .await
-            .map_err(|error| CommandError::Failed(format!("cannot reach larder at {}: {error}", self.address)))?;
+        let stream = TcpStream::connect(&self.address).await.map_err(|error| self.unreached(&error))?;
         let broken = |error: hyper::Error| self.failed(&format!("did not answer as expected: {error}"));
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
         // Ends with the sender; its errors reach us through the response.
@@ -141,6 +161,14 @@ impl ControlClient {
             }
             _ => Err(self.failed(&format!("answered {status}, which is no answer of a control API"))),
         }
+    }
+
+    fn unreached(&self, error: &std::io::Error) -> CommandError {
+        let ControlClient { address, origin, .. } = self;
+        CommandError::Failed(format!(
+            "cannot reach larder at {address} ({origin}): {error}; is it running? Its log says `control API on …`; name \
+             that by --control ADDR:PORT or LARDER_CONTROL, or its configuration by --config FILE"
+        ))
     }
 
     fn failed(&self, what: &str) -> CommandError {
@@ -213,6 +241,8 @@ mod tests {
         assert_eq!(resolve_token(Some("given".to_owned()), &path).unwrap(), "given");
         let error = resolve_token(None, &path).unwrap_err();
         assert!(error.to_string().contains("LARDER_CONTROL_TOKEN is not set"), "{error}");
+        assert!(error.to_string().contains("by --config FILE, or set LARDER_CONTROL_TOKEN"), "{error}");
+        assert!(token_advice(ErrorKind::PermissionDenied).contains("the user who runs larder"));
         std::fs::write(&path, "from-file\n").unwrap();
         assert_eq!(resolve_token(None, &path).unwrap(), "from-file");
     }
@@ -220,13 +250,13 @@ mod tests {
     #[tokio::test]
     async fn failures_are_one_line_and_exit_code_1() {
         let running = start().await;
-        let wrong = ControlClient::new(&running.control, "wrong").unwrap();
+        let wrong = ControlClient::new(&running.control, "given", "wrong").unwrap();
         let refused = wrong.get("/v1/stats").await.unwrap_err();
         let told = refused.to_string();
         assert!(told.starts_with("larder refused: this is no token of the control API; give one"), "{told}");
         assert!(told.contains("LARDER_CONTROL_TOKEN") && told.contains("--config FILE"), "{told}");
 
-        let reader = ControlClient::new(&running.control, &scoped(Scope::Read)).unwrap();
+        let reader = ControlClient::new(&running.control, "given", &scoped(Scope::Read)).unwrap();
         let lacking = reader.post("/v1/purge", &serde_json::json!({ "all": true })).await.unwrap_err();
         assert_eq!(
             lacking.to_string(),
@@ -235,15 +265,19 @@ mod tests {
         );
 
         let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().to_string();
-        let unreachable = ControlClient::new(&closed, "any").unwrap().get("/v1/stats").await.unwrap_err();
-        assert!(unreachable.to_string().starts_with(&format!("cannot reach larder at {closed}: ")), "{unreachable}");
+        let unreachable =
+            ControlClient::new(&closed, "the default", "any").unwrap().get("/v1/stats").await.unwrap_err();
+        assert!(
+            unreachable.to_string().starts_with(&format!("cannot reach larder at {closed} (the default): ")),
+            "{unreachable}"
+        );
 
-        let other = ControlClient::new(&running.metrics, "any").unwrap().get("/healthz").await.unwrap_err();
+        let other = ControlClient::new(&running.metrics, "given", "any").unwrap().get("/healthz").await.unwrap_err();
         assert!(other.to_string().contains("no answer of a control API"), "{other}");
         for error in [refused, lacking, unreachable, other] {
             assert_eq!((error.exit_code(), error.to_string().lines().count()), (1, 1));
         }
-        let unsendable = ControlClient::new(&running.control, "a\nb").err().unwrap();
+        let unsendable = ControlClient::new(&running.control, "given", "a\nb").err().unwrap();
         assert_eq!(unsendable.exit_code(), 2);
     }
 
@@ -256,7 +290,7 @@ mod tests {
             let _ = stream.read(&mut [0; 1024]).await;
             stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n{}").await.unwrap();
         });
-        let error = ControlClient::new(&address, "any").unwrap().get("/v1/stats").await.unwrap_err();
+        let error = ControlClient::new(&address, "given", "any").unwrap().get("/v1/stats").await.unwrap_err();
         assert!(error.to_string().contains("broke off its answer"), "{error}");
         serving.await.unwrap();
     }

@@ -16,11 +16,15 @@ use crate::server::shutdown::Signals;
 /// Good enough for a loopback demo that ends with the terminal.
 const TOKEN: &str = "demo";
 
-/// Runs the demo until a signal ends it.
+/// Where clients connect unless told otherwise.
+const LISTEN: ([u8; 4], u16) = ([127, 0, 0, 1], 8080);
+
+/// Runs the demo until a signal ends it. Without an address to `listen` on it takes the usual one, or another port
+/// where that is taken.
 ///
 /// # Errors
-/// A port cannot be had.
-pub async fn run(listen: SocketAddr, out: &mut (dyn Write + Send)) -> anyhow::Result<()> {
+/// The address cannot be had.
+pub async fn run(listen: Option<SocketAddr>, out: &mut (dyn Write + Send)) -> anyhow::Result<()> {
     let mut signals = Signals::listen()?;
     let app_listener = TcpListener::bind("127.0.0.1:0").await?;
     let app_address = app_listener.local_addr()?;
@@ -29,7 +33,10 @@ pub async fn run(listen: SocketAddr, out: &mut (dyn Write + Send)) -> anyhow::Re
 
     let overrides = Overrides {
         upstream: Some(format!("http://{app_address}")),
-        listen: vec![free(listen).await],
+        listen: vec![match listen {
+            Some(address) => address,
+            None => free(LISTEN.into()).await,
+        }],
         metrics: Some(free(([127, 0, 0, 1], 9145).into()).await.to_string()),
         control: Some(free(([127, 0, 0, 1], 9146).into()).await.to_string()),
         control_token: Some(TOKEN.to_owned()),

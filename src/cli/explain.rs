@@ -28,6 +28,9 @@ pub async fn run(client: &ControlClient, url: &str, json: bool, out: &mut dyn Wr
             writeln!(out, "{label:<9} {}", value.replace('\n', " | "))?;
         }
     }
+    for demand in answer["asks"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+        writeln!(out, "asks for  {demand}")?;
+    }
     if answer["entries"].as_array().is_some_and(|entries: &Vec<Value>| !entries.is_empty()) {
         writeln!(out, "stored:")?;
         cache::entries(&answer, out)?;
@@ -43,12 +46,12 @@ mod tests {
     #[tokio::test]
     async fn explanation_says_what_why_and_from_what() {
         let running = start().await;
-        let client = ControlClient::new(&running.control, TOKEN).unwrap();
+        let client = ControlClient::new(&running.control, "given", TOKEN).unwrap();
         let mut out = Vec::new();
         run(&client, "http://a/x", false, &mut out).await.unwrap();
         let told = String::from_utf8(out).unwrap();
         let expected = "miss (stale)\nWhat is stored is stale.\nroute     default\nupstream  app\nkey       GET http://a/x\n\
-                        stored:\nGET http://a/x (2.0 KiB)\n";
+                        asks for  a client in 10.0.0.0/8\nstored:\nGET http://a/x (2.0 KiB)\n";
         assert!(told.starts_with(expected), "{told}");
         let mut out = Vec::new();
         run(&client, "http://a/x", true, &mut out).await.unwrap();

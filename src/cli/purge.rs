@@ -81,7 +81,19 @@ async fn wait(client: &ControlClient, receipt: &mut Value) -> Result<(), Command
         tokio::time::sleep(PAUSE).await;
         *receipt = client.get(&format!("/v1/purges/{id}")).await?;
     }
-    Err(CommandError::Failed(format!("not every node has applied the purge {id} yet; it is in force on this one")))
+    Err(CommandError::Failed(format!("the purge {id} is in force on this node, but {}", missing(receipt))))
+}
+
+/// Who has not applied a purge yet.
+fn missing(receipt: &Value) -> String {
+    let pending = |list: &str, name: &str| -> Vec<String> {
+        let all = receipt[list].as_array().into_iter().flatten().filter(|it| it["state"] == "pending");
+        all.map(|it| it[name].as_str().unwrap_or("?").to_owned()).collect()
+    };
+    match (pending("nodes", "node"), pending("tiers", "tier")) {
+        (nodes, _) if !nodes.is_empty() => format!("not applied yet by {}", nodes.join(", ")),
+        (_, tiers) => format!("still being counted in {}", tiers.join(", ")),
+    }
 }
 
 fn told(target: &Value, args: &PurgeArgs) -> String {
@@ -144,7 +156,7 @@ mod tests {
     }
 
     async fn purge(running: &Running, line: &[&str]) -> Result<String, CommandError> {
-        let client = ControlClient::new(&running.control, TOKEN).unwrap();
+        let client = ControlClient::new(&running.control, "given", TOKEN).unwrap();
         let mut out = Vec::new();
         run(&client, &args(line), &mut out).await?;
         Ok(String::from_utf8(out).unwrap())
@@ -218,6 +230,11 @@ mod tests {
         let told = String::from_utf8(out).unwrap();
         assert_eq!(told, "disk: 3 matched\nredis: not counted; what matches there is not used any more\n");
         let receipt = json!({ "nodes": [{ "node": "a", "state": "done" }, { "node": "b", "state": "pending" }], "durable": false });
+        assert_eq!(missing(&receipt), "not applied yet by b");
+        assert_eq!(
+            missing(&json!({ "tiers": [{ "tier": "disk", "state": "pending" }] })),
+            "still being counted in disk"
+        );
         let mut out = Vec::new();
         reservations(&receipt, &mut out).unwrap();
         let told = String::from_utf8(out).unwrap();

@@ -62,7 +62,7 @@ fn raise_descriptor_limit() {
     let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
     match setrlimit(Resource::Nofile, raised) {
         Ok(()) => tracing::debug!(from = limit.current, to = limit.maximum, "raised the limit of open files"),
-        Err(error) => tracing::warn!(%error, "can't raise the limit of open files; staying at {:?}", limit.current),
+        Err(error) => tracing::warn!(%error, staying_at = limit.current, "can't raise the limit of open files"),
     }
 }
 

@@ -92,7 +92,7 @@ mod tests {
 
     async fn stats(json: bool) -> String {
         let running = start().await;
-        let client = ControlClient::new(&running.control, TOKEN).unwrap();
+        let client = ControlClient::new(&running.control, "given", TOKEN).unwrap();
         let mut out = Vec::new();
         run(&client, json, &mut out).await.unwrap();
         String::from_utf8(out).unwrap()

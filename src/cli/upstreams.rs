@@ -95,7 +95,7 @@ mod tests {
     #[tokio::test]
     async fn servers_for_people_and_what_became_of_one() {
         let running = start().await;
-        let client = ControlClient::new(&running.control, TOKEN).unwrap();
+        let client = ControlClient::new(&running.control, "given", TOKEN).unwrap();
         let mut out = Vec::new();
         list(&client, false, &mut out).await.unwrap();
         for drain in [true, false] {

@@ -24,7 +24,8 @@ fn check_value(schema: &Json, node: &mut Node, place: &Range<usize>, findings: &
     let branches = branches_for(schema, node);
     if branches.is_empty() {
         let expected = expected_types(schema).join(" or ");
-        findings.push(Finding::at(node.span.clone(), format!("expected {expected}, found {}", type_of(&node.value))));
+        let message = format!("expected {expected}, found {}", type_of(&node.value));
+        findings.push(Finding::at(node.span.clone(), message).help(listed(schema, &node.value)));
         node.faulty = true;
         return;
     }
@@ -191,6 +192,16 @@ fn expected_types(schema: &Json) -> Vec<&'static str> {
         }
     }
     names
+}
+
+/// What to write where one value stands in the place of a list.
+fn listed(schema: &Json, value: &Value) -> Option<String> {
+    let takes_lists = alternatives(schema).into_iter().flat_map(types_of).any(|kind| kind == "array");
+    match value {
+        Value::String { text, .. } if takes_lists => Some(format!("write a list: `[{text:?}]`")),
+        Value::Table(_) if takes_lists => Some("write a list: `[{ … }]`, or the table's name in `[[ ]]`".to_owned()),
+        _ => None,
+    }
 }
 
 const fn type_of(value: &Value) -> &'static str {

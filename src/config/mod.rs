@@ -7,9 +7,11 @@
 mod check;
 mod defaults;
 mod diagnostics;
+mod document;
 mod file;
 mod interpolate;
 mod overrides;
+mod reach;
 mod resolve;
 mod scalar;
 mod schema;
@@ -24,8 +26,10 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 pub use diagnostics::{Diagnostic, Diagnostics, Place};
+pub use document::Document;
 pub use interpolate::Env;
 pub use overrides::Overrides;
+pub use reach::{Reach, reach};
 pub use schema::schema;
 pub use view::{changes, masked};
 
@@ -52,6 +56,23 @@ pub enum Source {
     },
 }
 
+impl Source {
+    /// Its name in messages, its text, and the directory that relative paths count from.
+    fn open(&self) -> Result<(String, String, Option<&Path>), Diagnostics> {
+        match self {
+            Source::None => Ok((String::new(), String::new(), None)),
+            Source::Text { name, text } => Ok((name.clone(), text.clone(), None)),
+            Source::File(path) => {
+                let name = path.display().to_string();
+                let text = std::fs::read_to_string(path).map_err(|error| {
+                    Diagnostics::locate(&name, "", vec![Finding::nowhere(format!("cannot read {name}: {error}"))])
+                })?;
+                Ok((name, text, path.parent()))
+            }
+        }
+    }
+}
+
 /// Reads, checks and resolves a configuration. `env` looks up what `${VAR}` stands for, and the directory for a
 /// generated control token; `overrides` go before the file.
 ///
@@ -63,17 +84,7 @@ pub fn load(source: &Source, env: &Env<'_>, overrides: &Overrides) -> Result<Set
 
 /// [`load`], with the bytes of memory that there are.
 fn load_with(source: &Source, env: &Env<'_>, overrides: &Overrides, memory: u64) -> Result<Settings, Diagnostics> {
-    let (name, text, base) = match source {
-        Source::None => (String::new(), String::new(), None),
-        Source::Text { name, text } => (name.clone(), text.clone(), None),
-        Source::File(path) => {
-            let name = path.display().to_string();
-            let text = std::fs::read_to_string(path).map_err(|error| {
-                Diagnostics::locate(&name, "", vec![Finding::nowhere(format!("cannot read {name}: {error}"))])
-            })?;
-            (name, text, path.parent())
-        }
-    };
+    let (name, text, base) = source.open()?;
     let mut findings = Vec::new();
     let settings = read(&text, env, overrides, base, memory, &mut findings);
     match settings {

@@ -23,8 +23,8 @@ use super::file::{self, File};
 use super::overrides::Overrides;
 use super::scalar::{Deadline, Memory, Size, Span, Written, size_text};
 use super::settings::{
-    AccessLog, ClientTimeouts, Coding, Compression, CompressionCoding, Debug, Limits, ListenAddress, LogFormat,
-    LogTarget, MemoryTier, Settings, StaticClass,
+    AccessLog, ClientTimeouts, Coding, Compression, CompressionCoding, Control, Debug, Limits, ListenAddress,
+    LogFormat, LogTarget, MemoryTier, Settings, StaticClass,
 };
 use super::tree::Node;
 use super::values::{Endpoint, Name};
@@ -57,6 +57,16 @@ pub(super) fn resolve(file: File, surroundings: &Surroundings<'_>) -> (Settings,
     let mut resolver = Resolver { surroundings, problems: Vec::new() };
     let settings = resolver.settings(file);
     (settings, resolver.problems)
+}
+
+/// Resolves the control API alone, whatever else the file says.
+pub(super) fn resolve_control(
+    control: file::Control,
+    surroundings: &Surroundings<'_>,
+) -> (Option<Control>, Vec<Problem>) {
+    let mut resolver = Resolver { surroundings, problems: Vec::new() };
+    let (control, _) = resolver.control(control);
+    (control, resolver.problems)
 }
 
 struct Resolver<'a> {

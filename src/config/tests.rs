@@ -4,6 +4,7 @@ mod control;
 mod devices;
 mod disk;
 mod example;
+mod reach;
 
 use std::time::Duration;
 
@@ -136,6 +137,10 @@ fn every_kind_of_error_is_found_at_its_place() {
         ("upstreams.\"a b\".servers = [\"http://a\"]", "2:11 `a b` is no name"),
         ("routes = [{ match = { path = \"~ (\" } }]", "2:30 `(` is no regular expression: unclosed group"),
         ("routes = [{ match = { path = [\"/a[\"] } }]", "2:31 `/a[` is no glob: unclosed character class; missing ']'"),
+        (
+            "routes = [{ match = { path = \"/a/{id}\" } }]",
+            "2:30 `{id}` in the glob `/a/{id}` matches the text `id` alone",
+        ),
         ("routes = [{ match = { host = \"a:80\" } }]", "2:30 `a:80` is no host: routes match hosts without their port"),
         ("routes = [{ match = { method = \"get\" } }]", "2:32 `get` is no method: methods are case-sensitive"),
         ("routes = [{ request_headers = { set = { \"a b\" = \"\" } } }]", "2:41 `a b` is no name of a header field"),
@@ -466,4 +471,22 @@ fn changes_name_what_a_reload_changes() {
         valid_with_app(&format!("{}{}", route(first), route(second)))
     };
     assert_eq!(changes(&routes("a", "b"), &routes("b", "a")), ["routes: order changed"]);
+}
+
+#[test]
+fn errors_say_what_to_write_instead() {
+    for (text, help) in [
+        ("[upstreams.app]\nservers = \"http://a\"", "write a list: `[\"http://a\"]`"),
+        ("[upstreams]\napp.servers = [\"http://a\"]\napp.connect_timeout = \"20\"", "`20s` is that many seconds"),
+        ("[upstreams]\napp.servers = [\"http://a\"]\napp.connect_timeout = 20", "`20s` is that many seconds"),
+        ("upstreams.app.servers = [\"http://a\"]\nroutes = [{ upstream = \"other\" }]", "known here: app"),
+        ("[[routes]]\nupstream = \"web\"", "there are none; name it in a table `[upstreams.web]`"),
+        (
+            "[upstreams]\napp.servers = [\"http://a\"]\n[routes]\nupstream = \"app\"",
+            "write a list: `[{ … }]`, or the table's name in `[[ ]]`",
+        ),
+    ] {
+        let errors = errors(text);
+        assert!(errors.contains(&format!("help: {help}")), "{text}: {errors}");
+    }
 }

@@ -52,11 +52,14 @@ pub(super) struct Entry {
 
 /// Reads a document; all syntax errors otherwise.
 pub(super) fn parse(source: &str, findings: &mut Vec<Finding>) -> Option<Node> {
+    let (document, sound) = recover(source, findings);
+    sound.then_some(document)
+}
+
+/// Reads what can be read of a document, and whether that is all of it.
+pub(super) fn recover(source: &str, findings: &mut Vec<Finding>) -> (Node, bool) {
     let (table, errors) = DeTable::parse_recoverable(source);
-    if errors.is_empty() {
-        let span = table.span();
-        return Some(Node { span, value: from_table(table.into_inner(), findings), faulty: false });
-    }
+    let sound = errors.is_empty();
     // What follows an error in its line is mostly of its making.
     let line = |span: &Range<usize>| source[..span.start.min(source.len())].matches('\n').count();
     let mut lines = Vec::new();
@@ -70,7 +73,8 @@ pub(super) fn parse(source: &str, findings: &mut Vec<Finding>) -> Option<Node> {
             None => findings.push(Finding::nowhere(error.message())),
         }
     }
-    None
+    let span = table.span();
+    (Node { span, value: from_table(table.into_inner(), findings), faulty: false }, sound)
 }
 
 fn from_table(table: DeTable<'_>, findings: &mut Vec<Finding>) -> Value {

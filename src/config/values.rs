@@ -22,6 +22,7 @@ use super::settings::{
 };
 
 pub(super) use front::{AuthUrl, Mode, Rate};
+use invalidation::no_place;
 pub(super) use invalidation::{MAX_PATTERN, PurgeGlob};
 pub(super) use upstream::UrlPath;
 
@@ -272,6 +273,7 @@ impl Scalar for PathPattern {
         if !text.contains(['*', '?', '[', '{']) {
             return Ok(PathPattern::Prefix(text.to_owned()));
         }
+        no_place(text, "`*` stands for any segment; `~ ^/a/(?<id>[^/]+)` names one")?;
         GlobBuilder::new(text)
             .literal_separator(true)
             .build()

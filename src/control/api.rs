@@ -221,7 +221,7 @@ async fn reload(
     let count = result.as_ref().map_or(0, Vec::len);
     tracing::info!(
         target: "audit", peer = %caller.peer, token = caller.holder.name, action = "reload", count,
-        error = ?result.as_ref().err(), "control"
+        error = result.as_ref().err().map(String::as_str), "control"
     );
     match result {
         Ok(changes) => Ok(Json(ReloadResponse { changes })),

@@ -61,7 +61,7 @@ pub struct EntryView {
     pub url: String,
     /// Where it is: `memory`.
     pub tier: &'static str,
-    /// Bytes that it takes there, its overhead included.
+    /// Bytes that it takes there, its overhead included; bodies that are on disk alone do not count.
     pub bytes: u64,
     /// One element a stored response, the newest first.
     pub variants: Vec<VariantView>,
@@ -94,6 +94,8 @@ pub struct VariantView {
     /// Length of its body in bytes, once that is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub length: Option<u64>,
+    /// Whether its body is on disk alone.
+    pub body_on_disk: bool,
     /// How often it answered.
     pub hits: u32,
     /// Its tags.
@@ -124,6 +126,9 @@ pub struct UrlView {
     /// The upstream that it would be forwarded to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub upstream: Option<String>,
+    /// What the route asks of a request first (networks, rates, who it is), an element a demand. What would become of
+    /// it is said for a request that meets them.
+    pub asks: Vec<String>,
     /// What would become of it: `hit`, `stale`, `miss`, `bypass`, `own` (a redirect) or `refused`.
     pub outcome: &'static str,
     /// Why, in a word of the log and of Cache-Status; absent for a fresh hit.
@@ -136,6 +141,8 @@ pub struct UrlView {
     pub key: Option<String>,
     /// Whether a tier below memory may have it.
     pub may_be_below: bool,
+    /// Which of them: the disk knows what it has, Redis is not asked.
+    pub below: Vec<&'static str>,
     /// Whether its last answer could not be shared, so that requests for it are not collapsed for a while.
     pub remembered_as_uncacheable: bool,
     /// All that is in memory of the URL, under whatever key.
@@ -182,14 +189,17 @@ pub struct TierStats {
     pub misses: u64,
     /// Hits among all look-ups, 0 to 1.
     pub ratio: f64,
-    /// Bytes held, where it knows.
-    pub bytes: u64,
+    /// Bytes held; absent for Redis, which does not say what is larder's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<u64>,
     /// Most bytes it may hold; 0: it does not decide.
     pub budget_bytes: u64,
-    /// Keys (in memory) or records (below) held, where it knows.
-    pub entries: u64,
-    /// What went for room.
-    pub evictions: u64,
+    /// Keys (in memory) or records (below) held; absent for Redis.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub entries: Option<u64>,
+    /// What went for room; absent for Redis.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub evictions: Option<u64>,
     /// Microseconds that a look-up took on average; 0 for memory, which takes none worth counting.
     pub latency_micros: f64,
     /// State of the circuit breaker before Redis: `closed`, `half-open` or `open`; absent for other tiers.

@@ -166,6 +166,7 @@ pub(crate) mod tests {
                 url: url.to_owned(),
                 route: Some("default".to_owned()),
                 upstream: Some("app".to_owned()),
+                asks: vec!["a client in 10.0.0.0/8".to_owned()],
                 outcome: "miss",
                 reason: Some("stale"),
                 explanation: "What is stored is stale.".to_owned(),
@@ -178,9 +179,18 @@ pub(crate) mod tests {
             Health { status: "ok", tiers: vec![TierHealth { tier: "memory", state: "on" }], outstanding_purges: 0 }
         }
         fn cache_stats(&self) -> CacheStats {
-            let memory =
-                TierStats { tier: "memory", state: "on", hits: 3, misses: 1, ratio: 0.75, ..TierStats::default() };
-            CacheStats { tiers: vec![memory] }
+            let tier = |tier, count| TierStats {
+                tier,
+                state: "on",
+                hits: 3,
+                misses: 1,
+                ratio: 0.75,
+                bytes: count,
+                entries: count,
+                evictions: count,
+                ..TierStats::default()
+            };
+            CacheStats { tiers: vec![tier("memory", Some(0)), tier("redis", None)] }
         }
         fn stats(&self) -> Stats {
             let mut stats = Stats { version: "1.2.3".to_owned(), uptime_seconds: 3660, ..Stats::default() };
@@ -238,6 +248,8 @@ pub(crate) mod tests {
         let variant = VariantView {
             status: 200,
             ttl: -5,
+            length: Some(3 << 20),
+            body_on_disk: true,
             tags: vec!["news".to_owned()],
             not_reused: Some("stale"),
             ..VariantView::default()

@@ -221,8 +221,8 @@ pub(super) async fn purge(
     if !dry_run {
         tracing::info!(
             target: "audit", peer = %caller.peer, token = caller.holder.name, action = "purge",
-            id = done.receipt.as_ref().map(|receipt| receipt.id.as_str()), what = told(&done.targets), soft,
-            targets = done.targets.len(), count = done.total, error = ?error, "control"
+            id = done.receipt.as_ref().map(|receipt| receipt.id.as_str()), what = %told(&done.targets), soft,
+            targets = done.targets.len(), count = done.total, error = error.as_deref(), "control"
         );
     }
     match error {

@@ -12,6 +12,7 @@ use smallvec::SmallVec;
 
 use super::fill::Fill;
 use super::front::Identified;
+use super::guard::Place;
 use super::lease;
 use super::lookup::{self, Own, Wanted};
 use super::part::{self, Ask, Brings};
@@ -58,6 +59,8 @@ pub(super) struct Fetch {
     session_unclear: bool,
     /// Scheme and authority that the client asked, where URLs in the answer are rewritten.
     asked_at: Option<(&'static str, String)>,
+    /// The client's place at the upstream: the fetch needs it when the client has left, too.
+    place: Option<Place>,
 }
 
 /// What a fetch brought.
@@ -164,6 +167,7 @@ impl Fetch {
             withholds_conditions,
             session_unclear: asked.whose.is_unclear(),
             asked_at: rewrites.then(|| (asked.admitted.scheme, asked.admitted.authority.clone())),
+            place: asked.place.clone(),
         }
     }
 
@@ -557,7 +561,7 @@ impl Fetch {
             metrics: self.route.metrics.clone(),
         };
         let anchor = filled.reader();
-        fill.begin(upstream_body, lead);
+        fill.begin(upstream_body, lead, self.place.clone());
         let part = part.map(|it| it.range.clone());
         Outcome::Ready(Box::new(Brought { ready, own, no_store: None, part, _anchor: anchor }))
     }

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use http::{HeaderMap, StatusCode, header};
 use http_body::{Body as _, Frame};
 
+use super::guard::Place;
 use super::{Proxy, part};
 use crate::cache::body::Filler;
 use crate::cache::collapse::Lead;
@@ -88,13 +89,16 @@ impl Drop for Reservation<'_> {
 }
 
 impl Fill {
-    /// Goes on by itself: whoever asked may leave.
-    pub(super) fn begin(self, mut body: UpstreamBody, lead: Lead) {
+    /// Goes on by itself: whoever asked may leave. `place` is held until the body has ended.
+    pub(super) fn begin(self, mut body: UpstreamBody, lead: Lead, place: Option<Place>) {
         if body.is_end_stream() && self.range.is_none() {
             // Nothing to wait for: stored before the answer is sent.
             return self.store(None, None, etag::Hasher::new().digest(), lead);
         }
-        let mut run = Box::pin(async move { self.run(&mut body, lead).await });
+        let mut run = Box::pin(async move {
+            self.run(&mut body, lead).await;
+            drop(place);
+        });
         // A small body has mostly come with its head: then it is stored at once, and needs no task.
         if run.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
             tokio::spawn(run);

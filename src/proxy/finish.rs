@@ -3,8 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use tokio::sync::OwnedSemaphorePermit;
-
+use super::guard::Place;
 use crate::telemetry::Telemetry;
 use crate::telemetry::record::RequestRecord;
 use crate::telemetry::route_metrics::RouteMetrics;
@@ -21,7 +20,7 @@ pub struct Finish {
     meter: Option<Meter>,
     completed: bool,
     /// The request's place at the upstream, which the next one gets after it.
-    place: Option<OwnedSemaphorePermit>,
+    place: Option<Place>,
 }
 
 impl Finish {
@@ -37,7 +36,7 @@ impl Finish {
     }
 
     /// Keeps a place at the upstream until the end.
-    pub(super) fn keeps(mut self, place: Option<OwnedSemaphorePermit>) -> Self {
+    pub(super) fn keeps(mut self, place: Option<Place>) -> Self {
         self.place = place;
         self
     }

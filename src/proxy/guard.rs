@@ -18,6 +18,9 @@ use crate::cache::key::cookie;
 use crate::config::settings::{Access, Concurrency, RateKey, Route, RouteLimits};
 use crate::upstream::PoolError;
 
+/// A place at the upstream, kept until nobody holds it: the request whose it is, and a fetch that goes on without that.
+pub(super) type Place = Arc<OwnedSemaphorePermit>;
+
 /// A route's demands.
 #[derive(Debug)]
 pub struct Guard {
@@ -99,10 +102,10 @@ impl Guard {
         }
     }
 
-    /// A place at the upstream, kept until it is dropped. `Err`: too many wait already, or it took too long.
-    pub(super) async fn place(&self) -> Result<Option<OwnedSemaphorePermit>, NoPlace> {
+    /// A place at the upstream. `Err`: too many wait already, or it took too long.
+    pub(super) async fn place(&self) -> Result<Option<Place>, NoPlace> {
         match &self.counted.places {
-            Some(places) => places.take().await.map(Some),
+            Some(places) => places.take().await.map(Arc::new).map(Some),
             None => Ok(None),
         }
     }

@@ -59,7 +59,6 @@ use http::request::Parts;
 use http::{HeaderValue, Request, Response, StatusCode, Version, header};
 use hyper::body::Incoming;
 use parking_lot::Mutex;
-use tokio::sync::OwnedSemaphorePermit;
 
 use crate::cache::Cache;
 use crate::cache::body::BodyReader;
@@ -87,6 +86,7 @@ use body::Body;
 use client::Client;
 use denial::Denial;
 use finish::Finish;
+use guard::Place;
 use lookup::Plan;
 use refusal::Refusal;
 use session::Whose;
@@ -131,7 +131,7 @@ struct Asked<'a> {
     /// The tier below memory where what is stored was found.
     found_in: Option<Tier>,
     /// Its place at the upstream, where the route has a bound on how many there are.
-    place: Option<OwnedSemaphorePermit>,
+    place: Option<Place>,
     /// Keeps open what the answer is read from, where that is on disk alone.
     open: Option<Arc<OpenBody>>,
     /// Keeps the beginning of what is made for this answer alone from going before the client has begun to read.
@@ -401,7 +401,7 @@ impl Proxy {
         started: Instant,
         record: RequestRecord,
         meter: Option<Meter>,
-        place: Option<OwnedSemaphorePermit>,
+        place: Option<Place>,
     ) -> Response<Body> {
         // RFC 9110 §6.6.1: what came from elsewhere has one.
         response.headers_mut().entry(header::DATE).or_insert_with(|| {

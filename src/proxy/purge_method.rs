@@ -38,6 +38,14 @@ pub struct PurgeGate {
     tokens: Option<Tokens>,
 }
 
+/// What a request that is denied lacks. The client is told no more than the denial says.
+struct Lacking<'a> {
+    what: &'static str,
+    /// Whose token it presented.
+    holder: Option<&'a Arc<Holder>>,
+    denial: Box<Denial>,
+}
+
 /// What such a request is answered with.
 #[derive(Debug, Serialize)]
 struct Purged {
@@ -55,21 +63,26 @@ impl PurgeGate {
     }
 
     /// Whose request it is, where a token says so.
-    fn check(&self, admitted: &Admitted, headers: &HeaderMap) -> Result<Option<&Arc<Holder>>, Box<Denial>> {
+    fn check(&self, admitted: &Admitted, headers: &HeaderMap) -> Result<Option<&Arc<Holder>>, Lacking<'_>> {
         if !contains(&self.allow, admitted.client) {
-            return Err(Denial::of(Refusal::Denied));
+            return Err(Lacking { what: "an allowed address", holder: None, denial: Denial::of(Refusal::Denied) });
         }
         let Some(tokens) = &self.tokens else { return Ok(None) };
-        let challenge = |refusal, error: &str| {
-            Denial::of(refusal).with(header::WWW_AUTHENTICATE, &format!("Bearer realm=\"larder purge\"{error}"))
+        let lacking = |what, holder, refusal, error: &str| {
+            let challenge = format!("Bearer realm=\"larder purge\"{error}");
+            Lacking { what, holder, denial: Denial::of(refusal).with(header::WWW_AUTHENTICATE, &challenge) }
         };
-        let presented = token::presented(headers).ok_or_else(|| challenge(Refusal::Unauthorized, ""))?;
-        let holder = tokens.holder(presented);
-        let holder = holder.ok_or_else(|| challenge(Refusal::Unauthorized, ", error=\"invalid_token\""))?;
-        match holder.may(Scope::Purge) {
-            true => Ok(Some(holder)),
-            false => Err(challenge(Refusal::Denied, ", error=\"insufficient_scope\", scope=\"purge\"")),
+        let Some(presented) = token::presented(headers) else {
+            return Err(lacking("a token", None, Refusal::Unauthorized, ""));
+        };
+        let Some(holder) = tokens.holder(presented) else {
+            return Err(lacking("a known token", None, Refusal::Unauthorized, ", error=\"invalid_token\""));
+        };
+        if holder.may(Scope::Purge) {
+            return Ok(Some(holder));
         }
+        let error = ", error=\"insufficient_scope\", scope=\"purge\"";
+        Err(lacking("the scope purge", Some(holder), Refusal::Denied, error))
     }
 }
 
@@ -83,9 +96,10 @@ impl Proxy {
         parts: &Parts,
     ) -> Result<Response<Body>, Box<Denial>> {
         let peer = admitted.client;
-        let holder = gate.check(admitted, &parts.headers).inspect_err(|denial| {
-            let reason = denial.refusal.word();
-            tracing::warn!(target: "audit", %peer, reason, method = NAME, "denied");
+        let holder = gate.check(admitted, &parts.headers).map_err(|Lacking { what, holder, denial }| {
+            let (token, reason) = (holder.map(|holder| holder.name.as_str()), denial.refusal.word());
+            tracing::warn!(target: "audit", %peer, token, reason, lacks = what, method = NAME, "denied");
+            denial
         })?;
         let (targets, soft) = self.named(site, admitted, &parts.headers)?;
         let mode = if soft { Mode::Soft } else { Mode::Hard };
@@ -104,7 +118,7 @@ impl Proxy {
         self.telemetry.metrics.purged(PurgeReason::Method);
         tracing::info!(
             target: "audit", %peer, token = holder.map(|holder| holder.name.as_str()), action = "purge",
-            reason = PurgeReason::Method.word(), id = logged.purge.id, what, soft, targets = count, count = matched,
+            reason = PurgeReason::Method.word(), id = logged.purge.id, %what, soft, targets = count, count = matched,
             "method"
         );
         let receipt = self.confirm(&logged.purge.id, logged.seq).await;

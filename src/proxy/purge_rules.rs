@@ -135,7 +135,7 @@ impl Waiting {
             let purge = &logged.purge;
             tracing::info!(
                 target: "audit", peer = %client, route = route.name, %method, action = "purge",
-                reason = PurgeReason::Rule.word(), id = purge.id, what = told(&purge.targets),
+                reason = PurgeReason::Rule.word(), id = purge.id, what = %told(&purge.targets),
                 soft = purge.mode == Mode::Soft, targets = purge.targets.len(), count = found.total(), "rule"
             );
         }

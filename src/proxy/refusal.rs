@@ -68,41 +68,53 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// All refusals, for the metrics.
-    pub const ALL: [Refusal; 30] = {
+    /// Each with the word for it, in the order of their declaration.
+    const WORDS: [(Refusal, &'static str); 30] = {
         use Refusal::*;
         [
-            BadRequestLine,
-            BadLineEnding,
-            ControlByte,
-            BadField,
-            ObsoleteFold,
-            BadContentLength,
-            BadTransferEncoding,
-            AmbiguousLength,
-            BadChunk,
-            BadHost,
-            BadVersion,
-            BadTarget,
-            AmbiguousPath,
-            HostMismatch,
-            Connect,
-            HeadTooLarge,
-            TargetTooLong,
-            TooManyFields,
-            BodyTooLarge,
-            HeadTimeout,
-            BadExpect,
-            Loop,
-            HttpsRedirect,
-            RateLimited,
-            Denied,
-            Unauthorized,
-            AuthUnavailable,
-            TooManyConnections,
-            ProxyProtocol,
-            NoRoute,
+            (BadRequestLine, "bad-request-line"),
+            (BadLineEnding, "bad-line-ending"),
+            (ControlByte, "control-byte"),
+            (BadField, "bad-field"),
+            (ObsoleteFold, "obsolete-fold"),
+            (BadContentLength, "bad-content-length"),
+            (BadTransferEncoding, "bad-transfer-encoding"),
+            (AmbiguousLength, "ambiguous-length"),
+            (BadChunk, "bad-chunk"),
+            (BadHost, "bad-host"),
+            (BadVersion, "bad-version"),
+            (BadTarget, "bad-target"),
+            (AmbiguousPath, "ambiguous-path"),
+            (HostMismatch, "host-mismatch"),
+            (Connect, "connect"),
+            (HeadTooLarge, "head-too-large"),
+            (TargetTooLong, "target-too-long"),
+            (TooManyFields, "too-many-fields"),
+            (BodyTooLarge, "body-too-large"),
+            (HeadTimeout, "head-timeout"),
+            (BadExpect, "bad-expect"),
+            (Loop, "loop"),
+            (HttpsRedirect, "https-redirect"),
+            (RateLimited, "rate-limited"),
+            (Denied, "denied"),
+            (Unauthorized, "unauthorized"),
+            (AuthUnavailable, "auth-unavailable"),
+            (TooManyConnections, "too-many-connections"),
+            (ProxyProtocol, "proxy-protocol"),
+            (NoRoute, "no-route"),
         ]
+    };
+
+    /// All refusals, for the metrics.
+    pub const ALL: [Refusal; Self::WORDS.len()] = {
+        let mut all = [Refusal::NoRoute; Self::WORDS.len()];
+        let mut at = 0;
+        while at < all.len() {
+            all[at] = Self::WORDS[at].0;
+            assert!(all[at] as usize == at, "the words stand in the order of the refusals");
+            at += 1;
+        }
+        all
     };
 
     /// The status it is answered with.
@@ -148,38 +160,6 @@ impl Refusal {
 
     /// The word for it.
     pub const fn word(self) -> &'static str {
-        use Refusal::*;
-        match self {
-            BadRequestLine => "bad-request-line",
-            BadLineEnding => "bad-line-ending",
-            ControlByte => "control-byte",
-            BadField => "bad-field",
-            ObsoleteFold => "obsolete-fold",
-            BadContentLength => "bad-content-length",
-            BadTransferEncoding => "bad-transfer-encoding",
-            AmbiguousLength => "ambiguous-length",
-            BadChunk => "bad-chunk",
-            BadHost => "bad-host",
-            BadVersion => "bad-version",
-            BadTarget => "bad-target",
-            AmbiguousPath => "ambiguous-path",
-            HostMismatch => "host-mismatch",
-            Connect => "connect",
-            HeadTooLarge => "head-too-large",
-            TargetTooLong => "target-too-long",
-            TooManyFields => "too-many-fields",
-            BodyTooLarge => "body-too-large",
-            HeadTimeout => "head-timeout",
-            BadExpect => "bad-expect",
-            Loop => "loop",
-            HttpsRedirect => "https-redirect",
-            RateLimited => "rate-limited",
-            Denied => "denied",
-            Unauthorized => "unauthorized",
-            AuthUnavailable => "auth-unavailable",
-            TooManyConnections => "too-many-connections",
-            ProxyProtocol => "proxy-protocol",
-            NoRoute => "no-route",
-        }
+        Self::WORDS[self as usize].1
     }
 }

@@ -120,6 +120,22 @@ async fn purge_by_url_needs_the_token_and_counts() {
     assert_eq!(upstream.count("/page"), 2);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn reload_tells_what_waits_for_the_next_start_against_what_runs() {
+    let (upstream, directory) = (upstream().await, tempfile::tempdir().unwrap());
+    let settings =
+        |workers: u32, trusted: &str| format!("[server]\nworkers = {workers}\ntrusted_proxies = [\"{trusted}\"]\n");
+    let (file, larder) = configured(&upstream, &directory, &settings(2, "192.0.2.1")).await;
+    let text = std::fs::read_to_string(&file).unwrap();
+    for (workers, trusted, waits) in [(3, "192.0.2.1", true), (3, "192.0.2.2", true), (2, "192.0.2.2", false)] {
+        let changed = text.replace(&settings(2, "192.0.2.1"), &settings(workers, trusted));
+        std::fs::write(&file, changed).unwrap();
+        let (status, told) = Api::of(&larder).post("/v1/reload", &json!({})).await;
+        assert_eq!(status, 200, "{told}");
+        assert_eq!(told.to_string().contains("server.workers: takes effect at the next start"), waits, "{told}");
+    }
+}
+
 async fn ask(address: SocketAddr, method: &str, path: &str, fields: &[(&str, &str)], body: &str) -> Response {
     let host = address.to_string();
     let mut fields = fields.to_vec();

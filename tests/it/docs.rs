@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::fs;
 
 use larder::config::{self, Overrides, Source};
+use larder::proxy::refusal::Refusal;
 
 use crate::support::repository;
 
@@ -31,13 +32,15 @@ fn caching_explains_every_reason_word_and_no_other() {
         ("Why not stored", reasons, "NoStoreReason"),
         ("Why stale", reasons, "StaleReason"),
         ("Why purged", reasons, "PurgeReason"),
-        ("Refusals", "src/proxy/refusal.rs", "Refusal"),
         ("Upstream failures", "src/upstream/error.rs", "UpstreamErrorKind"),
     ] {
         let said = words_of(&read(file), name);
         assert!(said.len() >= 3, "{name} has no words: {said:?}");
         assert_eq!(first_column(section(&page, heading)), said, "the table \"{heading}\" against {name}");
     }
+
+    let refusals = Refusal::ALL.iter().map(|refusal| refusal.word().to_owned()).collect();
+    assert_eq!(first_column(section(&page, "Refusals")), refusals);
 
     let tiers = words_of(&read(reasons), "Tier");
     assert_eq!(tiers.len(), 2, "{tiers:?}");
@@ -113,6 +116,28 @@ fn configurations_in_the_pages_load() {
         }
     }
     assert!(loaded >= 3);
+}
+
+#[test]
+fn configurations_in_part_load_with_the_rest() {
+    let mut loaded = 0;
+    for page in ["docs/CONFIGURATION.md", "docs/SECURITY.md"] {
+        for block in read(page).split("```toml\n").skip(1) {
+            let part = block.split("```").next().unwrap();
+            // What a page leaves out is what serves everything else.
+            let rest = if part.contains("[upstreams") {
+                ""
+            } else {
+                "\n[upstreams.app]\nservers = [\"http://127.0.0.1:3000\"]\n"
+            };
+            let source = Source::Text { name: page.to_owned(), text: format!("{part}{rest}") };
+            if let Err(errors) = config::load(&source, &|_| None, &Overrides::default()) {
+                panic!("{errors}");
+            }
+            loaded += 1;
+        }
+    }
+    assert!(loaded > 20);
 }
 
 #[test]

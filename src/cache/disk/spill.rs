@@ -8,8 +8,9 @@ use std::sync::atomic::Ordering;
 use http::HeaderMap;
 
 use super::files::Temporary;
+use super::records::GivenUp;
 use super::stored_body::{OpenBody, StoredBody};
-use super::{DiskTier, GivenUp, Shared};
+use super::{DiskTier, Shared};
 use crate::cache::entry::StoredResponse;
 use crate::cache::key::CacheKey;
 use crate::cache::record::blocks::{BLOCK, SEALED, Sealer};

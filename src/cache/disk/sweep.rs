@@ -15,8 +15,9 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
+use super::records::read_head;
 use super::trouble::State;
-use super::{Chore, DiskTier, Shared, Slot, read_head};
+use super::{Chore, DiskTier, Shared, Slot};
 use crate::cache::entry::StoredResponse;
 use crate::cache::key::CacheKey;
 use crate::cache::purge::{Logged, PurgeLog, PurgeTarget, Verdict};

@@ -7,9 +7,11 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use tempfile::TempDir;
 
+use super::stored_body::StoredBody;
 use super::*;
 use crate::cache::Cache;
-use crate::cache::body::{BodyReader, CutBody, Piece};
+use crate::cache::body::{BodyReader, CutBody, Piece, SharedBody};
+use crate::cache::entry::StoredResponse;
 use crate::cache::epoch::Epoch;
 use crate::cache::key::CacheKey;
 use crate::cache::purge::{Mode, Purge, PurgeTarget};

@@ -5,29 +5,25 @@
 //! force everywhere at once, and tiers remove what it matches in their own time; a purge that all of them have applied
 //! is forgotten.
 
-use std::collections::{HashMap, VecDeque};
+mod state;
+
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::{Mutex, RwLock};
-use smallvec::SmallVec;
 use tokio::sync::watch;
 
 use super::journal::{Journal, JournalError, Line, Record};
 use super::matcher::{BadTarget, Patterns};
-use super::target::{Meta, Mode, Purge, PurgeTarget, group_name};
+use super::target::{Meta, Mode, Purge, PurgeTarget};
 use crate::cache::epoch::Epoch;
 use crate::cache::key::CacheKey;
 use crate::policy::time::Timestamp;
+use state::State;
 
 /// A position in the sequence that the nodes share.
 pub type Shared = (u64, u64);
-
-/// Targets that are remembered; beyond, what is outstanding is taken together to mean everything.
-const MOST_TARGETS: usize = 200_000;
-/// Marks of one name, before soft ones are thinned out.
-const MOST_MARKS: usize = 32;
 
 /// Whether something may still be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,26 +103,6 @@ pub struct PurgeLog {
     journal: Option<Journal>,
 }
 
-#[derive(Debug, Default)]
-struct State {
-    /// What began before this is taken to be purged: more is not known of that time.
-    floor: u64,
-    shared_floor: Shared,
-    /// In order; the last ones are the newest.
-    retained: VecDeque<Arc<Logged>>,
-    by_id: HashMap<String, Arc<Logged>>,
-    targets: usize,
-    urls: Marks,
-    keys: Marks,
-    tags: Marks,
-    /// Those that have patterns.
-    patterns: Vec<Arc<Logged>>,
-    /// How far each tier has applied the log.
-    tiers: HashMap<&'static str, u64>,
-}
-
-type Marks = HashMap<Box<str>, SmallVec<[Arc<Logged>; 1]>>;
-
 /// Keeps the log from forgetting purges that a fetch, or a look-up in a slow tier, must still be told of.
 #[derive(Debug)]
 pub struct UnderWay {
@@ -195,7 +171,7 @@ impl PurgeLog {
     fn beginning_at(first: u64, journal: Option<Journal>) -> Self {
         PurgeLog {
             head: AtomicU64::new(first),
-            state: RwLock::new(State { floor: first, ..State::default() }),
+            state: RwLock::new(State::beginning_at(first)),
             shared: Mutex::default(),
             under_way: Mutex::default(),
             appended: watch::Sender::new(first),
@@ -460,119 +436,6 @@ fn compiled(purge: Purge) -> (Purge, Patterns) {
             let purge = Purge { targets: vec![PurgeTarget::All], ..purge };
             let patterns = Patterns::new(&purge.targets).unwrap_or_default();
             (purge, patterns)
-        }
-    }
-}
-
-impl State {
-    /// Lists a purge, the newest.
-    fn retain(&mut self, logged: Arc<Logged>) {
-        for target in &logged.purge.targets {
-            if let Some((marks, name)) = self.marks_of(target) {
-                let marks = marks.entry(name.into()).or_default();
-                // Those before it say nothing that it does not.
-                if logged.purge.mode == Mode::Hard {
-                    marks.retain(|earlier| earlier.shared_or_last() > logged.shared_or_last());
-                }
-                if marks.len() >= MOST_MARKS {
-                    // Who began before it counts as stale a little later.
-                    marks.remove(marks.len() - 1);
-                }
-                marks.push(logged.clone());
-            }
-        }
-        if !logged.patterns.is_empty() {
-            self.retain_patterns(&logged);
-        }
-        self.targets += logged.purge.targets.len();
-        self.by_id.insert(logged.purge.id.clone(), logged.clone());
-        self.retained.push_back(logged);
-    }
-
-    /// Lists a purge that has patterns. What is purged again and again, as by the rule of a route, is looked at once.
-    fn retain_patterns(&mut self, logged: &Arc<Logged>) {
-        let is_same = |earlier: &Logged| earlier.purge.targets == logged.purge.targets;
-        if logged.purge.mode == Mode::Hard {
-            // As above: those before it say nothing that it does not.
-            self.patterns.retain(|earlier| !is_same(earlier) || earlier.shared_or_last() > logged.shared_or_last());
-        } else if self.patterns.iter().filter(|earlier| is_same(earlier)).count() >= MOST_MARKS
-            && let Some(at) = self.patterns.iter().rposition(|earlier| is_same(earlier))
-        {
-            self.patterns.remove(at);
-        }
-        self.patterns.push(logged.clone());
-    }
-
-    /// Where more is remembered than there is room for, the newest purge comes to mean everything.
-    fn bound(&mut self) {
-        if self.targets <= MOST_TARGETS {
-            return;
-        }
-        let Some(newest) = self.retained.back().cloned() else { return };
-        tracing::warn!(most = MOST_TARGETS, "too many purges are outstanding: taken together to mean everything");
-        let at = Timestamp::from_millis(newest.purge.at);
-        let all = logged(newest.seq, Purge::new(vec![PurgeTarget::All], Mode::Hard, at), newest.shared());
-        self.forget(newest.seq);
-        self.retain(all);
-    }
-
-    /// Drops purges up to a sequence number.
-    fn forget(&mut self, seq: u64) {
-        while let Some(logged) = self.retained.front().filter(|logged| logged.seq <= seq).cloned() {
-            self.retained.pop_front();
-            self.by_id.remove(&logged.purge.id);
-            self.targets -= logged.purge.targets.len();
-            for target in &logged.purge.targets {
-                let Some((marks, name)) = self.marks_of(target) else { continue };
-                if let Some(listed) = marks.get_mut(&*name) {
-                    listed.retain(|other| other.seq > seq);
-                    if listed.is_empty() {
-                        marks.remove(&*name);
-                    }
-                }
-            }
-        }
-        self.patterns.retain(|logged| logged.seq > seq);
-    }
-
-    /// Where a target that is no pattern is listed, and under which name.
-    fn marks_of<'a>(&mut self, target: &'a PurgeTarget) -> Option<(&mut Marks, std::borrow::Cow<'a, str>)> {
-        match target {
-            PurgeTarget::Url(url) => Some((&mut self.urls, url.into())),
-            PurgeTarget::Key(key) => Some((&mut self.keys, key.into())),
-            PurgeTarget::Tag(tag) => Some((&mut self.tags, tag.into())),
-            PurgeTarget::Group { origin, name } => Some((&mut self.tags, group_name(origin, name).into())),
-            _ => None,
-        }
-    }
-
-    /// What the purges that `is_since` picks say of a stored response: a hard one goes before any soft one, and of soft
-    /// ones the first counts.
-    fn verdict(&self, meta: &Meta<'_>, is_since: impl Fn(&Logged) -> bool) -> Verdict {
-        let (mut purged, mut soft) = (false, None);
-        let mut consider = |logged: &Logged| match logged.purge.mode {
-            Mode::Hard => purged = true,
-            Mode::Soft => soft = Some(soft.map_or(logged.purge.at, |at: i64| at.min(logged.purge.at))),
-        };
-        let mut consider_marks = |marks: &Marks, name: &str| {
-            for logged in marks.get(name).into_iter().flatten().filter(|logged| is_since(logged)) {
-                consider(logged);
-            }
-        };
-        consider_marks(&self.urls, meta.url());
-        consider_marks(&self.keys, meta.key);
-        if !self.tags.is_empty() {
-            meta.tag_names().for_each(|name| consider_marks(&self.tags, &name));
-        }
-        for logged in self.patterns.iter().filter(|logged| is_since(logged)) {
-            if logged.patterns.find(meta).is_some() {
-                consider(logged);
-            }
-        }
-        match (purged, soft) {
-            (true, _) => Verdict::Purged,
-            (false, Some(at)) => Verdict::SoftPurged { since: Timestamp::from_millis(at) },
-            (false, None) => Verdict::Allowed,
         }
     }
 }

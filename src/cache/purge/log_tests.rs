@@ -1,5 +1,6 @@
 //! What may be used after which purge, and for how long purges are remembered.
 
+use super::state::{MOST_MARKS, MOST_TARGETS};
 use super::*;
 use crate::policy::tags::{Tag, Tags};
 

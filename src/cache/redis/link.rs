@@ -5,7 +5,9 @@
 //! does not have yet are added, and only when they have come back by the stream are other nodes' responses used again.
 //! What ends a session is Redis being away; until the next one, purges wait in the log.
 
-use std::collections::{HashMap, VecDeque};
+mod figures;
+mod state;
+
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,13 +20,14 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::connect::Connector;
 use super::fault::Fault;
-use super::gate::{Gate, Standing};
+use super::gate::Gate;
 use super::stream::{Entry, Stream, What};
 use crate::cache::purge::{Mode, Purge, PurgeLog, PurgeTarget, Shared};
 use crate::clock::Clock;
 use crate::config::settings::redis::{Redis, RedisServer};
 use crate::policy::reason::Tier;
-use crate::telemetry::figures::redis::PurgeLinkFigures;
+pub use figures::LinkFigures;
+use state::{State, WAITED_FOR};
 
 /// What becomes of purges, on this node and others.
 pub trait Purges: Send + Sync + 'static {
@@ -65,45 +68,6 @@ struct Link {
     left: Notify,
 }
 
-#[derive(Default)]
-struct State {
-    fault: Option<Fault>,
-    /// Purges of this node that are in the stream, by their numbers, but have not come back by it.
-    sent: HashMap<String, Shared>,
-    /// Purges of this node that the stream has, for when it loses them.
-    mine: VecDeque<(Purge, Shared)>,
-    /// Of these it is not known yet whether all nodes have them.
-    unacknowledged: VecDeque<(String, Shared, Instant)>,
-    /// Nodes that were alive when the sequence lost what it knew of them, and since when they have not come back.
-    absent: HashMap<String, Instant>,
-    sessions: u64,
-    applied: u64,
-    lost: u64,
-}
-
-/// How the link is, and what it did since the start.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LinkFigures {
-    /// What this node is called.
-    pub node: String,
-    /// How it stands to the shared sequence.
-    pub standing: Standing,
-    /// Why it is not followed.
-    pub fault: Option<Fault>,
-    /// Purges of this node that wait to be added.
-    pub waiting: u64,
-    /// Purges that came by the sequence.
-    pub applied: u64,
-    /// Times that this node followed it anew.
-    pub sessions: u64,
-    /// Times that too little was known of what had been purged, so that all that was held went.
-    pub lost: u64,
-    /// Times that this process was found to have been stopped.
-    pub pauses: u64,
-    /// Nodes that are alive, this one included.
-    pub nodes: u64,
-}
-
 /// What the shared sequence is called among the nodes that have a purge.
 pub const SEQUENCE: &str = "redis";
 /// What the log knows the other nodes by.
@@ -126,20 +90,8 @@ const ASK_NODES: Duration = Duration::from_millis(20);
 const ALIVE: i64 = 10_000;
 /// And for this long, forgotten.
 const FORGOTTEN: i64 = 600_000;
-/// The same for what this process has seen itself.
-const WAITED_FOR: Duration = Duration::from_millis(FORGOTTEN as u64);
 /// Pauses between sessions that fail.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(1));
-/// This node's purges kept for a stream that loses them.
-const MOST_MINE: usize = 1_000;
-
-impl State {
-    /// Whether the stream has a purge of this node's.
-    fn has_sent(&self, id: &str) -> bool {
-        self.mine.iter().any(|(purge, _)| purge.id == id)
-    }
-}
-
 impl PurgeLink {
     /// A link that begins to connect at once. `None`: no way for purges is configured. Must be called within a tokio
     /// runtime.
@@ -184,7 +136,7 @@ impl PurgeLink {
         }
         link.wake.notify_one();
         let mut progress = link.progress.subscribe();
-        let done = progress.wait_for(|_| link.is_acknowledged(id));
+        let done = progress.wait_for(|_| link.state.lock().is_acknowledged(id));
         tokio::time::timeout(patience, done).await.is_ok()
     }
 
@@ -457,16 +409,8 @@ impl Link {
 
     fn remember(&self, purge: Purge, shared: Shared) {
         let mut state = self.state.lock();
-        if state.mine.len() >= MOST_MINE {
-            state.mine.pop_front();
-        }
-        if state.unacknowledged.len() >= MOST_MINE {
-            state.unacknowledged.pop_front();
-        }
         self.purges.reached(&purge.id, SEQUENCE, true);
-        state.sent.insert(purge.id.clone(), shared);
-        state.unacknowledged.push_back((purge.id.clone(), shared, Instant::now()));
-        state.mine.push_back((purge, shared));
+        state.remember(purge, shared);
     }
 
     async fn acknowledge(&self, stream: &Stream) -> Result<(), Fault> {
@@ -484,7 +428,7 @@ impl Link {
         for (gone, ..) in nodes.iter().filter(|(_, _, seen)| now.saturating_sub(*seen) > FORGOTTEN) {
             stream.forget(gone).await?;
         }
-        let absent = self.absent(&nodes);
+        let absent = self.state.lock().absent(&nodes, &self.node, &self.known.lock());
         let unacknowledged: Vec<(String, Shared, Instant)> = self.state.lock().unacknowledged.iter().cloned().collect();
         let mut open = Vec::new();
         for (id, shared, since) in &unacknowledged {
@@ -510,26 +454,6 @@ impl Link {
         self.progress.send_modify(|count| *count += 1);
         Ok(())
     }
-
-    /// Nodes that are to come back: where this one is missing among `nodes` the sequence was lost with its Redis, and
-    /// who was alive has yet to say again how far it is.
-    fn absent(&self, nodes: &[(String, Shared, i64)]) -> Vec<String> {
-        let is_there = |name: &str| nodes.iter().any(|(node, ..)| node == name);
-        let mut state = self.state.lock();
-        if !is_there(&self.node) {
-            for node in self.known.lock().iter().filter(|node| **node != self.node) {
-                state.absent.entry(node.clone()).or_insert_with(Instant::now);
-            }
-        }
-        state.absent.retain(|node, since| !is_there(node) && since.elapsed() < WAITED_FOR);
-        state.absent.keys().cloned().collect()
-    }
-
-    /// Whether the stream has a purge, and all nodes.
-    fn is_acknowledged(&self, id: &str) -> bool {
-        let state = self.state.lock();
-        state.has_sent(id) && !state.unacknowledged.iter().any(|(open, ..)| open == id)
-    }
 }
 
 /// Does what may take long, as thousands of patterns do to compile, while another thread goes on with what else this one
@@ -550,22 +474,6 @@ async fn within<T>(patience: Duration, work: impl Future<Output = Result<T, Faul
 fn node_name() -> String {
     let host = sysinfo::System::host_name().unwrap_or_else(|| "larder".to_owned());
     format!("{host}-{:08x}", crate::cache::record::new_id() as u32)
-}
-
-impl From<LinkFigures> for PurgeLinkFigures {
-    fn from(figures: LinkFigures) -> Self {
-        PurgeLinkFigures {
-            node: figures.node,
-            standing: figures.standing.word(),
-            fault: figures.fault.map(Fault::word),
-            waiting: figures.waiting,
-            applied: figures.applied,
-            sessions: figures.sessions,
-            lost: figures.lost,
-            pauses: figures.pauses,
-            nodes: figures.nodes,
-        }
-    }
 }
 
 impl fmt::Debug for PurgeLink {

@@ -123,11 +123,13 @@ impl Resolver<'_> {
         if let Some(index) = upstreams.iter().position(|upstream| upstream.name == *name) {
             return index;
         }
-        if !upstreams.is_empty() {
+        // Upstreams that are all faulty have been reported; that there are none is said beside it.
+        if !upstreams.is_empty() || !self.surroundings.document.mentions("upstreams") {
             let names: Vec<_> = upstreams.iter().map(|upstream| upstream.name.as_str()).collect();
             let help = match nearest(name, names.iter().copied()) {
                 Some(near) => format!("did you mean `{near}`?"),
-                None => format!("there is {}", names.join(", ")),
+                None if names.is_empty() => format!("there are none; name it in a table `[upstreams.{name}]`"),
+                None => format!("known here: {}", names.join(", ")),
             };
             self.problem(format!("{path}.upstream"), format!("unknown upstream `{name}`"), Some(help));
         }

@@ -52,10 +52,25 @@ impl Scalar for PurgeGlob {
 
     fn parse(text: &str) -> Result<Self, Invalid> {
         check_length(text)?;
+        no_place(text, "`tag` and `prefix` have places; `*` in a glob stands for any segment")?;
         match GlobBuilder::new(text).literal_separator(true).build() {
             Ok(_) => Ok(PurgeGlob(text.to_owned())),
             Err(error) => Err(Invalid::new(format!("`{text}` is no glob: {}", error.kind()))),
         }
+    }
+}
+
+/// A brace around a name alone is a place to fill in elsewhere; to a glob it is the name as text.
+pub(in crate::config) fn no_place(glob: &str, help: &str) -> Result<(), Invalid> {
+    let braces = glob.match_indices('{').filter(|(at, _)| !glob[..*at].ends_with('\\'));
+    let mut inner = braces.filter_map(|(at, _)| Some(glob[at + 1..].split_once('}')?.0));
+    let is_name =
+        |text: &&str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    match inner.find(is_name) {
+        Some(name) => {
+            Err(Invalid::new(format!("`{{{name}}}` in the glob `{glob}` matches the text `{name}` alone")).help(help))
+        }
+        None => Ok(()),
     }
 }
 
@@ -88,6 +103,11 @@ mod tests {
         for wrong in ["", "{", "{}", "a{b", "{a b}", "{1}", "{{a}}"] {
             assert!(Template::parse(wrong).is_err(), "{wrong}");
         }
-        assert!(PurgeGlob::parse("/reports/{a,b}/**").is_ok() && PurgeGlob::parse("/a[").is_err());
+        for sound in ["/reports/{a,b}/**", "/{*.css,x}", "/\\{id\\}", "/a{}"] {
+            assert!(PurgeGlob::parse(sound).is_ok(), "{sound}");
+        }
+        for wrong in ["/a[", "/reports/{id}", "/{a,b}/{id}/**"] {
+            assert!(PurgeGlob::parse(wrong).is_err(), "{wrong}");
+        }
     }
 }

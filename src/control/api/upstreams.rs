@@ -100,7 +100,7 @@ async fn set_drained(
     let action = if drained { "drain" } else { "enable" };
     tracing::info!(
         target: "audit", peer = %caller.peer, token = caller.holder.name, action, what,
-        count = u32::from(result.is_ok()), error = ?result.as_ref().err(), "control"
+        count = u32::from(result.is_ok()), error = result.as_ref().err().map(String::as_str), "control"
     );
     match result {
         Ok(in_flight) => Ok(Json(DrainResponse { drained, in_flight })),

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::{Api, Cli, configured, upstream};
+use super::{Api, Cli, ask, configured, upstream};
 use crate::support::PATIENCE;
 use crate::support::client::{Connection, request};
-use crate::support::larder::TOKEN;
+use crate::support::larder::{Larder, TOKEN};
+use crate::support::process;
 
 const TOKENS: &str = "[[control.tokens]]\nname = \"deploy\"\ntoken = \"deploys\"\nscopes = [\"purge\"]\n\
                       [[control.tokens]]\nname = \"eyes\"\ntoken = \"${LARDER_EYES:-looks}\"\nscopes = [\"read\"]\n";
@@ -85,10 +86,38 @@ async fn every_change_is_told_with_who_what_and_how_many_and_no_token_is() {
     for (line, parts) in lines.iter().zip(expected) {
         assert!(line.contains("peer=127.0.0.1:"), "{line}");
         parts.iter().for_each(|part| assert!(line.contains(part), "{part} in {line}"));
+        assert!(!line.contains("Some(") && !line.contains("=\"\\\"") && !line.contains("None"), "{line}");
         let when = line.split_whitespace().next().unwrap();
         assert!(when.ends_with('Z') && when.contains('T'), "when: {line}");
     }
     for secret in [TOKEN, "deploys", "looks", "guessed"] {
+        assert!(!output.contains(secret), "{secret} in {output}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn purge_by_method_that_is_denied_is_told_with_what_it_lacks() {
+    let (upstream, directory) = (upstream().await, tempfile::tempdir().unwrap());
+    let open = format!("[control.purge_method]\nallow = [\"127.0.0.1\"]\n{TOKENS}");
+    let (_, mut larder) = configured(&upstream, &directory, &open).await;
+    for token in ["looks", "guessed", "deploys"] {
+        ask(larder.address, "PURGE", "/a", &[("Authorization", &format!("Bearer {token}"))], "").await;
+    }
+    ask(larder.address, "PURGE", "/a", &[], "").await;
+    let last = larder.process.line("the last denial", |line| line.contains("lacks=\"a token\"").then_some(()));
+    last.await;
+    let output = larder.process.output();
+    let denied: Vec<_> = output.lines().filter(|line| line.contains(" audit: denied ")).collect();
+    let expected = [
+        "token=\"eyes\" reason=\"denied\" lacks=\"the scope purge\"",
+        "reason=\"unauthorized\" lacks=\"a known token\"",
+        "reason=\"unauthorized\" lacks=\"a token\"",
+    ];
+    assert_eq!(denied.len(), expected.len(), "{denied:#?}");
+    for (line, part) in denied.iter().zip(expected) {
+        assert!(line.contains(part) && line.contains("peer=127.0.0.1"), "{part} in {line}");
+    }
+    for secret in ["looks", "guessed", "deploys"] {
         assert!(!output.contains(secret), "{secret} in {output}");
     }
 }
@@ -113,4 +142,21 @@ async fn commands_say_what_to_do_about_a_token_that_does_not_do() {
         cli.with_token("deploys").run(&["purge", "--tag", "none"]).await,
         "tag none: 0 stored responses matched\n"
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn commands_find_larder_by_a_file_with_errors_elsewhere() {
+    let (upstream, directory) = (upstream().await, tempfile::tempdir().unwrap());
+    let larder = Larder::before(&upstream.url()).await;
+    let file = directory.path().join("proxy.toml");
+    let text = format!("[control]\naddress = \"{}\"\ntoken = \"{TOKEN}\"\n[cach]\n", larder.control);
+    std::fs::write(&file, text).unwrap();
+    for line in
+        [&["stats"][..], &["cache", "ls"], &["explain", "http://app.test/"], &["purge", "--all"], &["upstreams"]]
+    {
+        let mut command = Cli::of(&larder).command(line);
+        command.env_remove("LARDER_CONTROL").env_remove("LARDER_CONTROL_TOKEN").arg("--config").arg(&file);
+        let told = process::run(&mut command).await;
+        assert!(told.lines().count() > 1 && told.contains("has 1 error elsewhere, see `larder check`"), "{told}");
+    }
 }

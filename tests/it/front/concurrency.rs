@@ -4,6 +4,7 @@ use super::guarded;
 use crate::support::client::{Connection, request};
 use crate::support::reply::{Gate, Reply};
 use crate::support::upstream::Upstream;
+use crate::support::within;
 
 #[tokio::test]
 async fn places_are_bounded_and_given_back() {
@@ -58,4 +59,38 @@ async fn wait_in_the_queue_ends() {
     drop(first);
     gate.open();
     while proxy.ask("POST", "/", &[], "").await.status != 200 {}
+}
+
+#[tokio::test]
+async fn place_is_kept_while_a_fetch_outlives_its_client() {
+    for answers_first in [false, true] {
+        let gate = Gate::new();
+        let held = gate.clone();
+        let upstream = Upstream::start(move |request| {
+            let storable = || Reply::ok().header("cache-control", "max-age=60");
+            match (request.path(), answers_first) {
+                ("/slow", true) => storable().piece("sl").gate(&held).piece("ow"),
+                ("/slow", false) => storable().after(&held).body("slow"),
+                _ => Reply::ok().header("cache-control", "no-store").body("x"),
+            }
+        })
+        .await;
+        let proxy = guarded(&upstream, "limits = { concurrency = 1 }");
+        let mut leader = Connection::open(proxy.address).await;
+        leader.send(request("GET", "/slow", &[], "")).await;
+        upstream.arrived(1).await;
+        if answers_first {
+            leader.head().await;
+        }
+        drop(leader);
+        let left = async { while !proxy.metrics_text().await.contains("\nlarder_client_connections 0\n") {} };
+        within("the leader's connection to be gone", left).await;
+
+        let status = async || proxy.ask("POST", "/other", &[], "").await.status;
+        assert_eq!(status().await, 503, "the upstream still works on the fetch");
+        gate.open();
+        within("the place to be free", async { while status().await != 200 {} }).await;
+        assert!(proxy.get("/slow", &[]).await.is_hit(), "it was fetched to its end");
+        assert_eq!(upstream.count("/slow"), 1);
+    }
 }

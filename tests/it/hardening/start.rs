@@ -46,6 +46,16 @@ async fn start_on_a_port_in_use_fails_with_1() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn demo_on_a_port_in_use_fails_with_1() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let finished = larder(&["demo", "--listen", &address], None).await;
+    let line = only_line(&finished);
+    assert!(line.contains(&address) && line.contains("port is in use"), "{line}");
+    assert_eq!(finished.status.code(), Some(1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn start_with_an_unreadable_certificate_fails_with_1() {
     let config = |tls: &str| {
         format!(
@@ -94,4 +104,16 @@ async fn start_with_a_missing_file_fails_with_2() {
     assert_eq!(finished.status.code(), Some(2));
     assert_eq!(larder(&["run", "--nonsense"], None).await.status.code(), Some(2));
     assert_eq!(larder(&["run"], None).await.status.code(), Some(2), "no upstream");
+}
+
+#[test]
+fn output_that_nobody_reads_is_no_failure() {
+    for arguments in ["check --schema", "completions bash"] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut command = Command::new(crate::support::larder::binary());
+        let output = command.args(arguments.split(' ')).stdout(writer).output().unwrap();
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert_eq!((output.status.code(), &*told), (Some(0), ""), "{arguments}");
+    }
 }
