@@ -98,7 +98,7 @@ struct Judge<'a> {
 impl Judge<'_> {
     async fn ask_http1(&self, stream: Socket, mut request: Request<RequestBody>) -> Result<(), String> {
         request.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-        let mut connection = http1::Connection::on(stream, None, Instant::now());
+        let mut connection = http1::Connection::new(stream, None, Instant::now());
         let sent = connection.send(&request, RequestBody::Empty, None).await;
         let response = sent.map_err(|failed| failed.error.to_string())?;
         self.judge_status(response.status())?;

@@ -16,6 +16,13 @@ pub(super) fn address(
     server: &UpstreamServer,
     protocol: UpstreamProtocol,
 ) {
+    // Mostly it has its one Host already, which then stays where it is.
+    let mut hosts = request.headers().get_all(HOST).iter();
+    let is_addressed = matches!(host, UpstreamHost::Client) && hosts.next().is_some() && hosts.next().is_none();
+    if is_addressed && protocol != UpstreamProtocol::Http2 {
+        *request.version_mut() = Version::HTTP_11;
+        return;
+    }
     let given = match host {
         // After a first attempt over HTTP/2 it stands in the URI.
         UpstreamHost::Client => request
@@ -57,7 +64,6 @@ pub(super) fn frame(request: &mut Request<RequestBody>, protocol: UpstreamProtoc
     } else if let Some(length) = request.body().size_hint().exact() {
         request.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
     } else if protocol != UpstreamProtocol::Http2 {
-        // hyper would drop the body of a GET that does not say this.
         request.headers_mut().insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
 }
@@ -70,10 +76,20 @@ pub(super) fn nominate_te(request: &mut Request<RequestBody>, protocol: Upstream
     }
 }
 
-/// Takes off what frames a request on HTTP/1.1 alone, when the server has decided for HTTP/2.
-pub(super) fn reframe_for_http2(request: &mut Request<RequestBody>) {
-    request.headers_mut().remove(TRANSFER_ENCODING);
-    request.headers_mut().remove(CONNECTION);
+/// Frames a request anew for the protocol that the server has decided for, whatever another one spoke before.
+pub(super) fn reframe(request: &mut Request<RequestBody>, protocol: UpstreamProtocol) {
+    match protocol {
+        UpstreamProtocol::Http2 => {
+            request.headers_mut().remove(TRANSFER_ENCODING);
+            request.headers_mut().remove(CONNECTION);
+        }
+        UpstreamProtocol::Http1 | UpstreamProtocol::Auto => {
+            frame(request, protocol);
+            if !request.headers().contains_key(CONNECTION) {
+                nominate_te(request, protocol);
+            }
+        }
+    }
 }
 
 /// What a response's framing allows.
@@ -101,6 +117,11 @@ impl FramingFields {
     /// # Errors
     /// It contradicts another one, or itself.
     pub(super) fn note(&mut self, name: &HeaderName, value: &HeaderValue) -> Result<(), &'static str> {
+        // Most names are told apart by their length.
+        match name.as_str().len() {
+            10 | 14 | 17 => {}
+            _ => return Ok(()),
+        }
         match *name {
             CONTENT_LENGTH => return self.note_length(value).ok_or("Content-Length is no single number"),
             TRANSFER_ENCODING => {

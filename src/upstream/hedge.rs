@@ -29,7 +29,7 @@ impl Pool {
     /// for: its exchange is dropped, which closes its connection or resets its stream.
     pub(super) async fn ask_hedged(
         &self,
-        request: Request<RequestBody>,
+        request: &mut Request<RequestBody>,
         terms: Terms<'_>,
         hash: Option<u64>,
         after: Duration,
@@ -37,7 +37,7 @@ impl Pool {
         let way = self.balancer.way(hash);
         let mut other_way = way.anew();
         other_way.failed.extend(self.balancer.pick(&way));
-        let copy = copy_of(&request, RequestBody::Empty);
+        let mut copy = copy_of(request, RequestBody::Empty);
         let mut first = pin!(self.ask_servers(request, terms, way));
         tokio::select! {
             biased;
@@ -52,7 +52,7 @@ impl Pool {
         server.counters().hedges.fetch_add(1, Relaxed);
         // Interim responses come from the first server alone, so that they come once.
         let terms = Terms { on_interim: None, retry: RouteRetry::Never, ..terms };
-        let mut second = pin!(self.ask_servers(copy, terms, other_way));
+        let mut second = pin!(self.ask_servers(&mut copy, terms, other_way));
         tokio::select! {
             answered = &mut first => match answered {
                 Ok(answered) => Ok(answered),

@@ -104,7 +104,7 @@ impl HeldBody {
             Some(content) => Some(Frame::data(content)),
             None => self.trailers.take().map(Frame::trailers),
         };
-        self.upload.advanced(self.is_at_end());
+        self.upload.advanced();
         frame
     }
 

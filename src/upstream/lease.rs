@@ -30,7 +30,8 @@ pub(super) struct Lease {
 }
 
 enum Connection {
-    Http1(http1::Connection),
+    /// Boxed for as long as it is open: it is moved with every step of an exchange.
+    Http1(Box<http1::Connection>),
     Http2(http2::Stream),
 }
 
@@ -48,7 +49,7 @@ pub(super) struct Failed {
 impl Lease {
     pub(super) fn http1(
         server: Arc<Server>,
-        mut connection: http1::Connection,
+        mut connection: Box<http1::Connection>,
         place: OwnedSemaphorePermit,
         reused: bool,
     ) -> Self {
@@ -166,7 +167,7 @@ impl Lease {
     pub(super) fn into_tunnel(mut self, early: Bytes) -> Option<Tunnel> {
         self.complete();
         match self.connection.take()? {
-            Connection::Http1(connection) => Some(connection.into_tunnel(early)),
+            Connection::Http1(connection) => Some(Tunnel::new(connection, early)),
             Connection::Http2(_) => None,
         }
     }

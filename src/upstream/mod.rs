@@ -57,7 +57,7 @@ use balance::{Balancer, Way};
 use breaker::Breaker;
 pub use error::{PoolError, UpstreamError, UpstreamErrorKind};
 use health::Peers;
-pub use http1::Tunnel;
+pub use http1::{Reading, Tunnel, read_response};
 use lease::{Failed, Lease};
 pub use maintenance::MaintenancePage;
 use request_body::Upload;
@@ -182,18 +182,21 @@ impl Pool {
         let terms = Terms { timeouts: &timeouts, upload: upload.as_deref(), on_interim: on_interim.as_ref(), retry };
 
         let end = timeouts.total.map(|total| Instant::now() + total);
-        let asking = async {
-            match self.hedge_after(&request, retry) {
-                // Boxed: it is two of the other, and hardly ever.
-                Some(after) => Box::pin(self.ask_hedged(request, terms, hash, after)).await,
-                None => self.ask_servers(request, terms, self.balancer.way(hash)).await,
+        let asked = {
+            // Pinned where it is made: it is large, and would be moved into whatever waits for it.
+            let mut asking = pin!(async {
+                match self.hedge_after(&request, retry) {
+                    // Boxed: it is two of the other, and hardly ever.
+                    Some(after) => Box::pin(self.ask_hedged(&mut request, terms, hash, after)).await,
+                    None => self.ask_servers(&mut request, terms, self.balancer.way(hash)).await,
+                }
+            });
+            match end {
+                None => asking.as_mut().await,
+                Some(end) => timeout_at(end, asking.as_mut())
+                    .await
+                    .unwrap_or_else(|_| Err(UpstreamError::new(UpstreamErrorKind::TotalTimeout))),
             }
-        };
-        let asked = match end {
-            None => asking.await,
-            Some(end) => timeout_at(end, asking)
-                .await
-                .unwrap_or_else(|_| Err(UpstreamError::new(UpstreamErrorKind::TotalTimeout))),
         };
         if let Some(admission) = admission {
             admission.settle(match &asked {
@@ -211,7 +214,7 @@ impl Pool {
     /// Asks one server, and others where it fails and the request may be sent again.
     async fn ask_servers<'a>(
         &'a self,
-        mut request: Request<RequestBody>,
+        request: &mut Request<RequestBody>,
         terms: Terms<'_>,
         mut way: Way<'a>,
     ) -> Result<(Lease, Response<Content>), UpstreamError> {
@@ -221,13 +224,13 @@ impl Pool {
             RouteRetry::Never => false,
         };
         let mut left = if may_retry && self.servers.len() > 1 { self.settings.retries.attempts } else { 0 };
-        let http1 = self.settings.protocol == UpstreamProtocol::Auto && framing::asks_upgrade(&request);
+        let http1 = self.settings.protocol == UpstreamProtocol::Auto && framing::asks_upgrade(request);
         let mut repeats = false;
         loop {
             let wanted = Wanted { connect_timeout: terms.timeouts.connect, fresh: repeats, http1 };
             let (server, lease) = self.lease(wanted, &mut way).await?;
             let may_repeat = lease.reused() && !repeats;
-            let (outcome, may_go_on) = match self.ask(lease, &mut request, terms, may_repeat, left > 0).await {
+            let (outcome, may_go_on) = match self.ask(lease, request, terms, may_repeat, left > 0).await {
                 Asked::Repeat => {
                     repeats = true;
                     continue;
@@ -300,8 +303,8 @@ impl Pool {
         may_retry: bool,
     ) -> Asked {
         let protocol = lease.protocol();
-        if protocol != self.settings.protocol && protocol == UpstreamProtocol::Http2 {
-            framing::reframe_for_http2(request);
+        if protocol != self.settings.protocol {
+            framing::reframe(request, protocol);
         }
         framing::address(request, &self.settings.host, lease.server().address(), protocol);
         let body = request.body_mut().take();
@@ -350,7 +353,6 @@ impl Pool {
 }
 
 /// How asking one server ended.
-#[expect(clippy::large_enum_variant, reason = "it is taken apart at once, and the large variant is the usual one")]
 enum Asked {
     /// With the head of a response.
     Answered(Lease, Response<Content>),
@@ -415,7 +417,7 @@ fn accept(
         return Ok(response.map(|incoming| UpstreamBody::of_upgrade(incoming, lease, framing)));
     }
     // An answer ahead of the end of the request: what is left of the request must not meet the next one.
-    framing.reusable &= upload.as_ref().is_none_or(|upload| upload.is_complete()) && lease.has_sent_all();
+    framing.reusable &= lease.has_sent_all();
     Ok(response.map(|incoming| UpstreamBody::new(incoming, deadlines, lease, framing, upload)))
 }
 

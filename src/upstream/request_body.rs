@@ -130,7 +130,7 @@ impl RequestBody {
 impl ClientBody {
     pub(super) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, RequestBodyError>>> {
         if let Some((ahead, _)) = self.ahead.take() {
-            self.upload.advanced(false);
+            self.upload.advanced();
             return Poll::Ready(Some(Ok(Frame::data(ahead))));
         }
         let frame = match Pin::new(&mut self.incoming).poll_frame(cx) {
@@ -157,7 +157,7 @@ impl ClientBody {
                 }
             }
         };
-        self.upload.advanced(result.is_none() || self.incoming.is_end_stream());
+        self.upload.advanced();
         Poll::Ready(result)
     }
 }
@@ -227,14 +227,13 @@ struct UploadState {
     last_progress: Instant,
     bytes: u64,
     waits_for_client: bool,
-    complete: bool,
     failure: Option<UpstreamErrorKind>,
 }
 
 impl Upload {
     fn new(client_idle: Duration) -> Self {
         let last_progress = Instant::now();
-        let state = UploadState { last_progress, bytes: 0, waits_for_client: false, complete: false, failure: None };
+        let state = UploadState { last_progress, bytes: 0, waits_for_client: false, failure: None };
         Upload { client_idle, state: Mutex::new(state) }
     }
 
@@ -244,16 +243,13 @@ impl Upload {
 
     /// It is sent, perhaps not for the first time.
     pub(super) fn begin(&self) {
-        let mut state = self.state.lock();
-        state.last_progress = Instant::now();
-        state.complete = false;
+        self.state.lock().last_progress = Instant::now();
     }
 
-    pub(super) fn advanced(&self, complete: bool) {
+    pub(super) fn advanced(&self) {
         let mut state = self.state.lock();
         state.last_progress = Instant::now();
         state.waits_for_client = false;
-        state.complete |= complete && state.failure.is_none();
     }
 
     fn failed(&self, kind: UpstreamErrorKind) -> RequestBodyError {
@@ -270,11 +266,6 @@ impl Upload {
         } else {
             state.last_progress
         }
-    }
-
-    /// Whether all of it has been taken.
-    pub(super) fn is_complete(&self) -> bool {
-        self.state.lock().complete
     }
 
     /// Why it ended early, when it did.

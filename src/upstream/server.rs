@@ -218,7 +218,8 @@ impl Server {
         // Boxed: a request seldom connects, and all of its way would hold and move the room for it (6,000 instructions).
         let opened = Box::pin(self.connect(peer, wanted.http1, Instant::now() + wanted.connect_timeout)).await?;
         let retires = Instant::now() + self.max_age;
-        let connection = http1::Connection::new(opened.stream, opened.peer, self.counters.clone(), retires);
+        let socket = Socket::new(opened.stream, self.counters.clone());
+        let connection = Box::new(http1::Connection::new(socket, opened.peer, retires));
         Ok(Lease::http1(self.clone(), connection, place, false))
     }
 
@@ -259,7 +260,8 @@ impl Server {
             self.speaks_http1.store(!opened.http2, Relaxed);
             if !opened.http2 {
                 drop(opening);
-                let connection = http1::Connection::new(opened.stream, opened.peer, self.counters.clone(), retires);
+                let socket = Socket::new(opened.stream, self.counters.clone());
+                let connection = Box::new(http1::Connection::new(socket, opened.peer, retires));
                 return Ok(Lease::http1(self.clone(), connection, place, false));
             }
         }
@@ -282,7 +284,7 @@ impl Server {
     }
 
     /// Keeps a connection for the next exchange, or closes it.
-    pub(super) fn keep(self: &Arc<Self>, connection: http1::Connection) {
+    pub(super) fn keep(self: &Arc<Self>, connection: Box<http1::Connection>) {
         let Some(idle) = &self.connections.http1 else { return };
         let vanished = |peer| self.names.as_ref().is_some_and(|names| !names.has(peer));
         if self.health.is_drained() || connection.peer().is_some_and(vanished) {

@@ -6,35 +6,30 @@ use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::{Bytes, BytesMut};
-use http::{Request, Response, StatusCode};
+use http::{Request, Response};
 use http_body::Frame;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 use tokio_util::io::poll_read_buf;
 
+use super::arriving::Arriving;
 use super::body::Body;
 use super::request::{Outgoing, SendFault, write_head};
-use super::response::{self, Asked};
-use super::tunnel::Tunnel;
+use super::response::Asked;
+use crate::upstream::InterimCallback;
 use crate::upstream::error::{UpstreamError, UpstreamErrorKind};
 use crate::upstream::request_body::RequestBody;
-use crate::upstream::socket::{Socket, Stream};
-use crate::upstream::stats::Counters;
-use crate::upstream::{InterimCallback, MAX_RESPONSE_HEAD};
+use crate::upstream::socket::Socket;
 
 /// Bytes that are read at a time, and copied out: no response holds more memory than it has bytes.
 const READ: usize = 16 * 1024;
 
 /// Bytes that are read at a time once a body has proved large, where they are handed out.
 const LARGE_READ: usize = 64 * 1024;
-
-/// Most interim responses before the final one.
-const MAX_INTERIM: usize = 64;
 
 thread_local! {
     /// What comes from any connection that this thread reads from.
@@ -71,28 +66,9 @@ pub(in crate::upstream) struct Failed {
     pub(in crate::upstream) unsent: Option<RequestBody>,
 }
 
-/// The head of a response as far as it has come.
-#[derive(Default)]
-struct Arriving {
-    bytes: Vec<u8>,
-    /// How much of it holds no end of a head.
-    scanned: usize,
-    interim: usize,
-}
-
 impl Connection {
-    /// Starts HTTP/1.1 on a stream, to be used until `retires`.
-    pub(in crate::upstream) fn new(
-        stream: Stream,
-        peer: Option<SocketAddr>,
-        counters: Arc<Counters>,
-        retires: Instant,
-    ) -> Self {
-        Self::on(Socket::new(stream, counters), peer, retires)
-    }
-
-    /// The same on a socket.
-    pub(in crate::upstream) fn on(socket: Socket, peer: Option<SocketAddr>, retires: Instant) -> Self {
+    /// Starts HTTP/1.1 on a socket, to be used until `retires`.
+    pub(in crate::upstream) fn new(socket: Socket, peer: Option<SocketAddr>, retires: Instant) -> Self {
         Connection { socket, place: None, peer, retires, outgoing: None, large: None, touched: false, broken: false }
     }
 
@@ -140,11 +116,6 @@ impl Connection {
     /// Whether the server has sent no byte in this exchange.
     pub(in crate::upstream) fn is_untouched(&self) -> bool {
         !self.touched
-    }
-
-    /// Makes a tunnel of it, which holds its place. `early`: what came behind the head.
-    pub(in crate::upstream) fn into_tunnel(self, early: Bytes) -> Tunnel {
-        Tunnel::new(self, early)
     }
 
     /// Sends a request and waits for the head of the response.
@@ -218,9 +189,9 @@ impl Connection {
     ) -> Poll<Result<Response<Body>, Failed>> {
         self.go_on_sending(cx)?;
         loop {
-            let read = ready!(self.poll_read(cx, |bytes| arriving.bytes.extend_from_slice(bytes)));
+            let read = ready!(self.poll_read(cx, |bytes| arriving.push(bytes)));
             let failed = match read {
-                Ok(0) if arriving.bytes.is_empty() => closed("the connection ended before a response"),
+                Ok(0) if arriving.is_empty() => closed("the connection ended before a response"),
                 Ok(0) => closed("the connection ended within the head of a response"),
                 Err(error) => closed(error),
                 Ok(_) => match arriving.next(asked, on_interim) {
@@ -260,8 +231,9 @@ impl Connection {
 
     /// Reads more of a body: little at a time and in pieces of its own size, or much at a time where there is much.
     fn poll_content(&mut self, cx: &mut Context<'_>, body: &mut Body) -> Poll<io::Result<usize>> {
+        let left = body.remaining().and_then(|left| usize::try_from(left).ok());
         if self.large.is_none() {
-            if body.remaining().is_none_or(|left| left <= READ as u64) {
+            if left.is_none_or(|left| left <= READ) {
                 let read = ready!(self.poll_read(cx, |bytes| body.push(Bytes::copy_from_slice(bytes))))?;
                 if read == READ {
                     self.large = Some(Box::default());
@@ -272,10 +244,10 @@ impl Connection {
         }
         let Some(large) = &mut self.large else { return Poll::Ready(Ok(0)) };
         if large.capacity() == 0 {
-            large.reserve(LARGE_READ);
+            large.reserve(left.unwrap_or(LARGE_READ).min(LARGE_READ));
         }
         let read = ready!(poll_read_buf(Pin::new(&mut self.socket), cx, large.as_mut()))?;
-        if read > LARGE_READ / 2 {
+        if read > large.capacity() / 2 {
             body.push(std::mem::take(large.as_mut()).freeze());
         } else {
             body.push(Bytes::copy_from_slice(large));
@@ -298,42 +270,6 @@ impl Connection {
             }
             Poll::Ready(Ok(read.len()))
         })
-    }
-}
-
-impl Arriving {
-    /// The final response, if its head is there; interim ones before it are told.
-    fn next(
-        &mut self,
-        asked: Asked,
-        on_interim: Option<&InterimCallback>,
-    ) -> Result<Option<Response<Body>>, &'static str> {
-        loop {
-            if !response::may_begin(&self.bytes) {
-                return Err("no status line of HTTP/1");
-            }
-            let end = response::end(&self.bytes, self.scanned);
-            if end.unwrap_or(self.bytes.len()) > MAX_RESPONSE_HEAD {
-                return Err("the head is too large");
-            }
-            let Some(end) = end else {
-                self.scanned = self.bytes.len();
-                return Ok(None);
-            };
-            let mut bytes = Bytes::from(std::mem::take(&mut self.bytes));
-            let (head, fields) = response::parse(bytes.split_to(end))?;
-            if !head.status().is_informational() || head.status() == StatusCode::SWITCHING_PROTOCOLS {
-                return response::frame(head, &fields, asked, bytes).map(Some);
-            }
-            self.interim += 1;
-            if self.interim > MAX_INTERIM {
-                return Err("too many interim responses");
-            }
-            if let Some(tell) = on_interim {
-                tell(head.status(), head.headers());
-            }
-            (self.bytes, self.scanned) = (bytes.to_vec(), 0);
-        }
     }
 }
 

@@ -38,7 +38,7 @@ struct Stack {
 
 #[derive(Debug)]
 struct Idle {
-    connection: Connection,
+    connection: Box<Connection>,
     since: Instant,
 }
 
@@ -50,7 +50,7 @@ impl IdleStack {
 
     /// The connection used last that still works, to that address where one is given. One on which anything at all has
     /// come meanwhile is closed: bytes after a response belong to no request.
-    pub(in crate::upstream) fn take(&self, peer: Option<SocketAddr>) -> Option<Connection> {
+    pub(in crate::upstream) fn take(&self, peer: Option<SocketAddr>) -> Option<Box<Connection>> {
         loop {
             let Idle { mut connection, since } = match peer {
                 None => self.stack.lock().idle.pop()?,
@@ -80,7 +80,7 @@ impl IdleStack {
     }
 
     /// Puts a connection back, or closes it.
-    pub(in crate::upstream) fn put(&self, mut connection: Connection) -> Put {
+    pub(in crate::upstream) fn put(&self, mut connection: Box<Connection>) -> Put {
         let now = Instant::now();
         if self.max == 0 || now >= connection.retires() {
             return Put::Closed;

@@ -5,14 +5,17 @@
 //! |---|---|
 //! | `connection` | an exchange on a connection: both directions, and what is left of it |
 //! | `request` | writing a request: its head, its body, its trailers |
-//! | `response` | reading the head of a response, strictly |
+//! | `arriving`, `response` | reading the head of a response, strictly |
 //! | `body` | the content of a response: lengths, chunks, trailers |
 //! | `idle` | connections between two exchanges |
 //! | `tunnel` | a connection after a switch of protocols |
+//! | `reading` | all of the reading without a connection |
 
+mod arriving;
 mod body;
 mod connection;
 mod idle;
+mod reading;
 mod request;
 mod response;
 mod tunnel;
@@ -20,4 +23,5 @@ mod tunnel;
 pub(super) use body::Body;
 pub(super) use connection::{Connection, Failed};
 pub(super) use idle::{IdleStack, Put};
+pub use reading::{Reading, read_response};
 pub use tunnel::Tunnel;

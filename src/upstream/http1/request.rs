@@ -168,6 +168,7 @@ impl Outgoing {
                 if self.over && rest > 0 {
                     return Err(mismatch("the request's body is shorter than announced"));
                 }
+                self.over = rest == 0;
             }
             Framing::Chunked(_) => {
                 let _ = write!(self.ahead, "{:x}\r\n", data.len());

@@ -26,6 +26,11 @@ impl Asked {
     pub(super) fn by<B>(request: &Request<B>) -> Self {
         Asked { head: request.method() == Method::HEAD, upgrade: framing::asks_upgrade(request) }
     }
+
+    /// What HEAD or GET says that asks for nothing else.
+    pub(super) fn of_method(head: bool) -> Self {
+        Asked { head, upgrade: false }
+    }
 }
 
 /// Whether `bytes` can be the beginning of a response.
@@ -73,7 +78,7 @@ fn parse_status_line(line: &[u8], response: &mut Response<()>) -> Result<(), &'s
     let code = line.get(9..12).and_then(|code| StatusCode::from_bytes(code).ok()).ok_or("no status code")?;
     *response.status_mut() = code;
     let reason = match line.get(12..) {
-        None | Some([]) => return Ok(()),
+        None | Some([] | [b' ']) => return Ok(()),
         Some([b' ', reason @ ..]) => reason,
         Some(_) => return Err("no status code"),
     };

@@ -14,11 +14,11 @@ use super::connection::Connection;
 pub struct Tunnel {
     /// What came along with the head of the response.
     early: Bytes,
-    connection: Connection,
+    connection: Box<Connection>,
 }
 
 impl Tunnel {
-    pub(super) fn new(connection: Connection, early: Bytes) -> Self {
+    pub(in crate::upstream) fn new(connection: Box<Connection>, early: Bytes) -> Self {
         Tunnel { early, connection }
     }
 }

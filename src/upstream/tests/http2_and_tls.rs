@@ -102,6 +102,40 @@ async fn https_server_is_verified_against_ca_file() {
 }
 
 #[tokio::test]
+async fn bytes_behind_a_response_are_seen_within_tls() {
+    let authority = Authority::new();
+    let server = Scripted::listen().await;
+    let ca_file = Some(authority.file.path().to_owned());
+    let pool = pool(Upstream { ca_file, ..settings(vec![https(&server, "localhost")]) });
+    let acceptor = authority.acceptor(&[b"http/1.1".to_vec()]);
+    let poison = "HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\npoison";
+    // In one record with the response, in one of its own, and after the response was read.
+    for (with, then, late) in [(poison, "", ""), ("", poison, ""), ("", "", poison)] {
+        let accept = async || within(acceptor.accept(server.accept().await.0)).await.unwrap();
+        let (answer, mut tls) = tokio::join!(get_text(&pool), async {
+            let mut tls = accept().await;
+            within(tls.read(&mut [0; 1024])).await.unwrap();
+            tls.write_all(format!("{OK}{with}").as_bytes()).await.unwrap();
+            tls.write_all(then.as_bytes()).await.unwrap();
+            tls.flush().await.unwrap();
+            tls
+        });
+        assert_eq!(answer.unwrap(), "ok");
+        tls.write_all(late.as_bytes()).await.unwrap();
+        tls.flush().await.unwrap();
+        let (answer, last) = tokio::join!(get_text(&pool), async {
+            let mut tls = accept().await;
+            within(tls.read(&mut [0; 1024])).await.unwrap();
+            tls.write_all(OK.as_bytes()).await.unwrap();
+            tls
+        });
+        assert_eq!(answer.unwrap(), "ok");
+        drop(last);
+        eventually(|| server_stats(&pool).idle == 0).await;
+    }
+}
+
+#[tokio::test]
 async fn https_server_that_cannot_be_verified_is_a_tls_error() {
     let (authority, other) = (Authority::new(), Authority::new());
     for (trusted, host) in [(&other, "localhost"), (&authority, "127.0.0.1")] {

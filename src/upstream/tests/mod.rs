@@ -3,6 +3,7 @@
 mod bodies;
 mod connections;
 mod deadlines;
+mod http1;
 mod http2_and_tls;
 mod names;
 mod retries;

@@ -11,12 +11,13 @@ pub mod purge_journal;
 pub mod ranges;
 pub mod record;
 pub mod request_head;
+pub mod response;
 
 /// A fuzz target: its name, and what is asked of the bytes.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every one.
-pub const TARGETS: [Target; 7] = [
+pub const TARGETS: [Target; 8] = [
     ("cache_key", cache_key::check),
     ("config", config::check),
     ("policy", policy::check),
@@ -24,4 +25,5 @@ pub const TARGETS: [Target; 7] = [
     ("ranges", ranges::check),
     ("record", record::check),
     ("request_head", request_head::check),
+    ("response", response::check),
 ];
