@@ -55,8 +55,10 @@ pub(super) enum SendFault {
 /// Writes the head of a request, whose fields frame its body already. Names are in lower case. Neither target nor names
 /// nor values can hold an end of a line: their types see to it.
 pub(super) fn write_head(out: &mut Vec<u8>, request: &Request<RequestBody>) {
-    let target = request.uri().path_and_query().map_or("/", |target| target.as_str());
-    for piece in [request.method().as_str(), " ", target, " HTTP/1.1\r\n"] {
+    let target = request.uri().path_and_query().map_or("", |target| target.as_str());
+    // RFC 9112 §3.2.1: an empty path is sent as "/".
+    let root = if target.is_empty() || target.starts_with('?') { "/" } else { "" };
+    for piece in [request.method().as_str(), " ", root, target, " HTTP/1.1\r\n"] {
         out.extend_from_slice(piece.as_bytes());
     }
     write_fields(out, request.headers());
@@ -221,4 +223,26 @@ fn announced_trailers(fields: &HeaderMap) -> Vec<HeaderName> {
     let members = fields.get_all(header::TRAILER).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
     let names = members.filter_map(|member| HeaderName::from_bytes(member.trim_ascii()).ok());
     names.filter(|name| !NEVER.contains(name)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn head_is_written_as_rfc_9112_section_3_says() {
+        for (target, written) in [
+            ("/a?b=c", "/a?b=c"),
+            ("*", "*"),
+            ("http://app.test/a", "/a"),
+            ("http://app.test", "/"),
+            ("http://app.test?b", "/?b"),
+        ] {
+            let request = Request::get(target).header("Host", "app.test").header("X", "y").body(RequestBody::Empty);
+            let mut head = Vec::new();
+            write_head(&mut head, &request.unwrap());
+            let expected = format!("GET {written} HTTP/1.1\r\nhost: app.test\r\nx: y\r\n\r\n");
+            assert_eq!(String::from_utf8(head).unwrap(), expected, "{target}");
+        }
+    }
 }
