@@ -121,7 +121,8 @@ where
                     head.headers.insert(header::CONNECTION, header::HeaderValue::from_static("close"));
                 }
                 let out = &mut stream.output.text;
-                let framing = response_head::write(method, head.status, &head.headers, &body.size_hint(), out);
+                let reason = head.extensions.get();
+                let framing = response_head::write(method, head.status, reason, &head.headers, &body.size_hint(), out);
                 stage.set(Stage::Sending { body, framing, last: ends_connection(&head.headers) });
             }
             StageNow::Sending { mut body, framing, last } => loop {

@@ -2,6 +2,7 @@
 
 use http::{HeaderMap, Method, StatusCode, header};
 use http_body::SizeHint;
+use hyper::ext::ReasonPhrase;
 
 /// How the end of a response's content is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,14 +16,16 @@ pub(super) enum Framing {
 }
 
 /// Writes a head behind what `out` has, for an HTTP/1.1 client. `body`: how long it is, as far as that is known.
+/// `reason`: the phrase that the app gave, where it is not the usual one.
 pub(super) fn write(
     method: &Method,
     status: StatusCode,
+    reason: Option<&ReasonPhrase>,
     headers: &HeaderMap,
     body: &SizeHint,
     out: &mut Vec<u8>,
 ) -> Framing {
-    status_line(status, out);
+    status_line(status, reason, out);
     for (name, value) in headers {
         // How it is framed is decided here.
         if *name != header::CONTENT_LENGTH && *name != header::TRANSFER_ENCODING {
@@ -54,14 +57,15 @@ pub(super) fn write(
     framing
 }
 
-fn status_line(status: StatusCode, out: &mut Vec<u8>) {
-    if status == StatusCode::OK {
+fn status_line(status: StatusCode, reason: Option<&ReasonPhrase>, out: &mut Vec<u8>) {
+    if status == StatusCode::OK && reason.is_none() {
         return out.extend_from_slice(b"HTTP/1.1 200 OK\r\n");
     }
     // RFC 9112 §4: the space stands there without a reason, too.
-    let reason = status.canonical_reason().unwrap_or("<none>");
-    for part in ["HTTP/1.1 ", status.as_str(), " ", reason, "\r\n"] {
-        out.extend_from_slice(part.as_bytes());
+    let usual = status.canonical_reason().unwrap_or("<none>").as_bytes();
+    let reason = reason.map_or(usual, ReasonPhrase::as_bytes);
+    for part in [b"HTTP/1.1 ", status.as_str().as_bytes(), b" ", reason, b"\r\n"] {
+        out.extend_from_slice(part);
     }
 }
 
@@ -116,7 +120,7 @@ mod tests {
             }
             let status = StatusCode::from_u16(status).unwrap();
             let mut out = b"before".to_vec();
-            let found = write(&method.parse().unwrap(), status, &headers, &body, &mut out);
+            let found = write(&method.parse().unwrap(), status, None, &headers, &body, &mut out);
             assert_eq!(found, framing, "{method} {status} {told:?} {body:?}");
             let reason = status.canonical_reason().unwrap();
             let expected = format!("beforeHTTP/1.1 {} {reason}\r\na: 1\r\na: 2\r\n{line}\r\n", status.as_u16());
