@@ -29,7 +29,7 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use super::body::SharedBody;
-use super::entry::{CodedBodies, StoredResponse};
+use super::entry::StoredResponse;
 use super::purge::PurgeLog;
 use super::record::blocks::sealed_len;
 use super::record::{Damaged, Head, MAX_HEAD, Record};
@@ -426,7 +426,7 @@ impl Shared {
         }
         let trailers = head.trailers(0);
         let Some(stored) = StoredBody::new(self.clone(), slot, &head) else { return Ok(Found::Damaged) };
-        let record = head.into_response(SharedBody::on_disk(stored, trailers), CodedBodies::default());
+        let record = head.into_response(SharedBody::on_disk(stored, trailers));
         Ok(found(record.ok_or(Damaged)))
     }
 
