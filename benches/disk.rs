@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use larder::cache::body::{Piece, SharedBody};
 use larder::cache::disk::DiskTier;
-use larder::cache::entry::StoredResponse;
+use larder::cache::entry::{Marks, StoredResponse};
 use larder::cache::fields::StoredFields;
 use larder::cache::key::CacheKey;
 use larder::cache::record::Record;
@@ -209,15 +209,11 @@ fn response(body: SharedBody) -> StoredResponse {
     };
     StoredResponse {
         facts: judge(&arrival, &CacheRules::default()).unwrap().facts,
-        selection: Default::default(),
         fields: StoredFields::pack(&headers),
         body,
-        parts: None,
-        coded: Arc::default(),
         compressible: false,
         own_tag: false,
-        tags: Default::default(),
-        epoch: Default::default(),
+        marks: Marks::default(),
         listing: Default::default(),
         hits: 0.into(),
     }

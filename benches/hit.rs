@@ -3,14 +3,21 @@
 //! `cargo bench --bench hit` runs this program under `valgrind --tool=callgrind` and prints the table. Counts depend
 //! on the code, not on the machine's load. `hit <case> <requests>` serves so many requests, e.g. for a profile:
 //! `valgrind --tool=callgrind --callgrind-out-file=hit.out <binary> hit 2000; callgrind_annotate hit.out`.
-//! `hit memory <pages>` fills the cache with so many pages and prints what they cost. `hit listen <address>` serves
-//! the same bytes by hyper alone until it is killed, for `benches/compare`.
+//! `hit memory <pages>` fills the cache with so many pages and prints what they cost, `hit idle <connections>` what
+//! connections cost that wait for their next request, `hit start` how long the first answer takes. `hit listen <address>`
+//! serves the same bytes by hyper alone until it is killed, for `benches/compare`.
 
 #![expect(unreachable_pub, reason = "one binary: `pub` says what a module offers the others")]
 #![expect(clippy::print_stdout, reason = "printing is what it is for")]
 
 #[path = "support/http2.rs"]
 mod http2;
+#[path = "support/idle.rs"]
+mod idle;
+#[path = "support/memory.rs"]
+mod memory;
+#[path = "support/start.rs"]
+mod start;
 mod support;
 
 use std::convert::Infallible;
@@ -23,12 +30,15 @@ use http_body_util::Full;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 
-use http2::{Http2Client, STREAMS};
+use http2::Http2Client;
 use support::{BODY, Client, FIELDS, LARGE, PAGE, PASS, TEXT};
 use tokio::net::TcpListener;
 
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+/// Requests that are sent at once over HTTP/2.
+const STREAMS: u32 = 16;
 
 /// Requests of the shorter run; the longer one makes this many more, and only those count.
 const REQUESTS: u64 = 2000;
@@ -36,7 +46,11 @@ const REQUESTS: u64 = 2000;
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        ["memory", pages] => memory(pages.parse().expect("a number of pages")),
+        ["memory", pages] => memory::of_pages(pages.parse().expect("a number of pages")),
+        ["idle", connections] => idle::all(connections),
+        ["idle", way, connections] => idle::of(way, connections),
+        ["hold", way, address, connections] => idle::hold(way, address, connections.parse().expect("a number")),
+        ["start"] => start::first_answer(),
         ["listen", address] => listen(address.parse().expect("an address to listen on")),
         [case, requests] => serve(case, requests.parse().expect("a number of requests")),
         _ => count(),
@@ -103,7 +117,7 @@ fn serve(case: &str, requests: u64) {
     };
     if case.ends_with("h2") {
         let mut client = Http2Client::open(address);
-        (0..requests / u64::from(STREAMS)).for_each(|_| client.ask());
+        (0..requests / u64::from(STREAMS)).for_each(|_| client.ask(STREAMS));
         return;
     }
     let mut client = Client::open(address);
@@ -118,41 +132,6 @@ fn serve(case: &str, requests: u64) {
         };
     }
     drop(started);
-}
-
-/// Prints what stored responses of 1 KiB cost, resident and as accounted for, beside the limit.
-fn memory(pages: u64) {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
-    let runtime = runtime.expect("a worker thread starts");
-    let (app, address) = runtime.block_on(support::larder());
-    let mut client = Client::open(address);
-    for page in 0..1000 {
-        client.ask(&format!("/warm/{page}"));
-    }
-    let cache = &app.proxy.cache.memory;
-    let before = (cache.entries(), cache.bytes(), resident("VmRSS:"), allocated());
-    for page in 0..pages {
-        client.ask(&format!("/shop/page?id={page:08}"));
-    }
-    let stored = cache.entries() - before.0;
-    println!("pages stored            {stored} of {pages}");
-    println!("accounted bytes a page  {}", (cache.bytes() - before.1) / stored);
-    println!("allocated bytes a page  {}", (allocated() - before.3) / stored);
-    println!("resident bytes a page   {}", (resident("VmRSS:") - before.2) / stored);
-    println!("peak to limit           {:.2}", resident("VmHWM:") as f64 / cache.size() as f64);
-}
-
-/// Bytes that the allocator has handed out.
-fn allocated() -> u64 {
-    tikv_jemalloc_ctl::epoch::advance().expect("jemalloc keeps figures");
-    tikv_jemalloc_ctl::stats::allocated::read().expect("jemalloc keeps figures") as u64
-}
-
-/// Bytes of this process' memory, by their name in `/proc/self/status`.
-fn resident(name: &str) -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").expect("Linux tells");
-    let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("it has that line");
-    1024 * line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number of KiB")
 }
 
 fn listen(address: SocketAddr) {

@@ -10,7 +10,7 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use larder::cache::Cache;
 use larder::cache::body::SharedBody;
-use larder::cache::entry::StoredResponse;
+use larder::cache::entry::{Marks, StoredResponse};
 use larder::cache::fields::StoredFields;
 use larder::cache::key::{CacheKey, TargetUri};
 use larder::cache::purge::{Mode, Purge, PurgeTarget};
@@ -57,15 +57,12 @@ impl Filled {
         let tags = [format!("page-{number}"), format!("section-{}", number / OF_A_TAG)];
         let stored = StoredResponse {
             facts: self.facts.clone(),
-            selection: Default::default(),
             fields: StoredFields::pack(&self.headers),
             body: SharedBody::complete(&[b'x'; 64]),
-            parts: None,
-            coded: Arc::default(),
             compressible: false,
             own_tag: false,
-            tags: Tags::new(tags.iter().map(|tag| Tag::Named(tag))),
-            epoch: self.cache.log.begin().epoch(),
+            marks: Marks::since(self.cache.log.begin().epoch())
+                .tagged(Tags::new(tags.iter().map(|tag| Tag::Named(tag)))),
             hits: Default::default(),
             listing: Default::default(),
         };

@@ -11,7 +11,7 @@ use std::time::Duration;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use larder::cache::body::SharedBody;
-use larder::cache::entry::StoredResponse;
+use larder::cache::entry::{Marks, StoredResponse};
 use larder::cache::fields::StoredFields;
 use larder::cache::key::{CacheKey, TargetUri};
 use larder::cache::purge::PurgeLog;
@@ -69,16 +69,12 @@ fn response(clock: &Clock, bytes: usize) -> Arc<StoredResponse> {
     let judged = judge(&arrival, &CacheRules::default()).expect("it may be stored");
     Arc::new(StoredResponse {
         facts: judged.facts,
-        selection: Default::default(),
         fields: StoredFields::pack(&headers),
         body: SharedBody::complete(&vec![b'x'; bytes]),
-        coded: Arc::default(),
         compressible: false,
         own_tag: false,
-        tags: Default::default(),
-        epoch: Default::default(),
+        marks: Marks::default(),
         hits: AtomicU32::new(0),
-        parts: None,
         listing: Default::default(),
     })
 }

@@ -8,7 +8,7 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use larder::cache::Cache;
 use larder::cache::body::SharedBody;
-use larder::cache::entry::StoredResponse;
+use larder::cache::entry::{Marks, StoredResponse};
 use larder::cache::fields::StoredFields;
 use larder::cache::key::{CacheKey, TargetUri};
 use larder::policy::cache_status::Verdict;
@@ -73,15 +73,11 @@ fn steps(criterion: &mut Criterion) {
         for number in 0..10_000 {
             let stored = StoredResponse {
                 facts: judged.facts.clone(),
-                selection: Default::default(),
                 fields: StoredFields::pack(&response),
                 body: SharedBody::complete(&[b'x'; 1024]),
-                parts: None,
-                coded: Arc::default(),
                 compressible: false,
                 own_tag: false,
-                tags: Default::default(),
-                epoch: Default::default(),
+                marks: Marks::default(),
                 hits: Default::default(),
                 listing: Default::default(),
             };

@@ -7,21 +7,25 @@ use crate::support::PAGE;
 
 /// One connection with prior knowledge that blocks its thread.
 #[derive(Debug)]
-pub struct Http2Client {
-    stream: TcpStream,
+pub struct Http2Client<S = TcpStream> {
+    stream: S,
     next: u32,
     buffer: Vec<u8>,
     read: usize,
 }
 
-/// Requests that [`Http2Client`] sends at once.
-pub const STREAMS: u32 = 16;
-
 impl Http2Client {
     /// Connects, with windows that need no more opening.
     pub fn open(address: SocketAddr) -> Self {
-        let mut stream = TcpStream::connect(address).expect("somebody listens");
+        let stream = TcpStream::connect(address).expect("somebody listens");
         stream.set_nodelay(true).expect("a connected socket");
+        Http2Client::over(stream)
+    }
+}
+
+impl<S: Read + Write> Http2Client<S> {
+    /// Speaks over a stream.
+    pub fn over(mut stream: S) -> Self {
         let mut opening = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
         opening.extend(frame(4, 0, 0, &[]));
         opening.extend(frame(8, 0, 0, &0x7fff_0000_u32.to_be_bytes()));
@@ -30,8 +34,13 @@ impl Http2Client {
         Http2Client { stream, next: 1, buffer: vec![0; 64 * 1024], read: 0 }
     }
 
-    /// Asks for [`PAGE`] on [`STREAMS`] streams and reads all the responses.
-    pub fn ask(&mut self) {
+    /// The stream; what was kept to speak over it is given back.
+    pub fn into_stream(self) -> S {
+        self.stream
+    }
+
+    /// Asks for [`PAGE`] on so many streams at once and reads all the responses.
+    pub fn ask(&mut self, streams: u32) {
         let mut block = vec![0x82, 0x86, 0x04, PAGE.len() as u8];
         block.extend_from_slice(PAGE.as_bytes());
         // :authority, user-agent and accept, each by its index in the static table and not to be indexed.
@@ -42,12 +51,12 @@ impl Http2Client {
             block.extend_from_slice(value.as_bytes());
         }
         let mut requests = Vec::new();
-        for _ in 0..STREAMS {
+        for _ in 0..streams {
             requests.extend(frame(1, 5, self.next, &block));
             self.next += 2;
         }
         self.stream.write_all(&requests).expect("the requests are taken");
-        let mut open = STREAMS;
+        let mut open = streams;
         while open > 0 {
             match self.stream.read(&mut self.buffer[self.read..]).expect("the responses come") {
                 0 => panic!("the connection ends early"),

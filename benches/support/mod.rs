@@ -31,14 +31,18 @@ const REST: &str = " HTTP/1.1\r\nhost: app.test\r\nuser-agent: measure/1.0\r\nac
 
 /// Starts larder, with everything off that is not on the way of a hit, before an origin of its own.
 pub async fn larder() -> (Arc<App>, SocketAddr) {
+    larder_with("[[listeners]]\naddress = \"127.0.0.1:0\"\n").await
+}
+
+/// The same with these lines of configuration, which name its listener.
+pub async fn larder_with(lines: &str) -> (Arc<App>, SocketAddr) {
     let origin = TcpListener::bind("127.0.0.1:0").await.expect("loopback has a free port");
     let text = format!(
-        "[upstreams.app]\nservers = [\"http://{}\"]\n[access_log]\ntarget = \"off\"\n",
+        "{lines}[upstreams.app]\nservers = [\"http://{}\"]\n[access_log]\ntarget = \"off\"\n",
         origin.local_addr().expect("it is bound")
     );
     tokio::spawn(serve_origin(origin));
     let overrides = Overrides {
-        listen: vec![([127, 0, 0, 1], 0).into()],
         metrics: Some("off".to_owned()),
         control: Some("off".to_owned()),
         memory: Some("256MiB".to_owned()),

@@ -1,5 +1,6 @@
 //! A body that one task fills and many read, each at its own pace, while it grows and after.
 
+mod coded;
 mod filling;
 mod reader;
 
@@ -14,6 +15,8 @@ use http::HeaderMap;
 use parking_lot::Mutex;
 
 use super::disk::stored_body::StoredBody;
+use super::room::allotted;
+use crate::config::settings::Coding;
 
 pub use filling::Filler;
 use filling::Growing;
@@ -37,16 +40,35 @@ pub struct SharedBody(Arc<Shared>);
 struct Shared {
     /// Set once, when all has arrived: readers then take no lock.
     complete: OnceLock<Complete>,
+    side: Mutex<Side>,
+}
+
+/// What most bodies have nothing of, most of the time.
+#[derive(Debug, Default)]
+struct Side {
     /// What has come so far, until all has: then it is given back, since it takes as much room as the fields of a page.
     /// Never made anew.
-    growing: Mutex<Option<Box<Growing>>>,
+    growing: Option<Box<Growing>>,
+    /// The same body in content codings.
+    coded: Option<Box<Coded>>,
+}
+
+/// Bodies by their coding.
+#[derive(Debug, Default)]
+struct Coded(Vec<(Coding, SharedBody)>);
+
+#[derive(Debug)]
+enum Complete {
+    /// As most are: in memory, no longer than a block, without trailers.
+    Block(Bytes),
+    Other(Box<Other>),
 }
 
 #[derive(Debug)]
-struct Complete {
+struct Other {
     place: Place,
     len: u64,
-    trailers: Option<Box<HeaderMap>>,
+    trailers: Option<HeaderMap>,
 }
 
 /// Where a complete body lies.
@@ -55,13 +77,75 @@ enum Place {
     /// In memory, in blocks.
     Memory(Box<[Bytes]>),
     /// On disk alone.
-    Disk(Box<StoredBody>),
+    Disk(StoredBody),
+}
+
+impl Complete {
+    fn on_disk(stored: StoredBody, trailers: Option<HeaderMap>) -> Self {
+        let len = stored.len();
+        Complete::Other(Box::new(Other { place: Place::Disk(stored), len, trailers }))
+    }
+
+    /// Copies pieces of `len` bytes in all into blocks, so that no stored byte keeps a connection's read buffer alive.
+    fn in_memory<'a>(pieces: impl Iterator<Item = &'a [u8]>, len: usize, trailers: Option<HeaderMap>) -> Self {
+        if len <= BLOCK && trailers.is_none() {
+            let mut block = Vec::with_capacity(len);
+            pieces.for_each(|piece| block.extend_from_slice(piece));
+            return Complete::Block(block.into());
+        }
+        let place = Place::Memory(blocks(pieces, len));
+        Complete::Other(Box::new(Other { place, len: len as u64, trailers }))
+    }
+
+    /// Its blocks, where they are in memory.
+    fn blocks(&self) -> Option<&[Bytes]> {
+        match self {
+            Complete::Block(block) => Some(std::slice::from_ref(block)),
+            Complete::Other(other) => match &other.place {
+                Place::Memory(blocks) => Some(blocks),
+                Place::Disk(_) => None,
+            },
+        }
+    }
+
+    fn stored(&self) -> Option<&StoredBody> {
+        match self {
+            Complete::Other(other) => match &other.place {
+                Place::Disk(stored) => Some(stored),
+                Place::Memory(_) => None,
+            },
+            Complete::Block(_) => None,
+        }
+    }
+
+    fn len(&self) -> u64 {
+        match self {
+            Complete::Block(block) => block.len() as u64,
+            Complete::Other(other) => other.len,
+        }
+    }
+
+    fn held(&self) -> u64 {
+        if self.stored().is_some() {
+            return size_of::<Other>() as u64;
+        }
+        let last = self.len() % BLOCK as u64;
+        self.len() - last + allotted(last)
+    }
+
+    fn trailers(&self) -> Option<&HeaderMap> {
+        match self {
+            Complete::Block(_) => None,
+            Complete::Other(other) => other.trailers.as_ref(),
+        }
+    }
 }
 
 impl SharedBody {
     /// An empty body and the hand that fills it.
     pub fn growing() -> (SharedBody, Filler) {
-        let shared = Arc::new(Shared { complete: OnceLock::new(), growing: Mutex::new(Some(Box::default())) });
+        let side = Side { growing: Some(Box::default()), coded: None };
+        let shared = Arc::new(Shared { complete: OnceLock::new(), side: Mutex::new(side) });
         (SharedBody(shared.clone()), Filler(shared))
     }
 
@@ -76,21 +160,16 @@ impl SharedBody {
         len: usize,
         trailers: Option<HeaderMap>,
     ) -> SharedBody {
-        SharedBody::of(Complete {
-            place: Place::Memory(blocks(pieces, len)),
-            len: len as u64,
-            trailers: trailers.map(Box::new),
-        })
+        SharedBody::of(Complete::in_memory(pieces, len, trailers))
     }
 
     /// A body that is all there, on disk.
     pub fn on_disk(stored: StoredBody, trailers: Option<HeaderMap>) -> SharedBody {
-        let len = stored.len();
-        SharedBody::of(Complete { place: Place::Disk(Box::new(stored)), len, trailers: trailers.map(Box::new) })
+        SharedBody::of(Complete::on_disk(stored, trailers))
     }
 
     fn of(complete: Complete) -> SharedBody {
-        SharedBody(Arc::new(Shared { complete: OnceLock::from(complete), growing: Mutex::default() }))
+        SharedBody(Arc::new(Shared { complete: OnceLock::from(complete), side: Mutex::default() }))
     }
 
     /// No body: nobody can read it. For a stored response that has parts instead.
@@ -118,18 +197,12 @@ impl SharedBody {
 
     /// Its bytes, in pieces; `None` while it grows, and where they are not in memory.
     pub fn pieces(&self) -> Option<&[Bytes]> {
-        match &self.0.complete.get()?.place {
-            Place::Memory(blocks) => Some(blocks),
-            Place::Disk(_) => None,
-        }
+        self.0.complete.get()?.blocks()
     }
 
     /// Where it lies on disk, if that is the only place.
     pub fn stored(&self) -> Option<&StoredBody> {
-        match &self.0.complete.get()?.place {
-            Place::Memory(_) => None,
-            Place::Disk(stored) => Some(stored),
-        }
+        self.0.complete.get()?.stored()
     }
 
     /// Whether it is not in memory as a whole, or is on the way to disk: what is made of it is not kept either.
@@ -138,17 +211,17 @@ impl SharedBody {
     }
 
     fn is_being_spilled(&self) -> bool {
-        self.0.growing.lock().as_ref().is_some_and(|growing| growing.spilled.is_some())
+        self.0.side.lock().growing.as_ref().is_some_and(|growing| growing.spilled.is_some())
     }
 
     /// Its trailers, once all has arrived.
     pub fn trailers(&self) -> Option<&HeaderMap> {
-        self.0.complete.get()?.trailers.as_deref()
+        self.0.complete.get()?.trailers()
     }
 
     /// Its length in bytes, once all has arrived.
     pub fn len(&self) -> Option<u64> {
-        self.0.complete.get().map(|complete| complete.len)
+        self.0.complete.get().map(Complete::len)
     }
 
     /// Whether all has arrived, and nothing was in it.
@@ -156,16 +229,15 @@ impl SharedBody {
         self.len() == Some(0)
     }
 
-    /// Bytes of memory held now.
+    /// Bytes of memory held now, without what is held in codings.
     pub fn held(&self) -> u64 {
-        match self.0.complete.get() {
-            Some(Complete { place: Place::Memory(_), len, .. }) => *len,
-            Some(Complete { place: Place::Disk(_), .. }) => size_of::<StoredBody>() as u64,
-            None => match &*self.0.growing.lock() {
-                Some(growing) => growing.len - growing.dropped_len,
-                // It was completed between the look and the lock.
-                None => self.len().unwrap_or_default(),
-            },
+        if let Some(complete) = self.0.complete.get() {
+            return complete.held();
+        }
+        match &self.0.side.lock().growing {
+            Some(growing) => growing.len - growing.dropped_len,
+            // It was completed between the look and the lock.
+            None => self.len().unwrap_or_default(),
         }
     }
 
@@ -179,10 +251,10 @@ impl SharedBody {
         let mut slot = None;
         let mut file = None;
         if self.len().is_none() {
-            let mut growing = self.0.growing.lock();
+            let mut side = self.0.side.lock();
             // It may have been completed between the look and the lock.
             if self.len().is_none()
-                && let Some(growing) = growing.as_mut()
+                && let Some(growing) = side.growing.as_mut()
             {
                 if growing.passing && growing.dropped > 0 {
                     return None;
@@ -209,7 +281,6 @@ impl SharedBody {
     }
 }
 
-/// Copies pieces into blocks, so that no stored byte keeps a connection's read buffer alive.
 fn blocks<'a>(pieces: impl Iterator<Item = &'a [u8]>, len: usize) -> Box<[Bytes]> {
     let mut blocks = Vec::with_capacity(len.div_ceil(BLOCK));
     let mut block = BytesMut::with_capacity(len.min(BLOCK));

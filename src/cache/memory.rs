@@ -92,9 +92,9 @@ impl MemoryTier {
         self.list(key, response);
         self.entries.update(key, |existing| {
             let existing = existing.cloned().unwrap_or_default();
-            let is_whole = |variant: &Arc<StoredResponse>| variant.parts.is_none();
+            let is_whole = |variant: &Arc<StoredResponse>| variant.parts().is_none();
             let mut wholes = existing.variants().iter().filter(|variant| is_whole(variant));
-            let is_there = wholes.any(|variant| variant.selection == response.selection);
+            let is_there = wholes.any(|variant| variant.selection() == response.selection());
             if is_there {
                 return Change::Keep;
             }
@@ -157,7 +157,7 @@ impl MemoryTier {
     /// Lists a response, so that purges find it. It is listed until it is dropped: before it is in the tier, and for a
     /// moment after, but never not while it is there.
     pub(super) fn list(&self, key: &CacheKey, response: &StoredResponse) {
-        response.listing.get_or_init(|| self.index.list(key, &response.tags));
+        response.listing.get_or_init(|| self.index.list(key, response.tags()));
     }
 
     /// Removes all variants of a key. How many there were.
@@ -214,6 +214,6 @@ impl MemoryTier {
 
 impl Weigh for Entry {
     fn weight(&self, key: &CacheKey) -> u64 {
-        self.cost(key) + key.as_str().len() as u64
+        self.cost(key)
     }
 }

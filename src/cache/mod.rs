@@ -19,6 +19,7 @@ pub mod purge;
 pub mod record;
 pub mod redis;
 pub mod residents;
+mod room;
 pub mod searches;
 pub mod sessions;
 pub mod tiers;
@@ -113,7 +114,7 @@ impl Cache {
         // A purge between the question and the insertion found nothing in memory.
         let Some(kept) = self.checked(key, &held) else { return false };
         self.completed(key);
-        if kept.parts.is_none() {
+        if kept.parts().is_none() {
             self.lower.store(key, &kept, &log_held);
         }
         true
@@ -136,10 +137,10 @@ impl Cache {
         }
         let Some(new) = self.checked(key, &new) else { return };
         // A body that is on disk alone moves there.
-        if old.selection != new.selection && new.body.stored().is_none() {
+        if old.selection() != new.selection() && new.body.stored().is_none() {
             self.lower.remove(key, old);
         }
-        if new.parts.is_none() {
+        if new.parts().is_none() {
             self.lower.store(key, &new, &log_held);
         }
     }

@@ -24,7 +24,7 @@ use std::sync::Arc;
 use http::HeaderName;
 
 use super::body::SharedBody;
-use super::entry::{CodedBodies, StoredResponse};
+use super::entry::StoredResponse;
 use super::key::CacheKey;
 use crate::clock::Clock;
 
@@ -100,8 +100,10 @@ impl Record {
             .into_iter();
         let codings = head.codings();
         let Some(body) = bodies.next() else { return head.into_vary().ok_or(Damaged) };
-        let coded: CodedBodies = codings.into_iter().zip(bodies).collect();
-        head.into_response(body, coded).ok_or(Damaged)
+        for (coding, coded) in codings.into_iter().zip(bodies) {
+            body.coded_or_begun(coding, || coded);
+        }
+        head.into_response(body).ok_or(Damaged)
     }
 }
 

@@ -14,7 +14,7 @@ mod slots;
 use std::cmp::Ordering as Order;
 use std::collections::BinaryHeap;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
 
 use hashbrown::HashTable;
 use parking_lot::RwLock;
@@ -69,10 +69,10 @@ const SHARDS: usize = 32;
 const COSTLY: f64 = 128.0 * 1024.0;
 
 /// Frequency is counted in quarters: a hit is one, a first sight a quarter.
-const HIT: u32 = 4;
-const FIRST_SIGHT: u32 = 1;
+const HIT: u16 = 4;
+const FIRST_SIGHT: u16 = 1;
 /// Where it stops counting.
-const MOST: u32 = 255 * HIT;
+const MOST: u16 = 255 * HIT;
 
 #[derive(Debug)]
 struct Shard<V> {
@@ -97,7 +97,7 @@ struct Resident<V> {
     key: CacheKey,
     value: V,
     weight: u64,
-    frequency: AtomicU32,
+    frequency: AtomicU16,
     /// Whether it was asked for since somebody wanted to know.
     asked: AtomicBool,
     stamp: u32,
@@ -356,6 +356,10 @@ impl<V> Inner<V> {
         let slots = &self.slots;
         let hash_of = |slot: &u32| slots.get(*slot).map_or(0, |resident| resident.key.hash());
         self.table.insert_unique(hash, slot, hash_of);
+        // By doubling, half of it would be room for nobody.
+        if self.queue.len() == self.queue.capacity() {
+            self.queue.reserve_exact(self.queue.len() / 8 + 16);
+        }
         self.queue.push(Queued { worth, slot, stamp });
     }
 

@@ -133,11 +133,11 @@ impl Tiers {
             return;
         }
         for behind in &self.tiers {
-            if !response.selection.is_empty() {
-                let names = response.selection.fields().map(|(name, _)| name.clone()).collect();
+            if !response.selection().is_empty() {
+                let names = response.selection().fields().map(|(name, _)| name.clone()).collect();
                 behind.store(Slot::of_key(key), Record::Vary(key.clone(), names), held);
             }
-            let slot = Slot::of_variant(key, &response.selection);
+            let slot = Slot::of_variant(key, response.selection());
             behind.store(slot, Record::Response(key.clone(), response.clone()), held);
         }
     }
@@ -145,7 +145,7 @@ impl Tiers {
     /// Has a stored response removed from all of them.
     pub fn remove(&self, key: &CacheKey, response: &StoredResponse) {
         for behind in &self.tiers {
-            behind.remove(Slot::of_variant(key, &response.selection));
+            behind.remove(Slot::of_variant(key, response.selection()));
         }
     }
 
@@ -207,8 +207,8 @@ impl Cache {
     /// What memory holds of a slot.
     fn in_memory(&self, key: &CacheKey, slot: Slot) -> Option<Record> {
         let entry = self.memory.get(key)?;
-        let mut wholes = entry.variants().iter().filter(|response| response.parts.is_none());
-        let response = wholes.find(|response| Slot::of_variant(key, &response.selection) == slot)?;
+        let mut wholes = entry.variants().iter().filter(|response| response.parts().is_none());
+        let response = wholes.find(|response| Slot::of_variant(key, response.selection()) == slot)?;
         Some(Record::Response(key.clone(), response.clone()))
     }
 

@@ -173,7 +173,7 @@ fn view(key: &CacheKey, entry: &Entry, now: Timestamp) -> EntryView {
         key: key.as_str().to_owned(),
         url: key.url().to_owned(),
         tier: "memory",
-        bytes: entry.cost(key) + key.as_str().len() as u64,
+        bytes: entry.cost(key),
         variants: entry.variants().iter().map(|stored| variant(stored, now)).collect(),
     }
 }
@@ -184,7 +184,7 @@ fn variant(stored: &StoredResponse, now: Timestamp) -> VariantView {
     VariantView {
         status: facts.status.as_u16(),
         content_type: stored.fields.get_bytes(&http::header::CONTENT_TYPE).map(text),
-        selects: stored.selection.fields().map(|(name, value)| (name.to_string(), value.map(text))).collect(),
+        selects: stored.selection().fields().map(|(name, value)| (name.to_string(), value.map(text))).collect(),
         age: facts.age(now),
         ttl: facts.ttl(now),
         lifetime: facts.lifetime,
@@ -195,8 +195,8 @@ fn variant(stored: &StoredResponse, now: Timestamp) -> VariantView {
         length: stored.complete_length(),
         body_on_disk: stored.body.stored().is_some(),
         hits: stored.hits.load(std::sync::atomic::Ordering::Relaxed),
-        tags: stored.tags.named().map(str::to_owned).collect(),
-        groups: stored.tags.groups().map(str::to_owned).collect(),
+        tags: stored.tags().named().map(str::to_owned).collect(),
+        groups: stored.tags().groups().map(str::to_owned).collect(),
         not_reused: match decide(stored, now) {
             (_, Some(reason)) => Some(reason),
             _ => None,
@@ -206,7 +206,7 @@ fn variant(stored: &StoredResponse, now: Timestamp) -> VariantView {
 
 /// What a stored response is good for, for a plain request: the outcome, and why it is not reused.
 fn decide(stored: &StoredResponse, now: Timestamp) -> (&'static str, Option<&'static str>) {
-    if stored.parts.is_some() {
+    if stored.parts().is_some() {
         return ("miss", Some(ForwardReason::Partial.word()));
     }
     match reuse::decide(&RequestFacts::default(), &stored.facts, now) {

@@ -54,6 +54,9 @@ const NAMED: char = 't';
 const GROUP: char = 'g';
 
 impl Tags {
+    /// None at all.
+    pub const NONE: Tags = Tags(None);
+
     /// What a response's fields say. Those of `rules` are separated by spaces, by commas, or both; in Cache-Tag and the
     /// like by commas alone, in Surrogate-Key by spaces alone.
     ///

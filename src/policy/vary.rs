@@ -8,12 +8,15 @@ use super::directives::Elements;
 
 /// The selecting fields of a stored response, with the values that the request which fetched it had.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Selection(Box<[Selecting]>);
+pub struct Selection(Vec<Selecting>);
 
 /// A field's name, and the value that the request had; `None`: it had none.
 type Selecting = (HeaderName, Option<Box<[u8]>>);
 
 impl Selection {
+    /// Of a response that does not vary.
+    pub const ANY: Selection = Selection(Vec::new());
+
     /// Of a response's Vary and its request. `None` for `Vary: *`, or a Vary that names no field: such a response
     /// never matches again. `settled` names fields that do not count because the cache itself sees to them:
     /// Accept-Encoding, where larder does the coding; User-Agent, where its class of device is part of the key.
@@ -42,7 +45,7 @@ impl Selection {
 
     /// As [`Selection::fields`] told it.
     pub fn from_fields(fields: Vec<(HeaderName, Option<Box<[u8]>>)>) -> Self {
-        Selection(fields.into_boxed_slice())
+        Selection(fields)
     }
 
     /// Whether a request with these fields selects the response. `content_language` is the stored response's.

@@ -22,13 +22,13 @@ impl Fetch {
             let fresh = freshened(stored, true, headers, arrived.times, wanted, &self.received.headers, &self.route);
             // Where it says something else of the request, what selects it is not for this one to tell.
             let exact = wanted.found_in().map_or_else(|| wanted.exact(), |own| &own.key);
-            let stays = fresh.response.selection == stored.selection
+            let stays = fresh.response.selection() == stored.selection()
                 && search::key_by(&fresh.response, exact, &self.route.route.key) == wanted.key;
             match fresh.no_store {
                 None if stays => {
-                    let tags = stored.tags.updated(tags, headers);
-                    let response = StoredResponse { epoch: arrived.epoch, tags, ..fresh.response };
-                    self.proxy.cache.replace(&wanted.key, stored, Arc::new(response));
+                    let tags = stored.tags().updated(tags, headers);
+                    let response = Arc::new(fresh.response.marked(arrived.epoch, tags));
+                    self.proxy.cache.replace(&wanted.key, stored, response);
                 }
                 // A reason that lies in this request is none against what others get.
                 None

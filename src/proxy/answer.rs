@@ -371,10 +371,10 @@ fn with_own_fields(mut answer: Answer, brought: &Brought) -> Answer {
 
 /// Requests that select different variants, as far as the newest one tells, do not wait for each other.
 fn variant(entry: &Entry, request: &HeaderMap) -> u64 {
-    let newest = entry.variants().first().filter(|newest| !newest.selection.is_empty());
+    let newest = entry.variants().first().filter(|newest| !newest.selection().is_empty());
     let Some(newest) = newest else { return 0 };
     let mut hasher = xxhash_rust::xxh3::Xxh3::new();
-    for (name, value) in newest.selection.for_request(request).fields() {
+    for (name, value) in newest.selection().for_request(request).fields() {
         hasher.update(name.as_str().as_bytes());
         hasher.update(value.unwrap_or(b"\0"));
         hasher.update(b"\n");

@@ -229,12 +229,12 @@ impl Asked<'_> {
 /// All bytes of a stored response in a form, if memory has them in one piece that is not too large.
 fn content(stored: &StoredResponse, form: Form) -> Option<Bytes> {
     let coded = match form.coding {
-        Some(coding) => Some(stored.coded.get(coding.coding)?),
+        Some(coding) => Some(stored.body.coded(coding.coding)?),
         None => None,
     };
     let body = coded.as_ref().unwrap_or(&stored.body);
     match body.pieces()? {
-        _ if body.trailers().is_some() || stored.parts.is_some() => None,
+        _ if body.trailers().is_some() || stored.parts().is_some() => None,
         [] => Some(Bytes::new()),
         [whole] if whole.len() <= LARGEST => Some(whole.clone()),
         _ => None,

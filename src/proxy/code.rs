@@ -21,7 +21,7 @@ pub(super) fn coded_body(
     response: &Arc<StoredResponse>,
     coding: CompressionCoding,
 ) -> Option<SharedBody> {
-    if let Some(body) = response.coded.get(coding.coding) {
+    if let Some(body) = response.body.coded(coding.coding) {
         return Some(body);
     }
     let reader = response.body.reader()?;
@@ -36,7 +36,7 @@ pub(super) fn coded_body(
         *asked.anchor.lock() = body.reader().map(Box::new);
         return Some(body);
     }
-    Some(response.coded.get_or_begin(coding.coding, begin))
+    Some(response.body.coded_or_begun(coding.coding, begin))
 }
 
 async fn encode(
@@ -56,7 +56,7 @@ async fn encode(
         }
         Err(error) => {
             tracing::debug!(key = key.as_str(), error = &*error, "coding cut short");
-            response.coded.forget(coding.coding);
+            response.body.forget_coded(coding.coding);
         }
     }
 }
@@ -78,7 +78,7 @@ async fn encode_all(
             if !passing && response.body.is_beyond_memory() {
                 passing = true;
                 filler.stop_keeping();
-                response.coded.forget(coding.coding);
+                response.body.forget_coded(coding.coding);
             }
             if !poll_fn(|cx| filler.poll_room(cx)).await {
                 return Err("nobody reads".into());

@@ -21,7 +21,7 @@ use super::site::{Site, SiteRoute};
 use super::{Asked, Proxy, outgoing, rewrite, search, session};
 use crate::cache::body::{BodyReader, SharedBody};
 use crate::cache::collapse::{FetchFailure, Lead, Progress, Ready};
-use crate::cache::entry::{Entry, StoredResponse};
+use crate::cache::entry::{Entry, Marks, StoredResponse};
 use crate::cache::epoch::Epoch;
 use crate::cache::fields::StoredFields;
 use crate::cache::parts::StoredParts;
@@ -304,7 +304,7 @@ impl Fetch {
         if !validate::has_strong_tag(not_modified) {
             return None;
         }
-        self.wanted.entry.variants().iter().filter(|stored| stored.parts.is_none()).find(|stored| {
+        self.wanted.entry.variants().iter().filter(|stored| stored.parts().is_none()).find(|stored| {
             validate::confirms(not_modified, &stored.fields.unpack(0), false)
                 && lookup::is_acceptable(&self.route, stored, &self.received.headers)
                 && stored.facts.admits(&self.wanted.facts)
@@ -530,15 +530,14 @@ impl Fetch {
         });
         let response = Arc::new(StoredResponse {
             facts: storable.facts,
-            selection,
             fields: StoredFields::pack(&head.headers),
             body: if parts.is_some() { SharedBody::absent() } else { filled.clone() },
-            parts,
-            coded: Arc::default(),
+            marks: Marks::since(arrived.epoch)
+                .selected_by(selection)
+                .tagged(arrived.tags.unwrap_or_default())
+                .in_parts(parts),
             compressible,
             own_tag: false,
-            tags: arrived.tags.unwrap_or_default(),
-            epoch: arrived.epoch,
             hits: AtomicU32::new(0),
             listing: OnceLock::new(),
         });
@@ -581,10 +580,10 @@ impl Fetch {
             &self.route,
         );
         let own = self.wanted.found_in();
-        let tags = arrived.tags.as_ref().map(|tags| fresh.response.tags.updated(tags, headers));
+        let tags = arrived.tags.as_ref().map(|tags| fresh.response.tags().updated(tags, headers));
         let unfound = tags.as_ref().err().map(|_| NoStoreReason::TooManyTags);
         let tags = tags.unwrap_or_default();
-        let response = Arc::new(StoredResponse { epoch: arrived.epoch, tags, ..fresh.response });
+        let response = Arc::new(fresh.response.marked(arrived.epoch, tags));
         let (cache, key) = (&self.proxy.cache, &self.wanted.key);
         let stored_as = match fresh.no_store {
             None => self.key_of(search::said(&response).as_ref(), own, arrived.began, lead.flight()),
@@ -696,14 +695,14 @@ pub(super) fn freshened(
             for (name, value) in &take_out(&mut headers, &storable) {
                 own.append(name.clone(), value.clone());
             }
-            let keeps = is_selected && selection.names_same_fields(&stored.selection);
-            (storable.facts, if keeps { stored.selection.clone() } else { selection }, None)
+            let keeps = is_selected && selection.names_same_fields(stored.selection());
+            (storable.facts, if keeps { stored.selection().clone() } else { selection }, None)
         }
         Err(reason) => {
             let initial_age = freshness::initial_age(&headers, &times);
             let (request_time, response_time) = (times.request, times.response);
             let facts = Facts { request_time, response_time, initial_age, ..stored.facts.clone() };
-            (facts, stored.selection.clone(), Some(reason))
+            (facts, stored.selection().clone(), Some(reason))
         }
     };
     let own_tag = stored.own_tag && !fresh.contains_key(header::ETAG);
@@ -799,7 +798,7 @@ fn make_conditional(headers: &mut HeaderMap, stored: &Arc<StoredResponse>, wante
 
 /// The upstream's own tags of all that is stored under a key and could answer once it is confirmed.
 fn tags(entry: &Entry, selected: &Arc<StoredResponse>) -> impl Iterator<Item = HeaderValue> {
-    let is_of_use = |stored: &&Arc<StoredResponse>| stored.parts.is_none() || Arc::ptr_eq(stored, selected);
+    let is_of_use = |stored: &&Arc<StoredResponse>| stored.parts().is_none() || Arc::ptr_eq(stored, selected);
     let theirs = entry.variants().iter().filter(|variant| !variant.own_tag).filter(is_of_use);
     theirs.filter_map(|variant| variant.fields.get(&header::ETAG))
 }

@@ -231,7 +231,7 @@ impl Fill {
         let cache = &self.proxy.cache;
         let stored = cache.memory.get(&self.key).unwrap_or_default();
         // It must not push out a whole, stale or not.
-        let others = stored.variants().iter().any(|it| it.selection == response.selection && it.parts.is_none());
+        let others = stored.variants().iter().any(|it| it.selection() == response.selection() && it.parts().is_none());
         if gives_ranges && is_page && !others {
             let part = response.in_part(StoredParts::new(start..end, complete_length, received, self.parts_object()));
             cache.insert(&self.key, Arc::new(part), self.max_variants);
@@ -290,7 +290,7 @@ impl Fill {
     fn store(mut self, last: Option<Bytes>, trailers: Option<HeaderMap>, digest: u128, lead: Lead) {
         let most = self.parts_object();
         let mut response = with_validator(self.response, digest);
-        if let Some((parts, range)) = response.parts.as_ref().zip(self.range) {
+        if let Some((parts, range)) = response.parts().zip(self.range) {
             // What it was combined with to answer from is stored already, or has gone since.
             let new = StoredParts::new(range, parts.complete_length(), self.filler.body(), most);
             response = Arc::new(response.in_part(new));
@@ -316,12 +316,12 @@ impl Fill {
 /// Gives a response without any validator an entity tag of its content, so that clients can validate it with us.
 fn with_validator(response: Arc<StoredResponse>, digest: u128) -> Arc<StoredResponse> {
     let validated = [header::ETAG, header::LAST_MODIFIED].iter().any(|name| response.fields.get_bytes(name).is_some());
-    if validated || response.parts.is_some() || response.facts.status != StatusCode::OK {
+    if validated || response.parts().is_some() || response.facts.status != StatusCode::OK {
         return response;
     }
     let mut headers = response.fields.unpack(1);
     headers.insert(header::ETAG, etag::generated(digest));
-    Arc::new(response.revised(response.facts.clone(), response.selection.clone(), &headers, true))
+    Arc::new(response.revised(response.facts.clone(), response.selection().clone(), &headers, true))
 }
 
 async fn next(body: &mut UpstreamBody) -> Option<Result<Frame<Bytes>, UpstreamError>> {

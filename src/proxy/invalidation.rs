@@ -23,7 +23,7 @@ pub(super) fn after<B>(asked: &Asked<'_>, response: &Response<B>) -> Option<Arc<
     let mut groups: BTreeSet<String> = invalidated.into_iter().collect();
     // RFC 9875 §2.2.1: those that share a group with what is invalidated; not in turn those that share one with them.
     for entry in keys.iter().filter_map(|key| asked.proxy.cache.memory.get(key)) {
-        groups.extend(entry.variants().iter().flat_map(|stored| stored.tags.groups()).map(str::to_owned));
+        groups.extend(entry.variants().iter().flat_map(|stored| stored.tags().groups()).map(str::to_owned));
     }
     let mut targets: Vec<_> = keys.iter().map(|key| PurgeTarget::Url(key.url().to_owned())).collect();
     targets.extend(groups.into_iter().map(group));

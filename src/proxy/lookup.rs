@@ -210,7 +210,7 @@ pub(super) fn select<'a>(
         }
         let missing = part::missing(asked, stored);
         let rank = |stored: &StoredResponse, missing: &Option<Missing>| (missing.is_none(), stored.facts.date);
-        let is_chosen = !stored.selection.is_empty() && missing.is_none() && stored.facts.is_fresh(asked.now);
+        let is_chosen = !stored.selection().is_empty() && missing.is_none() && stored.facts.is_fresh(asked.now);
         if is_chosen && best_chosen.is_none_or(|best| stored.facts.date > best.facts.date) {
             best_chosen = Some(stored);
         }
@@ -219,7 +219,7 @@ pub(super) fn select<'a>(
         }
     }
     match (best, best_chosen) {
-        (Some((default, _)), Some(chosen)) if default.selection.is_empty() => Ok((chosen, None)),
+        (Some((default, _)), Some(chosen)) if default.selection().is_empty() => Ok((chosen, None)),
         (best, _) => best.ok_or(why),
     }
 }
@@ -230,7 +230,7 @@ pub(super) fn select<'a>(
 pub(super) fn is_acceptable(route: &SiteRoute, stored: &StoredResponse, request: &HeaderMap) -> bool {
     let Some(coding) = stored.fields.get_bytes(&header::CONTENT_ENCODING) else { return true };
     route.route.compression.is_some()
-        || stored.selection.fields().any(|(name, _)| *name == header::ACCEPT_ENCODING)
+        || stored.selection().fields().any(|(name, _)| *name == header::ACCEPT_ENCODING)
         || std::str::from_utf8(coding).is_ok_and(|coding| accept::accepts(request, coding))
 }
 

@@ -48,7 +48,7 @@ pub(super) struct Brings {
 
 /// What a request needs of a stored response and does not find there; `None` where it can be answered in full.
 pub(super) fn missing(asked: &Asked<'_>, stored: &StoredResponse) -> Option<Missing> {
-    let parts = stored.parts.as_ref()?;
+    let parts = stored.parts()?;
     if asked.parts.method != Method::GET {
         return Some(Missing::Other);
     }
@@ -87,7 +87,7 @@ impl Ask {
         match (stored, missing, range) {
             (Some(_), Some(Missing::Gap(gap)), _) => Ask::Gap(gap),
             (_, _, None) => Ask::Whole,
-            (Some(stored), None, Some(_)) if stored.parts.is_none() => Ask::Whole,
+            (Some(stored), None, Some(_)) if stored.parts().is_none() => Ask::Whole,
             (Some(_), _, Some(_)) => Ask::AsAsked,
             // From the beginning, the whole is worth having. Elsewhere a client would wait for all that goes before.
             (None, _, Some(range)) if !large && is_from_the_beginning(range) => Ask::Whole,
@@ -160,7 +160,7 @@ impl Wanted {
     pub(super) fn gap(&self) -> Option<(&Range<u64>, &StoredResponse, &StoredParts)> {
         let Ask::Gap(gap) = &self.ask else { return None };
         let stored = self.stored.as_deref()?;
-        Some((gap, stored, stored.parts.as_deref()?))
+        Some((gap, stored, stored.parts()?))
     }
 }
 

@@ -16,7 +16,6 @@ use super::lookup::Wanted;
 use super::post::{self, Post};
 use super::settle::settle;
 use super::{Asked, invalidation, outgoing, rewrite, search};
-use crate::cache::entry::StoredResponse;
 use crate::cache::epoch::Epoch;
 use crate::policy::reason::NoStoreReason;
 use crate::policy::tags::Tags;
@@ -144,8 +143,8 @@ fn freshen_by_head(
     let keeps_key = search::key_by(&fresh.response, exact, &asked.route.route.key) == wanted.key;
     match fresh.no_store {
         None if keeps_key => {
-            let tags = stored.tags.updated(tags, headers);
-            cache.replace(&wanted.key, stored, Arc::new(StoredResponse { epoch, tags, ..fresh.response }));
+            let tags = stored.tags().updated(tags, headers);
+            cache.replace(&wanted.key, stored, Arc::new(fresh.response.marked(epoch, tags)));
         }
         _ => cache.remove_variant(&wanted.key, stored),
     }

@@ -95,7 +95,7 @@ pub(super) fn form(asked: &Asked<'_>, response: &StoredResponse) -> Form {
     let request = &asked.parts.headers;
     let is_ok = response.facts.status == StatusCode::OK;
     let wants_part = is_ok && request.contains_key(header::RANGE);
-    let coding = coding_for(asked, response).filter(|_| !wants_part && response.parts.is_none());
+    let coding = coding_for(asked, response).filter(|_| !wants_part && response.parts().is_none());
     let not_modified = is_ok && is_not_modified(&asked.parts.method, request, response, coding);
     Form { coding, wants_part, not_modified }
 }
@@ -116,7 +116,7 @@ pub(super) fn stored(asked: &Asked<'_>, key: &CacheKey, response: &Arc<StoredRes
     if is_not_modified {
         return Some(not_modified(headers));
     }
-    let body = match (coding, &response.parts) {
+    let body = match (coding, response.parts()) {
         (Some(coding), _) => Content::Whole(code::coded_body(asked, key, response, coding)?),
         (None, Some(parts)) => Content::Parts(parts),
         (None, None) => Content::Whole(response.body.clone()),
@@ -148,7 +148,7 @@ pub(super) fn stored(asked: &Asked<'_>, key: &CacheKey, response: &Arc<StoredRes
 /// The 206 that an upstream gave, which may be another part than was asked for: it is for the client to look at what it
 /// gets (RFC 9110 §15.3.7). `None`: it can't be joined any more.
 pub(super) fn part_as_received(response: &StoredResponse, range: &Range<u64>) -> Option<Response<Body>> {
-    let parts = response.parts.as_ref()?;
+    let parts = response.parts()?;
     single_part(&Content::Parts(parts), range.clone(), parts.complete_length(), response.fields.unpack(3))
 }
 

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use parking_lot::{MappedMutexGuard, MutexGuard};
 
-use super::{Complete, Place, Shared, SharedBody, blocks};
+use super::{Complete, Shared, SharedBody};
 use crate::cache::disk::stored_body::{OpenBody, StoredBody};
 
 /// Once nobody can join any more (see [`Filler::stop_keeping`]), at most this much is read ahead of the slowest
@@ -89,7 +89,7 @@ pub struct Filler(pub(super) Arc<Shared>);
 impl Filler {
     /// What has come so far. It is there for as long as the filler is, which `finish` consumes.
     fn growing(&self) -> MappedMutexGuard<'_, Growing> {
-        MutexGuard::map(self.0.growing.lock(), |growing| &mut **growing.get_or_insert_default())
+        MutexGuard::map(self.0.side.lock(), |side| &mut **side.growing.get_or_insert_default())
     }
 
     /// Adds a piece.
@@ -145,16 +145,15 @@ impl Filler {
 
     /// All has arrived, and lies on disk.
     pub fn finish_on_disk(self, stored: StoredBody, trailers: Option<HeaderMap>) {
-        let mut place = self.0.growing.lock();
-        let len = stored.len();
-        let disk = Place::Disk(Box::new(stored));
-        let _ = self.0.complete.set(Complete { place: disk, len, trailers: trailers.map(Box::new) });
-        let Some(mut growing) = place.take() else { return };
+        let mut side = self.0.side.lock();
+        let _ = self.0.complete.set(Complete::on_disk(stored, trailers));
+        let Some(mut growing) = side.growing.take() else { return };
         growing.wake_readers();
         // The file stays open for as long as there are readers that found it so.
         if !growing.is_unread() {
             let Growing { readers, spilled, .. } = *growing;
-            *place = Some(Box::new(Growing { end: Some(End::Clean(None)), readers, spilled, ..Growing::default() }));
+            let end = Some(End::Clean(None));
+            side.growing = Some(Box::new(Growing { end, readers, spilled, ..Growing::default() }));
         }
     }
 
@@ -184,25 +183,24 @@ impl Filler {
 
     /// All has arrived.
     pub fn finish(self, trailers: Option<HeaderMap>) {
-        let mut place = self.0.growing.lock();
-        let Some(growing) = place.as_deref_mut() else { return };
-        let trailers = trailers.map(Box::new);
+        let mut side = self.0.side.lock();
+        let Some(growing) = side.growing.as_deref_mut() else { return };
         if growing.passing {
-            growing.end = Some(End::Clean(trailers));
+            growing.end = Some(End::Clean(trailers.map(Box::new)));
             return growing.wake_readers();
         }
-        let blocks = blocks(growing.pieces.iter().map(|piece| &piece[..]), growing.len as usize);
-        let _ = self.0.complete.set(Complete { place: Place::Memory(blocks), len: growing.len, trailers });
+        let pieces = growing.pieces.iter().map(|piece| &piece[..]);
+        let _ = self.0.complete.set(Complete::in_memory(pieces, growing.len as usize, trailers));
         growing.wake_readers();
         // Readers look no further than what is complete: what it took to get there is given back, all of it.
-        *place = None;
+        side.growing = None;
     }
 }
 
 impl Drop for Filler {
     fn drop(&mut self) {
         // Nothing is left of it once the body is complete.
-        if let Some(growing) = self.0.growing.lock().as_deref_mut()
+        if let Some(growing) = self.0.side.lock().growing.as_deref_mut()
             && growing.end.is_none()
         {
             growing.end = Some(End::Cut);

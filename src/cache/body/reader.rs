@@ -10,11 +10,15 @@ use futures_util::future::BoxFuture;
 use http::HeaderMap;
 
 use super::filling::{End, Growing};
-use super::{BLOCK, Complete, CutBody, Place, SharedBody};
+use super::{BLOCK, Complete, CutBody, SharedBody};
 use crate::cache::disk::stored_body::OpenBody;
 
 /// The most that a reader hands on at once: enough for one `writev`, little enough to share a connection fairly.
 const HAND: u64 = 256 * 1024;
+
+/// So little is handed on as a copy. To share a block for the first time takes 32 bytes of memory, which stay; a copy
+/// takes no longer, and most pages are read but once, by whoever fetched them.
+const COPIED: usize = 2048;
 
 /// Reads a [`SharedBody`] at its own pace.
 #[derive(Debug)]
@@ -52,13 +56,13 @@ impl BodyReader {
         if let Some(complete) = body.0.complete.get() {
             return self.next_of_complete(complete, cx);
         }
-        let mut growing = body.0.growing.lock();
+        let mut side = body.0.side.lock();
         // It may have been completed between the look and the lock.
         if let Some(complete) = body.0.complete.get() {
-            drop(growing);
+            drop(side);
             return self.next_of_complete(complete, cx);
         }
-        let Some(growing) = growing.as_deref_mut() else { return Poll::Ready(Some(Err(CutBody))) };
+        let Some(growing) = side.growing.as_deref_mut() else { return Poll::Ready(Some(Err(CutBody))) };
         let next = match self.on_disk(growing) {
             Some(there) => {
                 let file = self.file.get_or_insert_with(|| FileReader::new(there.0));
@@ -78,11 +82,8 @@ impl BodyReader {
     }
 
     fn next_of_complete(&mut self, complete: &Complete, cx: &mut Context<'_>) -> Poll<Option<Result<Piece, CutBody>>> {
-        let blocks = match &complete.place {
-            Place::Memory(blocks) => blocks,
-            Place::Disk(_) => return self.next_of_file(complete, cx),
-        };
-        let left = self.end.min(complete.len).saturating_sub(self.at);
+        let Some(blocks) = complete.blocks() else { return self.next_of_file(complete, cx) };
+        let left = self.end.min(complete.len()).saturating_sub(self.at);
         if left == 0 {
             return Poll::Ready(self.ended(complete).map(Ok));
         }
@@ -90,38 +91,38 @@ impl BodyReader {
         let start = (self.at % BLOCK as u64) as usize;
         let take = (block.len() - start).min(left.min(HAND) as usize);
         self.at += take as u64;
-        Poll::Ready(Some(Ok(Piece::Data(if take == block.len() {
-            block.clone()
+        Poll::Ready(Some(Ok(Piece::Data(if take <= COPIED {
+            Bytes::copy_from_slice(&block[start..start + take])
         } else {
             block.slice(start..start + take)
         }))))
     }
 
     fn next_of_file(&mut self, complete: &Complete, cx: &mut Context<'_>) -> Poll<Option<Result<Piece, CutBody>>> {
-        let end = self.end.min(complete.len);
+        let end = self.end.min(complete.len());
         if self.at >= end {
             return Poll::Ready(self.ended(complete).map(Ok));
         }
         if self.file.is_none() {
             // It began to read before the body was complete: then the file is kept open for it.
-            let growing = self.body.0.growing.lock();
-            let kept = growing.as_ref().and_then(|growing| Some(growing.spilled.as_ref()?.file.clone()));
-            drop(growing);
+            let side = self.body.0.side.lock();
+            let kept = side.growing.as_ref().and_then(|growing| Some(growing.spilled.as_ref()?.file.clone()));
+            drop(side);
             self.file = kept.or_else(|| self.body.stored()?.opened()).map(FileReader::new);
         }
         let Some(file) = &mut self.file else {
             self.over = true;
             return Poll::Ready(Some(Err(CutBody)));
         };
-        let read = ready!(file.poll_next(self.at, end, complete.len, cx));
+        let read = ready!(file.poll_next(self.at, end, complete.len(), cx));
         self.over = read.is_err();
         Poll::Ready(Some(read.map(|data| self.handed(data))))
     }
 
     fn ended(&mut self, complete: &Complete) -> Option<Piece> {
         self.over = true;
-        let trailers = complete.trailers.as_ref().filter(|_| self.end == u64::MAX)?;
-        Some(Piece::Trailers(HeaderMap::clone(trailers)))
+        let trailers = complete.trailers().filter(|_| self.end == u64::MAX)?;
+        Some(Piece::Trailers(trailers.clone()))
     }
 
     fn handed(&mut self, data: Bytes) -> Piece {
@@ -186,22 +187,22 @@ impl BodyReader {
     }
 
     fn has_trailers(&self) -> bool {
-        self.end == u64::MAX && self.body.0.complete.get().is_some_and(|complete| complete.trailers.is_some())
+        self.end == u64::MAX && self.body.0.complete.get().is_some_and(|complete| complete.trailers().is_some())
     }
 }
 
 impl Drop for BodyReader {
     fn drop(&mut self) {
         let Some(slot) = self.slot else { return };
-        let mut guard = self.body.0.growing.lock();
+        let mut side = self.body.0.side.lock();
         // Once it is complete in memory, nobody keeps places any more.
-        let Some(growing) = guard.as_deref_mut() else { return };
+        let Some(growing) = side.growing.as_deref_mut() else { return };
         let Some(place) = growing.readers.get_mut(slot) else { return };
         *place = None;
         if self.body.len().is_some() {
             if growing.is_unread() {
                 // Nobody is left that began to read the file before it was complete.
-                *guard = None;
+                side.growing = None;
             }
             return;
         }

@@ -170,6 +170,6 @@ fn readers_that_come_and_go_while_a_body_ends_get_what_there_is() {
         });
         let is_whole = round % 4 != 0 && round % 5 != 1;
         assert_eq!(body.len(), is_whole.then_some(200));
-        assert_eq!(body.0.growing.lock().is_none(), is_whole, "what it took to grow is given back");
+        assert_eq!(body.0.side.lock().growing.is_none(), is_whole, "what it took to grow is given back");
     }
 }

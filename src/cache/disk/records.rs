@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::stored_body::StoredBody;
 use super::{Shared, Slot};
 use crate::cache::body::SharedBody;
-use crate::cache::entry::{CodedBodies, StoredResponse};
+use crate::cache::entry::StoredResponse;
 use crate::cache::record::blocks::sealed_len;
 use crate::cache::record::{Damaged, Head, MAX_HEAD, Record};
 use crate::clock::Clock;
@@ -63,7 +63,7 @@ impl Shared {
         }
         let trailers = head.trailers(0);
         let Some(stored) = StoredBody::new(self.clone(), slot, &head) else { return Ok(Found::Damaged) };
-        let record = head.into_response(SharedBody::on_disk(stored, trailers), CodedBodies::default());
+        let record = head.into_response(SharedBody::on_disk(stored, trailers));
         Ok(found(record.ok_or(Damaged)))
     }
 

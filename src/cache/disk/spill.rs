@@ -118,7 +118,7 @@ impl Spill {
         let mut head = Head::of_body(key, response, &shared.clock, self.len, trailers);
         (head.id, head.bodies_start) = (self.file.id, self.file.place.start);
         let bytes = head.encode(0)?;
-        let slot = Slot::of_variant(key, &response.selection);
+        let slot = Slot::of_variant(key, response.selection());
         let stored = StoredBody::new(shared.clone(), slot, &head)?;
         let (file, temporary, given_up, len) =
             (self.file.clone(), self.temporary, GivenUp::default(), head.total_len()?);

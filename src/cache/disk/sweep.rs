@@ -97,7 +97,7 @@ impl Shared {
     /// forgetting such a one until this is done.
     pub(super) async fn agree_with_log(self: &Arc<Self>, slot: Slot, key: &CacheKey, response: &StoredResponse) {
         let Some(log) = self.log.get() else { return };
-        if log.allows(&response.meta(key), response.epoch) == Verdict::Allowed {
+        if log.allows(&response.meta(key), response.epoch()) == Verdict::Allowed {
             return;
         }
         let (reader, log) = (self.clone(), log.clone());

@@ -11,7 +11,7 @@ use super::stored_body::StoredBody;
 use super::*;
 use crate::cache::Cache;
 use crate::cache::body::{BodyReader, CutBody, Piece, SharedBody};
-use crate::cache::entry::StoredResponse;
+use crate::cache::entry::{Marks, StoredResponse};
 use crate::cache::epoch::Epoch;
 use crate::cache::key::CacheKey;
 use crate::cache::purge::{Mode, Purge, PurgeTarget};
@@ -77,15 +77,11 @@ fn response(body: SharedBody) -> StoredResponse {
     };
     StoredResponse {
         facts: judge(&arrival, &CacheRules::default()).unwrap().facts,
-        selection: Default::default(),
         fields: crate::cache::fields::StoredFields::pack(&headers),
         body,
-        parts: None,
-        coded: Arc::default(),
         compressible: false,
         own_tag: false,
-        tags: Default::default(),
-        epoch: Default::default(),
+        marks: Marks::default(),
         listing: Default::default(),
         hits: 0.into(),
     }
@@ -103,7 +99,7 @@ async fn store(tier: &DiskTier, path: &str, body: &[u8]) {
 async fn spill(tier: &DiskTier, path: &str, body: &[u8]) -> StoredBody {
     let (shared, _filler) = SharedBody::growing();
     let epoch = tier.0.log.get().map(|log| log.begin().epoch()).unwrap_or_default();
-    let response = StoredResponse { epoch, ..response(shared) };
+    let response = StoredResponse { marks: Marks::since(epoch), ..response(shared) };
     let mut spill = tier.spill(&key(path), &response).await.unwrap();
     for piece in body.chunks(10_000) {
         spill.write(piece).await.unwrap();
@@ -380,7 +376,8 @@ async fn purging(path: &Path) -> (Arc<DiskTier>, Arc<PurgeLog>) {
 }
 
 fn tagged(tag: &str, epoch: Epoch) -> StoredResponse {
-    StoredResponse { tags: Tags::new([Tag::Named(tag)]), epoch, ..response(SharedBody::complete(b"cooked")) }
+    let marks = Marks::since(epoch).tagged(Tags::new([Tag::Named(tag)]));
+    StoredResponse { marks, ..response(SharedBody::complete(b"cooked")) }
 }
 
 async fn store_tagged(tier: &DiskTier, path: &str, tag: &str, epoch: Epoch) {

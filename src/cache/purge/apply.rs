@@ -168,7 +168,7 @@ impl Cache {
 
     /// A response as it may be used: stale where it was purged softly since its epoch; not at all where it was purged.
     pub fn usable(&self, key: &CacheKey, response: Arc<StoredResponse>) -> Option<Arc<StoredResponse>> {
-        match self.log.allows(&response.meta(key), response.epoch) {
+        match self.log.allows(&response.meta(key), response.epoch()) {
             Verdict::Allowed => Some(response),
             Verdict::SoftPurged { since } => match response.facts.stale_since {
                 Some(before) if before <= since => Some(response),

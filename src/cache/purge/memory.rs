@@ -52,7 +52,7 @@ impl Found {
 impl MemoryTier {
     /// What of an entry was not purged; while there are patterns still to be applied.
     pub(in crate::cache) fn allowed(&self, key: &CacheKey, entry: &Entry) -> Option<Entry> {
-        entry.mapped(|response| match self.log.allows(&response.meta(key), response.epoch) {
+        entry.mapped(|response| match self.log.allows(&response.meta(key), response.epoch()) {
             Verdict::Allowed => Some(response.clone()),
             Verdict::SoftPurged { since } => Some(Arc::new(response.softened(since))),
             Verdict::Purged => None,
@@ -158,7 +158,7 @@ impl MemoryTier {
             let kept = entry.mapped(|response| {
                 let address = |response: &Arc<StoredResponse>| Arc::as_ptr(response) as usize;
                 let was_taken = softened.contains(&address(response));
-                if response.epoch.local >= purge.seq || was_taken || !chosen(response) {
+                if response.epoch().local >= purge.seq || was_taken || !chosen(response) {
                     return Some(response.clone());
                 }
                 count += 1;

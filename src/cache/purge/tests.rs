@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use super::*;
 use crate::cache::Cache;
 use crate::cache::body::SharedBody;
-use crate::cache::entry::StoredResponse;
+use crate::cache::entry::{Marks, StoredResponse};
 use crate::cache::fields::StoredFields;
 use crate::cache::key::CacheKey;
 use crate::policy::facts::RequestFacts;
@@ -15,7 +15,6 @@ use crate::policy::rules::CacheRules;
 use crate::policy::store::{Arrival, judge};
 use crate::policy::tags::{Tag, Tags};
 use crate::policy::time::{Times, Timestamp};
-use crate::policy::vary::Selection;
 
 const NOW: Timestamp = Timestamp::from_secs(1_000_000);
 
@@ -41,15 +40,11 @@ fn response(cache: &Cache, status: u16, media_type: &str, tags: &[&str]) -> Arc<
     };
     Arc::new(StoredResponse {
         facts: judge(&arrival, &CacheRules::default()).unwrap().facts,
-        selection: Selection::default(),
         fields: StoredFields::pack(&headers),
         body: SharedBody::complete(b"body"),
-        parts: None,
-        coded: Arc::default(),
         compressible: false,
         own_tag: false,
-        tags: Tags::new(tags.iter().map(|tag| Tag::Named(tag))),
-        epoch: cache.log.begin().epoch(),
+        marks: Marks::since(cache.log.begin().epoch()).tagged(Tags::new(tags.iter().map(|tag| Tag::Named(tag)))),
         hits: 0.into(),
         listing: OnceLock::new(),
     })

@@ -12,7 +12,7 @@ use super::blocks::sealed_len;
 use super::wire::{Put, Take};
 use super::{Damaged, MAGIC, MAX_HEAD, PRELUDE, Record, VERSION, new_id};
 use crate::cache::body::SharedBody;
-use crate::cache::entry::{CodedBodies, StoredResponse};
+use crate::cache::entry::{Marks, StoredResponse};
 use crate::cache::epoch::Epoch;
 use crate::cache::fields::StoredFields;
 use crate::cache::key::CacheKey;
@@ -98,7 +98,7 @@ impl Head {
     pub fn of(record: &Record, clock: &Clock) -> Option<Head> {
         let content = match record {
             Record::Response(_, response) => {
-                let coded = response.coded.complete();
+                let coded = response.body.all_coded();
                 let coded = coded.iter().filter_map(|(coding, body)| Some((*coding, body.len()?))).collect();
                 let trailers = response.body.trailers().cloned();
                 Content::Response(Box::new(ResponseHead::of(response, clock, response.body.len()?, trailers, coded)))
@@ -249,20 +249,16 @@ impl Head {
         self.response()?.trailers.clone().filter(|_| section == 0)
     }
 
-    /// The record, with its bodies. `None` where it is no stored response's.
-    pub fn into_response(self, body: SharedBody, coded: CodedBodies) -> Option<Record> {
+    /// The record, with its body. `None` where it is no stored response's.
+    pub fn into_response(self, body: SharedBody) -> Option<Record> {
         let Content::Response(head) = self.content else { return None };
         let response = StoredResponse {
             facts: head.facts,
-            selection: head.selection,
             fields: head.fields,
             body,
-            parts: None,
-            coded: Arc::new(coded),
+            marks: Marks::since(head.epoch).selected_by(head.selection).tagged(head.tags),
             compressible: head.compressible,
             own_tag: head.own_tag,
-            tags: head.tags,
-            epoch: head.epoch,
             hits: AtomicU32::new(head.hits),
             listing: OnceLock::new(),
         };
@@ -288,10 +284,10 @@ impl ResponseHead {
     ) -> ResponseHead {
         ResponseHead {
             facts: shifted(&response.facts, wall_ahead(clock)),
-            selection: response.selection.clone(),
+            selection: response.selection().clone(),
             fields: response.fields.clone(),
-            tags: response.tags.clone(),
-            epoch: response.epoch,
+            tags: response.tags().clone(),
+            epoch: response.epoch(),
             compressible: response.compressible,
             own_tag: response.own_tag,
             hits: response.hits.load(Ordering::Relaxed),
@@ -303,7 +299,7 @@ impl ResponseHead {
 
     /// The bodies that its lengths speak of. `None`: one has gone meanwhile.
     pub(super) fn bodies_of(&self, response: &StoredResponse) -> Option<Vec<SharedBody>> {
-        let coded = self.coded.iter().map(|(coding, _)| response.coded.get(*coding));
+        let coded = self.coded.iter().map(|(coding, _)| response.body.coded(*coding));
         std::iter::once(Some(response.body.clone())).chain(coded).collect()
     }
 
@@ -440,7 +436,7 @@ fn take_facts(take: &mut Take<'_>) -> Result<Facts, Damaged> {
         no_cache: take.bool()?,
         allows_authorization: take.bool()?,
         allows_cookies: take.bool()?,
-        stale_since: Some(time(take)?).filter(|since| since.as_millis() != NOT_STALE),
+        stale_since: Some(take.i64()?).filter(|since| *since != NOT_STALE).map(Timestamp::from_millis),
         last_modified: take.option(time)?,
         date: time(take)?,
     })

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 
 use super::blocks::{BLOCK, SEALED, holding, sealed_len, verified_from};
 use super::*;
+use crate::cache::entry::Marks;
 use crate::cache::epoch::Epoch;
 use crate::cache::fields::StoredFields;
 use crate::config::settings::Coding;
@@ -46,17 +47,17 @@ fn sample(body: &[u8], coded: &[u8]) -> Record {
     fields.append("x-a", HeaderValue::from_static(""));
     let request = HeaderMap::from_iter([(header::ACCEPT_LANGUAGE, HeaderValue::from_static("de"))]);
     let trailers = HeaderMap::from_iter([(header::ETAG, HeaderValue::from_static("\"t\""))]);
+    let body = SharedBody::of_pieces([body].into_iter(), body.len(), Some(trailers));
+    body.coded_or_begun(Coding::Zstd, || SharedBody::complete(coded));
     let response = StoredResponse {
         facts: facts(),
-        selection: Selection::of_names(&[header::ACCEPT_LANGUAGE, header::USER_AGENT], &request),
         fields: StoredFields::pack(&fields),
-        body: SharedBody::of_pieces([body].into_iter(), body.len(), Some(trailers)),
-        parts: None,
-        coded: Arc::new([(Coding::Zstd, SharedBody::complete(coded))].into_iter().collect()),
+        body,
+        marks: Marks::since(Epoch { local: 7, shared: (1, 2) })
+            .selected_by(Selection::of_names(&[header::ACCEPT_LANGUAGE, header::USER_AGENT], &request))
+            .tagged(Tags::new(["a", "b c"].map(Tag::Named))),
         compressible: true,
         own_tag: true,
-        tags: Tags::new(["a", "b c"].map(Tag::Named)),
-        epoch: Epoch { local: 7, shared: (1, 2) },
         hits: 5.into(),
         listing: Default::default(),
     };
@@ -77,16 +78,16 @@ fn assert_same(found: &Record, expected: &Record) {
     };
     assert_eq!((key, key.base(), key.hash()), (other_key, other_key.base(), other_key.hash()));
     assert_eq!(found.facts, expected.facts);
-    assert_eq!(found.selection, expected.selection);
+    assert_eq!(found.selection(), expected.selection());
     assert_eq!(found.fields.unpack(0), expected.fields.unpack(0));
     assert!(bytes_of(&found.body) == bytes_of(&expected.body));
     assert_eq!(found.body.trailers(), expected.body.trailers());
     let codings = |response: &StoredResponse| {
-        response.coded.complete().iter().map(|(coding, body)| (*coding, bytes_of(body))).collect::<Vec<_>>()
+        response.body.all_coded().iter().map(|(coding, body)| (*coding, bytes_of(body))).collect::<Vec<_>>()
     };
     assert!(codings(found) == codings(expected));
     assert_eq!((found.compressible, found.own_tag), (expected.compressible, expected.own_tag));
-    assert_eq!((&found.tags, found.epoch), (&expected.tags, expected.epoch));
+    assert_eq!((found.tags(), found.epoch()), (expected.tags(), expected.epoch()));
     assert_eq!(found.hits.load(Ordering::Relaxed), expected.hits.load(Ordering::Relaxed));
 }
 

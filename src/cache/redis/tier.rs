@@ -130,9 +130,10 @@ impl RedisTier {
     /// What another node may have stored becomes this node's own: held against the purges that all nodes share, and
     /// from now on against those of this node after `local`.
     fn admitted(&self, key: &CacheKey, mut response: Arc<StoredResponse>, local: u64) -> Option<Arc<StoredResponse>> {
-        let verdict = self.log.allows_shared(&response.meta(key), response.epoch);
+        let verdict = self.log.allows_shared(&response.meta(key), response.epoch());
         let owned = Arc::get_mut(&mut response)?;
-        owned.epoch = Epoch { local, ..owned.epoch };
+        let epoch = Epoch { local, ..owned.epoch() };
+        owned.marks = std::mem::take(&mut owned.marks).known(epoch);
         match verdict {
             Verdict::Allowed => {}
             Verdict::SoftPurged { since } => {

@@ -10,31 +10,31 @@ pub(super) struct Ghosts {
 #[derive(Clone, Copy, Debug, Default)]
 struct Ghost {
     /// A part of the hash that does not choose the place.
-    name: u32,
+    name: u16,
     /// 0: nobody.
-    frequency: u32,
+    frequency: u16,
 }
 
 impl Ghosts {
     /// Remembers one; `living` is the number of those still there, whose double are remembered.
-    pub(super) fn add(&mut self, hash: u64, frequency: u32, living: usize) {
+    pub(super) fn add(&mut self, hash: u64, frequency: u16, living: usize) {
         let wanted = (2 * living).next_power_of_two();
         // Growing forgets those that there were: their places change, and there were fewer of them.
         if self.places.len() < wanted {
             self.places = vec![Ghost::default(); wanted];
         }
         let place = self.place(hash);
-        self.places[place] = Ghost { name: hash as u32, frequency };
+        self.places[place] = Ghost { name: hash as u16, frequency };
     }
 
     /// The frequency of one that comes back.
-    pub(super) fn take(&mut self, hash: u64) -> Option<u32> {
+    pub(super) fn take(&mut self, hash: u64) -> Option<u16> {
         if self.places.is_empty() {
             return None;
         }
         let place = self.place(hash);
         let ghost = &mut self.places[place];
-        let known = ghost.name == hash as u32 && ghost.frequency > 0;
+        let known = ghost.name == hash as u16 && ghost.frequency > 0;
         known.then(|| std::mem::take(&mut ghost.frequency))
     }
 

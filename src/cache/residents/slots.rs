@@ -9,8 +9,8 @@ pub(super) struct Slots<T> {
     used: u32,
 }
 
-/// Places in a chunk: few enough that what is not yet taken costs little beside what is.
-const CHUNK: usize = 64;
+/// Bytes of a chunk: a size that the allocator has, so little that what is not yet taken costs little beside what is.
+const CHUNK: usize = 4096;
 
 impl<T> Default for Slots<T> {
     fn default() -> Self {
@@ -19,31 +19,34 @@ impl<T> Default for Slots<T> {
 }
 
 impl<T> Slots<T> {
+    /// Places in a chunk.
+    const PLACES: usize = CHUNK / size_of::<Option<T>>();
+
     /// Takes a place; its number.
     pub(super) fn add(&mut self, value: T) -> u32 {
         let slot = self.vacant.pop().unwrap_or_else(|| {
-            if self.used as usize == self.chunks.len() * CHUNK {
-                self.chunks.push(std::iter::repeat_with(|| None).take(CHUNK).collect());
+            if self.used as usize == self.chunks.len() * Self::PLACES {
+                self.chunks.push(std::iter::repeat_with(|| None).take(Self::PLACES).collect());
             }
             self.used += 1;
             self.used - 1
         });
-        self.chunks[slot as usize / CHUNK][slot as usize % CHUNK] = Some(value);
+        self.chunks[slot as usize / Self::PLACES][slot as usize % Self::PLACES] = Some(value);
         slot
     }
 
     /// What has a place.
     pub(super) fn get(&self, slot: u32) -> Option<&T> {
-        self.chunks.get(slot as usize / CHUNK)?[slot as usize % CHUNK].as_ref()
+        self.chunks.get(slot as usize / Self::PLACES)?[slot as usize % Self::PLACES].as_ref()
     }
 
     pub(super) fn get_mut(&mut self, slot: u32) -> Option<&mut T> {
-        self.chunks.get_mut(slot as usize / CHUNK)?[slot as usize % CHUNK].as_mut()
+        self.chunks.get_mut(slot as usize / Self::PLACES)?[slot as usize % Self::PLACES].as_mut()
     }
 
     /// Makes a place vacant; what had it.
     pub(super) fn take(&mut self, slot: u32) -> Option<T> {
-        let gone = self.chunks.get_mut(slot as usize / CHUNK)?[slot as usize % CHUNK].take()?;
+        let gone = self.chunks.get_mut(slot as usize / Self::PLACES)?[slot as usize % Self::PLACES].take()?;
         self.vacant.push(slot);
         Some(gone)
     }
@@ -66,7 +69,8 @@ mod tests {
     #[test]
     fn places_are_taken_again_once_vacant() {
         let mut slots = Slots::default();
-        let taken: Vec<u32> = (0..3 * CHUNK).map(|value| slots.add(value)).collect();
+        let places = 3 * Slots::<usize>::PLACES;
+        let taken: Vec<u32> = (0..places).map(|value| slots.add(value)).collect();
         assert!(taken.iter().enumerate().all(|(value, slot)| slots.get(*slot) == Some(&value)));
         assert_eq!(slots.take(taken[70]), Some(70));
         assert_eq!((slots.take(taken[70]), slots.get(taken[70])), (None, None));
@@ -75,6 +79,6 @@ mod tests {
             *value += 1;
         }
         assert_eq!(slots.iter().max(), Some(&1001));
-        assert_eq!((slots.iter().count(), slots.get(u32::MAX)), (3 * CHUNK, None));
+        assert_eq!((slots.iter().count(), slots.get(u32::MAX)), (places, None));
     }
 }

@@ -19,11 +19,11 @@ pub(super) async fn tell(memory: Arc<MemoryTier>, disk: Arc<DiskTier>) {
         let (began, asked, told) = (Instant::now(), memory.clone(), disk.clone());
         let look = move || {
             asked.asked_for(|key, entry| {
-                for response in entry.variants().iter().filter(|response| response.parts.is_none()) {
-                    if !response.selection.is_empty() {
+                for response in entry.variants().iter().filter(|response| response.parts().is_none()) {
+                    if !response.selection().is_empty() {
                         told.is_used(Slot::of_key(key));
                     }
-                    told.is_used(Slot::of_variant(key, &response.selection));
+                    told.is_used(Slot::of_variant(key, response.selection()));
                 }
             });
         };

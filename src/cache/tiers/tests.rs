@@ -9,6 +9,7 @@ use tokio::sync::Semaphore;
 
 use super::*;
 use crate::cache::body::SharedBody;
+use crate::cache::entry::Marks;
 use crate::cache::purge::{PurgeLog, PurgeTarget};
 use crate::clock::Clock;
 use crate::policy::facts::RequestFacts;
@@ -115,17 +116,15 @@ fn response(body: &str, varies_for: Option<&HeaderMap>) -> Arc<StoredResponse> {
     };
     Arc::new(StoredResponse {
         facts: judge(&arrival, &CacheRules::default()).unwrap().facts,
-        selection: varies_for
-            .map(|request| Selection::of_names(&[HeaderName::from_static("x-v")], request))
-            .unwrap_or_default(),
         fields: crate::cache::fields::StoredFields::pack(&headers),
         body: SharedBody::complete(body.as_bytes()),
-        parts: None,
-        coded: Arc::default(),
         compressible: false,
         own_tag: false,
-        tags: Default::default(),
-        epoch: Default::default(),
+        marks: Marks::default().selected_by(
+            varies_for
+                .map(|request| Selection::of_names(&[HeaderName::from_static("x-v")], request))
+                .unwrap_or_default(),
+        ),
         hits: 0.into(),
         listing: Default::default(),
     })
