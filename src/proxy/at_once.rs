@@ -5,6 +5,7 @@
 //! `handle` meets the request as if nobody had looked at it.
 
 mod head;
+mod http2;
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -16,18 +17,20 @@ use http::request::Parts;
 use http::{Method, Request, StatusCode, Uri, Version};
 use parking_lot::Mutex;
 
-use super::admit;
+use super::admit::{self, Admitted};
 use super::client::Client;
 use super::lookup;
 use super::outgoing;
 use super::respond::{self, Form};
 use super::route;
 use super::session::Whose;
-use super::site::SiteRoute;
+use super::site::{Site, SiteRoute};
 use super::{Asked, Proxy, ambiguous, device, fields};
 use crate::cache::entry::StoredResponse;
+use crate::cache::key::CacheKey;
 use crate::policy::cache_status::Verdict;
 use crate::policy::reuse::{self, Reuse};
+use crate::policy::time::Timestamp;
 
 /// The largest body that is written at once, in bytes: more than a socket takes in one go gains nothing.
 const LARGEST: usize = 256 * 1024;
@@ -72,32 +75,61 @@ impl Proxy {
         body
     }
 
-    /// See [`Proxy::handle`], whose steps these are.
     fn answer(self: &Arc<Self>, client: &Arc<Client>, mut parts: Parts, out: &mut Vec<u8>) -> Option<(Bytes, Parts)> {
         let started = Instant::now();
-        let now = self.clock.at(started);
         let site = self.site.load();
+        let plain = self.plain(&site, client, &mut parts).filter(|plain| has_own_fields(plain.route))?;
+        let asked = plain.ask(self, &site, client, parts, self.clock.at(started));
+        let (_, stored) = asked.hit()?;
+        let body = asked.write(&stored, out, started)?;
+        Some((body, asked.parts))
+    }
+
+    /// What a request asks for, if it is a plain one; see [`Proxy::handle`], whose steps these are. Those that change
+    /// the request change nothing when they are taken again.
+    fn plain<'a>(&self, site: &'a Site, client: &Client, parts: &mut Parts) -> Option<Plain<'a>> {
         if !client.front.is_open() || !site.subject_fields.is_empty() || client.subject.is_some() {
             return None;
         }
         if self.cache.shared.as_ref().is_some_and(|shared| !shared.gate.is_open()) {
             return None;
         }
-        let admitted = admit::admit(&site.settings, client, &parts).ok()?;
+        let admitted = admit::admit(&site.settings, client, parts).ok()?;
         if outgoing::has_been_here(&parts.headers, &self.own_name)
             || admit::has_unbelieved(&parts.headers, admitted.via_trusted_proxy)
         {
             return None;
         }
         fields::join_cookies(&mut parts.headers);
-        let route = route::find(&site, &admitted, &parts).filter(|route| is_plain(route))?;
-        if ambiguous::is_ambiguous(&site, &admitted, &parts, route) {
+        let route = route::find(site, &admitted, parts).filter(|route| is_plain(route))?;
+        if ambiguous::is_ambiguous(site, &admitted, parts, route) {
             return None;
         }
         let device = device::classify(&route.route, &mut parts.headers);
-        let asked = Asked {
-            proxy: self,
-            site: &site,
+        Some(Plain { admitted, route, device })
+    }
+}
+
+/// What a plain request asks for.
+struct Plain<'a> {
+    admitted: Admitted,
+    route: &'a Arc<SiteRoute>,
+    device: Option<&'a str>,
+}
+
+impl<'a> Plain<'a> {
+    fn ask(
+        self,
+        proxy: &'a Arc<Proxy>,
+        site: &'a Arc<Site>,
+        client: &'a Arc<Client>,
+        parts: Parts,
+        now: Timestamp,
+    ) -> Asked<'a> {
+        let Plain { admitted, route, device } = self;
+        Asked {
+            proxy,
+            site,
             route,
             client,
             parts,
@@ -113,19 +145,18 @@ impl Proxy {
             open: None,
             anchor: Mutex::new(None),
             blind: false,
-        };
-        let body = asked.write(&*asked.hit()?, out, started)?;
-        Some((body, asked.parts))
+        }
     }
 }
 
-/// Whether a route asks for nothing that takes more than looking: waiting, counting, other fields.
+/// Whether a route asks for nothing that takes more than looking: waiting, counting, another answer.
 fn is_plain(route: &SiteRoute) -> bool {
-    let settings = &route.route;
-    route.guard.is_none()
-        && settings.private.is_none()
-        && settings.redirect.is_none()
-        && settings.response_headers.is_empty()
+    route.guard.is_none() && route.route.private.is_none() && route.route.redirect.is_none()
+}
+
+/// Whether responses go out as they are written here.
+fn has_own_fields(route: &SiteRoute) -> bool {
+    route.route.response_headers.is_empty()
 }
 
 /// Reads an approved head. `None`: it asks for what is not plain, or wants the connection to be something else after.
@@ -174,8 +205,8 @@ fn is_harmless(name: &HeaderName, value: &[u8]) -> bool {
 }
 
 impl Asked<'_> {
-    /// The fresh response that memory has for the request; see [`lookup::plan`].
-    fn hit(&self) -> Option<Arc<StoredResponse>> {
+    /// The fresh response that memory has for the request, with its key; see [`lookup::plan`].
+    fn hit(&self) -> Option<(CacheKey, Arc<StoredResponse>)> {
         if lookup::reason_to_pass(self).is_some() {
             return None;
         }
@@ -185,11 +216,12 @@ impl Asked<'_> {
             return None;
         }
         let facts = lookup::facts(self);
-        cache.memory.look(&key, |entry| {
+        let fresh = cache.memory.look(&key, |entry| {
             let (stored, missing) = lookup::select(self, entry).ok()?;
             let is_fresh = missing.is_none() && reuse::decide(&facts, &stored.facts, self.now) == Reuse::Fresh;
             is_fresh.then(|| stored.clone())
-        })
+        })?;
+        Some((key, fresh))
     }
 
     /// Writes the response's head, records the request and hands back the body; see [`respond::stored`] and

@@ -2,9 +2,9 @@
 //!
 //! `listeners` accepts, `connection` serves: TLS, HTTP/1 or HTTP/2, hyper and the deadlines. On HTTP/1 hyper reads
 //! through `inspect`, which shows it only what `http1_framing` (with `head` and `chunked`) approves of; `http1` has hyper
-//! come only for exchanges that need it, and between them `alone` answers plain hits without it. `exchange`
-//! is one request and its response; `wire` is what stream, exchange and deadlines tell each other. [`approval`] asks the
-//! inspection without a connection.
+//! come only for exchanges that need it, and between them `alone` answers plain hits without it. `http2` answers them where
+//! hyper has read them, over a stream on which what is written is `gathered`. `exchange` is one request and its response;
+//! `wire` is what stream, exchange and deadlines tell each other. [`approval`] asks the inspection without a connection.
 
 mod alone;
 pub mod approval;
@@ -14,9 +14,11 @@ mod connection;
 mod counters;
 mod crowd;
 mod exchange;
+mod gathered;
 mod head;
 mod http1;
 mod http1_framing;
+mod http2;
 pub mod inherit;
 mod inspect;
 mod listeners;
@@ -48,9 +50,11 @@ pub use tls::{TlsError, Validity, check as check_tls};
 
 use crate::config::settings::{ListenAddress, Settings};
 use crate::proxy::Proxy;
+use crate::proxy::body::Body;
 use crate::proxy::client::Client;
 use alone::AtOnce;
 use connection::Terms;
+use exchange::{Hit, Hits};
 use listeners::{Listeners, Serve, Shared};
 use slots::Slots;
 
@@ -118,15 +122,18 @@ impl Server {
     /// Opens the listeners and serves clients from then on. Must be called within a tokio runtime.
     pub fn start(proxy: Arc<Proxy>, settings: &Settings) -> Result<Server, StartError> {
         let hits = proxy.clone();
-        let at_once: AtOnce = Arc::new(move |client, head, out| hits.at_once(client, head, out));
-        Server::start_with(settings, Some(at_once), move |client, request| {
+        let http1: AtOnce = Arc::new(move |client, head, out| hits.at_once(client, head, out));
+        let hits = proxy.clone();
+        let http2: Hit<Body> = Arc::new(move |client, request| hits.hit(client, request));
+        let hits = Hits { http1: Some(http1), http2: Some(http2) };
+        Server::start_with(settings, hits, move |client, request| {
             let proxy = proxy.clone();
             async move { proxy.handle(&client, request).await }
         })
     }
 
     /// The same for any request path.
-    fn start_with<H, F, B>(settings: &Settings, at_once: Option<AtOnce>, handler: H) -> Result<Server, StartError>
+    fn start_with<H, F, B>(settings: &Settings, hits: Hits<B>, handler: H) -> Result<Server, StartError>
     where
         H: Fn(Arc<Client>, Request<Incoming>) -> F + Clone + Send + Sync + 'static,
         F: Future<Output = Response<B>> + Send + 'static,
@@ -134,7 +141,7 @@ impl Server {
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let serve: Serve =
-            Arc::new(move |accepted| Box::pin(connection::serve(accepted, at_once.clone(), handler.clone())));
+            Arc::new(move |accepted| Box::pin(connection::serve(accepted, hits.clone(), handler.clone())));
         let counters = Arc::new(ServerCounters::default());
         let shared = Arc::new(Shared {
             serve,

@@ -1,0 +1,43 @@
+//! The same for HTTP/2, where a request is read already and its response a map of fields: the answer is made by the
+//! functions of the full way, without its future.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::Instant;
+
+use http::{Method, Request, Response};
+
+use super::super::{Body, Client, Proxy};
+use super::is_harmless;
+
+impl Proxy {
+    /// Answers a request that came over HTTP/2, if it is a plain one and memory has a fresh response for it: that is it.
+    /// Otherwise the request goes on, to [`Proxy::handle`].
+    pub fn hit<B: http_body::Body>(
+        self: &Arc<Self>,
+        client: &Arc<Client>,
+        request: Request<B>,
+    ) -> ControlFlow<Response<Body>, Request<B>> {
+        let started = Instant::now();
+        let is_simple = matches!(*request.method(), Method::GET | Method::HEAD)
+            && request.body().is_end_stream()
+            && request.headers().iter().all(|(name, value)| is_harmless(name, value.as_bytes()));
+        if !is_simple {
+            return ControlFlow::Continue(request);
+        }
+        let (mut parts, body) = request.into_parts();
+        let site = self.site.load();
+        let Some(plain) = self.plain(&site, client, &mut parts) else {
+            return ControlFlow::Continue(Request::from_parts(parts, body));
+        };
+        let mut asked = plain.ask(self, &site, client, parts, self.clock.at(started));
+        match asked.hit() {
+            // What is on disk alone has to be opened.
+            Some((key, stored)) if stored.body.stored().is_none() => {
+                let answer = asked.answer_stored(&key, &stored, None);
+                ControlFlow::Break(asked.finish(answer, started))
+            }
+            _ => ControlFlow::Continue(Request::from_parts(asked.parts, body)),
+        }
+    }
+}
