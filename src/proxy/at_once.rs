@@ -78,16 +78,22 @@ impl Proxy {
     fn answer(self: &Arc<Self>, client: &Arc<Client>, mut parts: Parts, out: &mut Vec<u8>) -> Option<(Bytes, Parts)> {
         let started = Instant::now();
         let site = self.site.load();
-        let plain = self.plain(&site, client, &mut parts).filter(|plain| has_own_fields(plain.route))?;
+        let plain = self.plain(&site, client, &mut parts, has_own_fields)?;
         let asked = plain.ask(self, &site, client, parts, self.clock.at(started));
         let (_, stored) = asked.hit()?;
         let body = asked.write(&stored, out, started)?;
         Some((body, asked.parts))
     }
 
-    /// What a request asks for, if it is a plain one; see [`Proxy::handle`], whose steps these are. Those that change
-    /// the request change nothing when they are taken again.
-    fn plain<'a>(&self, site: &'a Site, client: &Client, parts: &mut Parts) -> Option<Plain<'a>> {
+    /// What a request asks for, if it is a plain one, and its route suits whoever asks; see [`Proxy::handle`], whose
+    /// steps these are.
+    fn plain<'a>(
+        &self,
+        site: &'a Site,
+        client: &Client,
+        parts: &mut Parts,
+        suits: fn(&SiteRoute) -> bool,
+    ) -> Option<Plain<'a>> {
         if !client.front.is_open() || !site.subject_fields.is_empty() || client.subject.is_some() {
             return None;
         }
@@ -101,7 +107,7 @@ impl Proxy {
             return None;
         }
         fields::join_cookies(&mut parts.headers);
-        let route = route::find(site, &admitted, parts).filter(|route| is_plain(route))?;
+        let route = route::find(site, &admitted, parts).filter(|route| is_plain(route) && suits(route))?;
         if ambiguous::is_ambiguous(site, &admitted, parts, route) {
             return None;
         }

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use http::{Method, Request, Response};
 
-use super::super::{Body, Client, Proxy};
+use super::super::{Body, Client, Proxy, SiteRoute};
 use super::is_harmless;
 
 impl Proxy {
@@ -27,7 +27,7 @@ impl Proxy {
         }
         let (mut parts, body) = request.into_parts();
         let site = self.site.load();
-        let Some(plain) = self.plain(&site, client, &mut parts) else {
+        let Some(plain) = self.plain(&site, client, &mut parts, leaves_requests_alone) else {
             return ControlFlow::Continue(Request::from_parts(parts, body));
         };
         let mut asked = plain.ask(self, &site, client, parts, self.clock.at(started));
@@ -40,4 +40,9 @@ impl Proxy {
             _ => ControlFlow::Continue(Request::from_parts(asked.parts, body)),
         }
     }
+}
+
+/// Whether a request that is not answered is as it was: the class of a device is told in a field of any name.
+fn leaves_requests_alone(route: &SiteRoute) -> bool {
+    route.route.devices.as_ref().is_none_or(|devices| !devices.send)
 }
