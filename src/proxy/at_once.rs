@@ -5,6 +5,7 @@
 //! meets the request as if nobody had looked at it.
 
 mod head;
+mod http2;
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -15,15 +16,16 @@ use http::header::{self, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::{Method, Request, StatusCode, Uri, Version};
 
-use super::admit;
+use super::admit::{self, Admitted};
 use super::client::Client;
 use super::lookup;
 use super::outgoing;
 use super::respond::{self, Form};
 use super::route;
-use super::site::SiteRoute;
+use super::site::{Site, SiteRoute};
 use super::{Asked, Proxy, ambiguous, fields};
 use crate::cache::entry::StoredResponse;
+use crate::cache::key::CacheKey;
 use crate::policy::cache_status::Verdict;
 use crate::policy::reuse::{self, Reuse};
 
@@ -90,11 +92,27 @@ impl Proxy {
         looked
     }
 
-    /// See [`Proxy::handle`], whose steps these are.
     fn answer(self: &Arc<Self>, client: &Arc<Client>, request: &mut Parts, out: &mut Vec<u8>) -> Option<Bytes> {
         let started = Instant::now();
         let now = self.clock.at(started);
         let site = self.site.load();
+        let (admitted, route) = self.plain(&site, client, request, has_own_fields)?;
+        let parts = std::mem::replace(request, Request::new(()).into_parts().0);
+        let asked = Asked::of(self, &site, route, client, parts, admitted, now);
+        let body = asked.hit().and_then(|(_, stored)| asked.write(&stored, out, started));
+        *request = asked.parts;
+        body
+    }
+
+    /// Admits and routes a request, if it is a plain one and its route suits whoever asks; see [`Proxy::handle`], whose
+    /// steps these are.
+    fn plain<'a>(
+        &self,
+        site: &'a Site,
+        client: &Client,
+        request: &mut Parts,
+        suits: fn(&SiteRoute) -> bool,
+    ) -> Option<(Admitted, &'a Arc<SiteRoute>)> {
         if !client.front.is_open() || !site.subject_fields.is_empty() || client.subject.is_some() {
             return None;
         }
@@ -108,15 +126,9 @@ impl Proxy {
             return None;
         }
         fields::join_cookies(&mut request.headers);
-        let route = route::find(&site, &admitted, request).filter(|route| is_plain(route))?;
-        if ambiguous::is_ambiguous(&site, &admitted, request, route) {
-            return None;
-        }
-        let parts = std::mem::replace(request, Request::new(()).into_parts().0);
-        let asked = Asked::of(self, &site, route, client, parts, admitted, now);
-        let body = asked.hit().and_then(|stored| asked.write(&stored, out, started));
-        *request = asked.parts;
-        body
+        let route = route::find(site, &admitted, request).filter(|route| is_plain(route) && suits(route))?;
+        let is_ambiguous = ambiguous::is_ambiguous(site, &admitted, request, route);
+        (!is_ambiguous).then_some((admitted, route))
     }
 }
 
@@ -126,13 +138,14 @@ fn clear(parts: &mut Parts) {
     parts.uri = Uri::default();
 }
 
-/// Whether a route asks for nothing that takes more than looking: waiting, counting, other fields.
+/// Whether a route asks for nothing that takes more than looking: waiting, counting, another answer.
 fn is_plain(route: &SiteRoute) -> bool {
-    let settings = &route.route;
-    route.guard.is_none()
-        && settings.private.is_none()
-        && settings.redirect.is_none()
-        && settings.response_headers.is_empty()
+    route.guard.is_none() && route.route.private.is_none() && route.route.redirect.is_none()
+}
+
+/// Whether responses go out as they are written here.
+fn has_own_fields(route: &SiteRoute) -> bool {
+    route.route.response_headers.is_empty()
 }
 
 /// What the lines of a head say of the request.
@@ -187,8 +200,8 @@ fn read(head: &Bytes, parts: &mut Parts) -> Option<Read> {
 }
 
 impl Asked<'_> {
-    /// The fresh response that memory has for the request; see [`lookup::plan`].
-    fn hit(&self) -> Option<Arc<StoredResponse>> {
+    /// The fresh response that memory has for the request, with its key; see [`lookup::plan`].
+    fn hit(&self) -> Option<(CacheKey, Arc<StoredResponse>)> {
         if lookup::reason_to_pass(self).is_some() {
             return None;
         }
@@ -198,11 +211,12 @@ impl Asked<'_> {
             return None;
         }
         let facts = lookup::facts(self);
-        cache.memory.look(&key, |entry| {
+        let fresh = cache.memory.look(&key, |entry| {
             let (stored, missing) = lookup::select(self, entry).ok()?;
             let is_fresh = missing.is_none() && reuse::decide(&facts, &stored.facts, self.now) == Reuse::Fresh;
             is_fresh.then(|| stored.clone())
-        })
+        })?;
+        Some((key, fresh))
     }
 
     /// Writes the response's head, records the request and hands back the body; see [`respond::stored`] and

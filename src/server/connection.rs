@@ -1,32 +1,36 @@
 //! One client connection from accept to close: TLS, which protocol, hyper, deadlines.
 
 use std::convert::Infallible;
-use std::future::{Future, poll_fn};
+use std::future::{Future, poll_fn, ready};
 use std::io;
 use std::net::SocketAddr;
+use std::ops::ControlFlow;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use futures_util::future::Either;
 use http::request::Parts;
 use http::{Request, Response};
 use hyper::body::Incoming;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper::service::{HttpService, service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
-use super::alone::{Look, poll_some};
+use super::alone::poll_some;
 use super::counters::{ServerCounters, add};
 use super::crowd::Crowd;
-use super::exchange;
+use super::exchange::{self, Hits};
+use super::gathered::Gathered;
 use super::head::HeadLimits;
 use super::http1::{Exchanges, Http1, Service};
 use super::http1_framing::Http1Framing;
+use super::http2::{Http2, InPlace};
 use super::inspect::Inspected;
 use super::listeners::ListenerTerms;
 use super::plain::{Plain, PlainExchange};
@@ -89,7 +93,7 @@ enum Protocol {
 }
 
 /// Serves a connection to its end, or until it is upgraded.
-pub(super) async fn serve<H, F, B>(accepted: Accepted, look: Option<Look>, handler: H)
+pub(super) async fn serve<H, F, B>(accepted: Accepted, hits: Hits<B>, handler: H)
 where
     H: Fn(Arc<Client>, Request<Option<Incoming>>) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Response<B>> + Send + 'static,
@@ -161,10 +165,10 @@ where
     let wire = Wire::new(Arc::new(client), counters, kill, Some(slot));
     match opened {
         Opened::Plain(stream, protocol, prefix) => {
-            serve_stream(stream, protocol, prefix, &wire, &terms, &stop, look, handler).await;
+            serve_stream(stream, protocol, prefix, &wire, &terms, &stop, hits, handler).await;
         }
         Opened::Tls(stream, protocol) => {
-            serve_stream(stream, protocol, BytesMut::new(), &wire, &terms, &stop, look, handler).await;
+            serve_stream(stream, protocol, BytesMut::new(), &wire, &terms, &stop, hits, handler).await;
         }
     }
 }
@@ -210,7 +214,7 @@ async fn serve_stream<S, H, F, B>(
     wire: &Arc<Wire>,
     terms: &Terms,
     stop: &CancellationToken,
-    look: Option<Look>,
+    hits: Hits<B>,
     handler: H,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -220,6 +224,7 @@ async fn serve_stream<S, H, F, B>(
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let Terms { limits, timeouts, .. } = terms;
+    let Hits { http1: look, http2: hit } = hits;
     match protocol {
         Protocol::Http1 => {
             let bounds = HeadLimits::new(limits.head, limits.field, limits.fields, limits.uri);
@@ -229,14 +234,23 @@ async fn serve_stream<S, H, F, B>(
             drive(connection, wire, terms, stop).await;
         }
         Protocol::Http2 => {
-            let stream = Inspected::new(stream, wire.clone(), Http1Framing::opaque(), prefix);
-            let service = service_fn(|request| {
-                let exchange = exchange::over_http2(handler.clone(), wire.clone(), request);
-                async { Ok::<_, Infallible>(exchange.await) }
+            let stream = Gathered::new(stream, wire.clone(), prefix);
+            let in_place = InPlace::default();
+            let builder = http2_builder(in_place.clone(), limits, timeouts);
+            let service = service_fn(|request| match exchange::at_once(hit.as_ref(), wire, request) {
+                ControlFlow::Break(response) => {
+                    in_place.answered();
+                    Either::Left(ready(Ok(response)))
+                }
+                // Boxed: answered ones would be moved around with room for it.
+                ControlFlow::Continue(request) => {
+                    let exchange = exchange::over_http2(handler.clone(), wire.clone(), request);
+                    Either::Right(Box::pin(async { Ok::<_, Infallible>(exchange.await) }))
+                }
             });
+            let hyper = builder.serve_connection(TokioIo::new(stream.clone()), service);
             // Boxed: within this future every connection, of whatever protocol, would hold room for it.
-            let connection = http2_builder(limits, timeouts).serve_connection(TokioIo::new(stream), service);
-            let mut connection = Box::pin(connection);
+            let mut connection = Box::pin(Http2::new(hyper, stream, in_place.clone()));
             drive(connection.as_mut(), wire, terms, stop).await;
         }
     }
@@ -285,8 +299,12 @@ fn http1_builder(limits: &Limits) -> hyper::server::conn::http1::Builder {
     builder
 }
 
-fn http2_builder(limits: &Limits, timeouts: &ClientTimeouts) -> hyper::server::conn::http2::Builder<TokioExecutor> {
-    let mut builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+fn http2_builder(
+    executor: InPlace,
+    limits: &Limits,
+    timeouts: &ClientTimeouts,
+) -> hyper::server::conn::http2::Builder<InPlace> {
+    let mut builder = hyper::server::conn::http2::Builder::new(executor);
     builder
         .timer(TokioTimer::new())
         .max_concurrent_streams(limits.http2_streams)
@@ -318,20 +336,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Graceful for Http1<S> {
     }
 }
 
-impl<I, S, B> Graceful for hyper::server::conn::http2::Connection<I, S, TokioExecutor>
+impl<S, V, B> Graceful for Http2<S, V>
 where
-    S: hyper::service::HttpService<Incoming, ResBody = B>,
-    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-    I: hyper::rt::Read + hyper::rt::Write + Unpin,
-    B: http_body::Body + 'static,
+    S: AsyncRead + AsyncWrite + Unpin,
+    V: HttpService<Incoming, ResBody = B>,
+    V::Future: Send + 'static,
+    V::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    B: http_body::Body + Send + 'static,
+    B::Data: Send,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-    TokioExecutor: hyper::rt::bounds::Http2ServerConnExec<S::Future, B>,
 {
     /// By GOAWAY in two steps (RFC 9113 §6.8).
     const LOSES_NONE: bool = true;
 
     fn finish(self: Pin<&mut Self>) {
-        self.graceful_shutdown();
+        Http2::finish(self.get_mut());
     }
 }
 

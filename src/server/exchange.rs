@@ -1,5 +1,6 @@
 //! One request and its response on a connection: what is noted while the request path answers it.
 
+use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -8,13 +9,39 @@ use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
+use tokio::task;
 
+use super::alone::Look;
 use super::wire::{NOT_SWITCHED, SWITCHED, Wire};
 use crate::proxy::client::Client;
 
 /// Bytes of a response handed to HTTP/2 at a time. It takes a piece of any size as soon as the client takes one byte,
 /// and how a client takes a response can only be watched from piece to piece.
 const PIECE: usize = 16 * 1024;
+
+/// Answers an HTTP/2 request if that can be done at once; otherwise it goes on as it came.
+pub(super) type Hit<B> =
+    Arc<dyn Fn(&Arc<Client>, Request<Incoming>) -> ControlFlow<Response<B>, Request<Incoming>> + Send + Sync>;
+
+/// Who answers plain hits, past the request path.
+pub(super) struct Hits<B> {
+    pub(super) http1: Option<Look>,
+    pub(super) http2: Option<Hit<B>>,
+}
+
+impl<B> Hits<B> {
+    /// Nobody does.
+    #[cfg(test)]
+    pub(super) fn none() -> Self {
+        Hits { http1: None, http2: None }
+    }
+}
+
+impl<B> Clone for Hits<B> {
+    fn clone(&self) -> Self {
+        Hits { http1: self.http1.clone(), http2: self.http2.clone() }
+    }
+}
 
 /// Runs `handler` for an HTTP/1 request.
 pub(super) async fn over_http1<H, F, B>(
@@ -28,7 +55,7 @@ where
     B: http_body::Body,
 {
     // Inspection has counted it when its head was approved.
-    let exchange = Exchange { wire: wire.clone(), id: None, finished: true };
+    let exchange = Exchange { wire: wire.clone(), id: None, sending: false, finished: true, home: None };
     // The same condition as hyper's: the request may be answered by 101.
     let asks_to_switch = request.version() == Version::HTTP_11 && request.headers().contains_key(header::UPGRADE);
     let mut response = handler(wire.client.clone(), request).await;
@@ -51,11 +78,29 @@ where
     B: http_body::Body,
 {
     let id = wire.begin(1);
-    let mut exchange = Exchange { wire: wire.clone(), id: Some(id), finished: false };
+    let mut exchange = Exchange { wire: wire.clone(), id: Some(id), sending: false, finished: false, home: None };
     let head_only = request.method() == Method::HEAD;
     let response = handler(wire.client.clone(), request.map(Some)).await;
     exchange.finished = head_only || response.body().is_end_stream();
     response.map(|body| Answer { body, rest: Bytes::new(), exchange })
+}
+
+/// Has an HTTP/2 request answered by `hit`, if it does.
+pub(super) fn at_once<B: http_body::Body>(
+    hit: Option<&Hit<B>>,
+    wire: &Arc<Wire>,
+    request: Request<Incoming>,
+) -> ControlFlow<Response<Answer<B>>, Request<Incoming>> {
+    let Some(hit) = hit else { return ControlFlow::Continue(request) };
+    let head_only = request.method() == Method::HEAD;
+    let response = match hit(&wire.client, request) {
+        ControlFlow::Break(response) => response,
+        ControlFlow::Continue(request) => return ControlFlow::Continue(request),
+    };
+    let finished = head_only || response.body().is_end_stream();
+    let (id, home) = (Some(wire.begin(1)), task::try_id());
+    let exchange = Exchange { wire: wire.clone(), id, sending: false, finished, home };
+    ControlFlow::Break(response.map(|body| Answer { body, rest: Bytes::new(), exchange }))
 }
 
 /// Waits until the interim heads queued so far are written, so that the response comes after all of them.
@@ -72,20 +117,32 @@ struct Exchange {
     wire: Arc<Wire>,
     /// On HTTP/2, where flow control is a stream's own.
     id: Option<u64>,
+    /// A piece was handed over and may still have to be taken.
+    sending: bool,
     /// The response has been handed over whole.
     finished: bool,
+    /// The connection's task, where an HTTP/2 exchange began in that.
+    home: Option<task::Id>,
+}
+
+impl Exchange {
+    /// What was handed over last is taken.
+    fn taken(&mut self) {
+        if let Some(id) = self.id.filter(|_| std::mem::take(&mut self.sending)) {
+            self.wire.taken(id);
+        }
+    }
 }
 
 impl Drop for Exchange {
     fn drop(&mut self) {
-        if let Some(id) = self.id {
-            self.wire.taken(id);
-        }
+        self.taken();
         if !self.finished {
             self.wire.abandoned();
         }
-        // hyper runs HTTP/1 exchanges within the connection's own future, HTTP/2 ones as tasks.
-        self.wire.end(self.id.is_some());
+        // hyper runs HTTP/1 exchanges within the connection's own future, HTTP/2 ones as tasks unless they end in place.
+        let in_place = self.id.is_none() || (self.home.is_some() && task::try_id() == self.home);
+        self.wire.end(!in_place);
     }
 }
 
@@ -108,7 +165,7 @@ impl<B: http_body::Body<Data = Bytes>> http_body::Body for Answer<B> {
         let mut this = self.project();
         let exchange = this.exchange;
         let Some(id) = exchange.id else { return this.body.poll_frame(cx) };
-        exchange.wire.taken(id);
+        exchange.taken();
         if this.rest.is_empty() {
             match ready!(this.body.as_mut().poll_frame(cx)) {
                 Some(Ok(frame)) => match frame.into_data() {
@@ -128,6 +185,7 @@ impl<B: http_body::Body<Data = Bytes>> http_body::Body for Answer<B> {
         let piece = this.rest.split_to(this.rest.len().min(PIECE));
         exchange.finished = this.rest.is_empty() && this.body.is_end_stream();
         exchange.wire.sending(id);
+        exchange.sending = true;
         Poll::Ready(Some(Ok(Frame::data(piece))))
     }
 

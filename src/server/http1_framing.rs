@@ -65,11 +65,6 @@ impl Http1Framing {
         Http1Framing { limits, state: State::next_head(), heads: 0, upgrade: false }
     }
 
-    /// A connection that speaks something else: everything passes.
-    pub(super) fn opaque() -> Self {
-        Http1Framing { limits: HeadLimits::new(0, 0, 0, 0), state: State::Opaque, heads: 0, upgrade: false }
-    }
-
     /// Judges `bytes`: those not yet handed on or thrown away, kept ones first. Must not be empty.
     pub(super) fn inspect(&mut self, bytes: &[u8]) -> Verdict {
         match &mut self.state {

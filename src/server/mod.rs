@@ -3,8 +3,9 @@
 //! `listeners` accepts, `connection` serves: TLS, HTTP/1 or HTTP/2, hyper and the deadlines. On HTTP/1 hyper reads
 //! through `inspect`, which shows it only what `http1_framing` (with `head` and `chunked`) approves of; `http1` has hyper
 //! come only for exchanges that need it: between them `alone` answers plain hits, and `plain` sends what the request
-//! path answers to requests without a body (`response_head`, `output`). `exchange` is one request and its response; `wire` is what stream, exchange and deadlines tell each other. [`approval`] asks the
-//! inspection without a connection.
+//! path answers to requests without a body (`response_head`, `output`). `http2` answers plain hits where hyper has read
+//! them, over a stream on which what is written is `gathered`. `exchange` is one request and its response; `wire` is what
+//! stream, exchange and deadlines tell each other. [`approval`] asks the inspection without a connection.
 
 mod alone;
 pub mod approval;
@@ -14,9 +15,11 @@ mod connection;
 mod counters;
 mod crowd;
 mod exchange;
+mod gathered;
 mod head;
 mod http1;
 mod http1_framing;
+mod http2;
 pub mod inherit;
 mod inspect;
 mod listeners;
@@ -52,9 +55,11 @@ pub use tls::{TlsError, Validity, check as check_tls};
 
 use crate::config::settings::{ListenAddress, Settings};
 use crate::proxy::Proxy;
+use crate::proxy::body::Body;
 use crate::proxy::client::Client;
 use alone::Look;
 use connection::Terms;
+use exchange::{Hit, Hits};
 use listeners::{Listeners, Serve, Shared};
 use slots::Slots;
 
@@ -123,14 +128,17 @@ impl Server {
     pub fn start(proxy: Arc<Proxy>, settings: &Settings) -> Result<Server, StartError> {
         let hits = proxy.clone();
         let look: Look = Arc::new(move |client, head, out| hits.at_once(client, head, out));
-        Server::start_with(settings, Some(look), move |client, request| {
+        let hits = proxy.clone();
+        let http2: Hit<Body> = Arc::new(move |client, request| hits.hit(client, request));
+        let hits = Hits { http1: Some(look), http2: Some(http2) };
+        Server::start_with(settings, hits, move |client, request| {
             let proxy = proxy.clone();
             async move { proxy.handle(&client, request).await }
         })
     }
 
     /// The same for any request path.
-    fn start_with<H, F, B>(settings: &Settings, look: Option<Look>, handler: H) -> Result<Server, StartError>
+    fn start_with<H, F, B>(settings: &Settings, hits: Hits<B>, handler: H) -> Result<Server, StartError>
     where
         H: Fn(Arc<Client>, Request<Option<Incoming>>) -> F + Clone + Send + Sync + 'static,
         F: Future<Output = Response<B>> + Send + 'static,
@@ -138,7 +146,7 @@ impl Server {
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let serve: Serve =
-            Arc::new(move |accepted| Box::pin(connection::serve(accepted, look.clone(), handler.clone())));
+            Arc::new(move |accepted| Box::pin(connection::serve(accepted, hits.clone(), handler.clone())));
         let counters = Arc::new(ServerCounters::default());
         let shared = Arc::new(Shared {
             serve,

@@ -60,7 +60,7 @@ fn settings(listeners: Vec<Listener>) -> Settings {
 /// A server whose answers wait for a permit under `/wait`.
 fn start(settings: &Settings) -> (Server, Arc<Semaphore>) {
     let permits = Arc::new(Semaphore::new(0));
-    let server = Server::start_with(settings, None, {
+    let server = Server::start_with(settings, Hits::none(), {
         let permits = permits.clone();
         move |client: Arc<Client>, request: Request<Option<Incoming>>| {
             let permits = permits.clone();
@@ -108,7 +108,7 @@ async fn start_with_the_port_in_use_says_so_in_one_line() {
     let taken = std::net::TcpListener::bind(loopback()).unwrap();
     let address = taken.local_addr().unwrap();
     let handler = |_, _| async { Response::new(Full::<Bytes>::default()) };
-    let error = Server::start_with(&settings(vec![listener(address)]), None, handler).unwrap_err();
+    let error = Server::start_with(&settings(vec![listener(address)]), Hits::none(), handler).unwrap_err();
     assert_eq!(error.to_string(), format!("can't listen on {address}: the port is in use by another process"));
 }
 

@@ -1,6 +1,5 @@
 //! What an inspected stream and the driver of its connection tell each other: stalls, exchanges, signals.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
@@ -83,8 +82,8 @@ pub(super) struct Stalls {
 /// What the responses of an HTTP/2 connection wait for, where flow control hides it from the stream below.
 #[derive(Debug, Default)]
 struct Streams {
-    /// Responses whose last piece has not been taken, since when.
-    sending: BTreeMap<u64, Instant>,
+    /// Responses whose last piece has not been taken, since when: few, and hardly ever for long.
+    sending: Vec<(u64, Instant)>,
     /// Start of the window in which `abandoned` counts.
     window: Option<Instant>,
     abandoned: usize,
@@ -204,12 +203,16 @@ impl Wire {
 
     /// A piece of a response was handed over, and is now to be taken by the client.
     pub(super) fn sending(&self, exchange: u64) {
-        self.streams.lock().sending.insert(exchange, Instant::now());
+        let now = Instant::now();
+        self.streams.lock().sending.push((exchange, now));
     }
 
     /// It was taken.
     pub(super) fn taken(&self, exchange: u64) {
-        self.streams.lock().sending.remove(&exchange);
+        let sending = &mut self.streams.lock().sending;
+        if let Some(at) = sending.iter().rposition(|(sent, _)| *sent == exchange) {
+            sending.swap_remove(at);
+        }
     }
 
     /// The client gave up a request before it had its response.
@@ -301,7 +304,7 @@ impl Wire {
 
         let (sending, abandoned) = {
             let streams = self.streams.lock();
-            (streams.sending.values().min().copied(), streams.abandoned > MAX_ABANDONED)
+            (streams.sending.iter().map(|(_, since)| *since).min(), streams.abandoned > MAX_ABANDONED)
         };
         let stalls = self.stalls();
         // A response has ended for us when hyper has its last piece; the client may still be taking it.

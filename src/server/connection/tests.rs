@@ -6,12 +6,15 @@ use futures_util::stream::{Iter, iter};
 use http::{StatusCode, header};
 use http_body::Frame;
 use http_body_util::{BodyExt, Full, StreamBody};
+use hyper_util::rt::TokioExecutor;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::task::JoinHandle;
 
 use super::*;
 use crate::proxy::at_once::AtOnce;
 use crate::proxy::refusal::Refusal;
+use crate::server::alone::Look;
+use crate::server::exchange::Hit;
 
 const GET: &str = "GET /plain HTTP/1.1\r\nHost: a\r\n\r\n";
 const GET_AND_CLOSE: &str = "GET /last HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
@@ -118,7 +121,7 @@ struct Peer {
 }
 
 fn connect(protocol: Protocol) -> Peer {
-    connect_before(protocol, None)
+    connect_before(protocol, Hits::none())
 }
 
 /// How a plain request is answered.
@@ -133,7 +136,7 @@ fn connect_http1(way: Way) -> Peer {
         Way::ByHyper => None,
         Way::Plainly => Some(Arc::new(|_, head, _| read(head))),
     };
-    connect_before(Protocol::Http1, look)
+    connect_before(Protocol::Http1, Hits { http1: look, http2: None })
 }
 
 /// Reads a request that asks for nothing of its connection.
@@ -197,7 +200,7 @@ both_ways! {
 }
 
 /// The same, with somebody who answers plain hits.
-fn connect_before(protocol: Protocol, look: Option<Look>) -> Peer {
+fn connect_before(protocol: Protocol, hits: Hits<Pieces>) -> Peer {
     let (stream, ours) = duplex(64 * 1024);
     let address = "127.0.0.1:1".parse().unwrap();
     let client = Arc::new(Client::new(address, address, false));
@@ -205,7 +208,7 @@ fn connect_before(protocol: Protocol, look: Option<Look>) -> Peer {
     let stop = CancellationToken::new();
     let task = tokio::spawn({
         let (wire, stop) = (wire.clone(), stop.clone());
-        async move { serve_stream(ours, protocol, BytesMut::new(), &wire, &terms(), &stop, look, app).await }
+        async move { serve_stream(ours, protocol, BytesMut::new(), &wire, &terms(), &stop, hits, app).await }
     });
     Peer { stream, wire, stop, task }
 }
@@ -257,11 +260,12 @@ async fn http1_pipelined_requests_are_answered_in_order(way: Way) {
 const RESPONSE: &str = "HTTP/1.1 200 OK\r\ncontent-length: 61440\r\n\r\n";
 
 /// Answers everything with 60 KiB.
-fn at_once() -> Option<Look> {
-    Some(Arc::new(|_, _, out| {
+fn at_once() -> Hits<Pieces> {
+    let http1: Look = Arc::new(|_, _, out| {
         out.extend_from_slice(RESPONSE.as_bytes());
         AtOnce::Answered(Bytes::from_static(&[b'x'; 61440]))
-    }))
+    });
+    Hits { http1: Some(http1), http2: None }
 }
 
 #[tokio::test(start_paused = true)]
@@ -616,6 +620,60 @@ async fn http2_a_stream_whose_window_stays_shut_ends_the_connection() {
     assert!((30..=60).contains(&begun.elapsed().as_secs()), "{:?}", begun.elapsed());
     assert_eq!(peer.wire.counters.send_timeouts.load(Ordering::Relaxed), 1);
     drop(response);
+}
+
+/// Answers everything over HTTP/2 with so many bytes.
+fn http2_hits(length: usize) -> Hits<Pieces> {
+    let http2: Hit<Pieces> = Arc::new(move |_, _| ControlFlow::Break(Response::new(pieces("x".repeat(length)))));
+    Hits { http1: None, http2: Some(http2) }
+}
+
+#[tokio::test(start_paused = true)]
+async fn http2_hits_are_answered_side_by_side() {
+    let peer = connect_before(Protocol::Http2, http2_hits(9000));
+    let sender = http2(peer.stream).await;
+    let asked = (0..50).map(|_| {
+        let mut sender = sender.clone();
+        async move { sender.send_request(http2_get("/")).await.unwrap().collect().await.unwrap().to_bytes() }
+    });
+    for body in futures_util::future::join_all(asked).await {
+        assert_eq!(body, "x".repeat(9000));
+    }
+    assert!(peer.wire.ended() >= 50);
+}
+
+#[tokio::test(start_paused = true)]
+async fn http2_a_hit_whose_window_stays_shut_ends_the_connection() {
+    let peer = connect_before(Protocol::Http2, http2_hits(100_000));
+    let mut sender = http2(peer.stream).await;
+    let response = sender.send_request(http2_get("/")).await.unwrap();
+    let begun = Instant::now();
+    peer.task.await.unwrap();
+    assert!((30..=60).contains(&begun.elapsed().as_secs()), "{:?}", begun.elapsed());
+    assert_eq!(peer.wire.counters.send_timeouts.load(Ordering::Relaxed), 1);
+    drop(response);
+}
+
+#[tokio::test(start_paused = true)]
+async fn http2_a_hit_that_waits_for_its_window_comes_whole() {
+    let peer = connect_before(Protocol::Http2, http2_hits(400_000));
+    let mut sender = http2(peer.stream).await;
+    for _ in 0..3 {
+        let response = sender.send_request(http2_get("/")).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        assert_eq!(response.collect().await.unwrap().to_bytes().len(), 400_000);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn http2_a_connection_that_has_answered_hits_ends_when_told_to_stop() {
+    let peer = connect_before(Protocol::Http2, http2_hits(1000));
+    let mut sender = http2(peer.stream).await;
+    sender.send_request(http2_get("/")).await.unwrap().collect().await.unwrap();
+    let begun = Instant::now();
+    peer.stop.cancel();
+    peer.task.await.unwrap();
+    assert!(begun.elapsed().as_secs() < 2, "{:?}", begun.elapsed());
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,12 +1,16 @@
 //! Hits that are answered at once, past hyper, are the same as those that hyper answers.
 
 use std::net::SocketAddr;
+use std::ops::ControlFlow;
 
+use bytes::Bytes;
+use http_body_util::Full;
 use larder::proxy::at_once::AtOnce;
 use larder::proxy::client::Client;
 
 use super::{date, ok, table};
 use crate::support::client::{Connection, request};
+use crate::support::http2;
 use crate::support::proxy::Proxy;
 use crate::support::reply::Reply;
 use crate::support::upstream::Upstream;
@@ -114,6 +118,74 @@ async fn hits_at_once_are_those_that_hyper_answers() {
     assert!(at_once > rows * (ASKED.len() - 1), "{at_once} of {}", rows * ASKED.len());
 }
 
+/// What has hyper answer over HTTP/2, where a field of HTTP/1 would be malformed.
+const BY_HANDLE: (&str, &str) = ("content-length", "0");
+
+/// Whether a request over HTTP/2 is answered at once. Its answer is dropped, and so recorded.
+fn is_hit(proxy: &Proxy, method: &str, path: &str, fields: &[(&str, &str)]) -> bool {
+    let nobody = SocketAddr::from(([127, 0, 0, 1], 1));
+    let client = Client::new(nobody, nobody, false).into();
+    let mut request =
+        http::Request::builder().method(method).version(http::Version::HTTP_2).uri(format!("http://app.test{path}"));
+    for (name, value) in fields {
+        request = request.header(*name, http::HeaderValue::from_bytes(value.as_bytes()).unwrap());
+    }
+    let request = request.body(Full::<Bytes>::default()).unwrap();
+    let (before, body) = request.into_parts();
+    let found = proxy.app.proxy.hit(&client, http::Request::from_parts(before.clone(), body));
+    if let ControlFlow::Continue(request) = &found {
+        assert_eq!((request.uri(), request.method()), (&before.uri, &before.method), "it goes on as it came");
+        // Lines of Cookie are joined, as `handle` would do.
+        let [kept, came] = [request.headers(), &before.headers].map(|headers| {
+            let mut others = headers.clone();
+            others.remove("cookie");
+            others
+        });
+        assert_eq!(kept, came, "it goes on as it came");
+    }
+    found.is_break()
+}
+
+/// The same as [`answer`] over HTTP/2.
+async fn answer_http2(
+    connection: &http2::Connection,
+    method: &str,
+    path: &str,
+    fields: &[(&str, &str)],
+) -> (Vec<String>, Vec<u8>) {
+    let mut exchange = connection.begin(method, path, fields, "");
+    let head = exchange.try_head().await.expect("a response");
+    let mut lines: Vec<String> = head.fields.0.iter().map(|(name, value)| format!("{name}: {value}")).collect();
+    lines.sort_by_key(|line| line.split(':').next().unwrap_or_default().to_owned());
+    (std::iter::once(head.first_line).chain(lines).collect(), exchange.body().await.content)
+}
+
+#[tokio::test]
+async fn hits_at_once_over_http2_are_those_that_are_handled() {
+    let (_upstream, proxy) = table("", stored()).await;
+    let connection = http2::Connection::open(proxy.address).await;
+    let mut at_once = 0;
+    for row in 0..stored().len() {
+        let path = format!("/{row}");
+        for fields in [&[][..], &[("accept-encoding", "gzip")], &[("accept-encoding", "br, gzip")]] {
+            proxy.get(&path, fields).await;
+        }
+        proxy.advance(3);
+        for (method, fields) in ASKED {
+            let handled = [fields, &[BY_HANDLE]].concat();
+            assert!(!is_hit(&proxy, method, &path, &handled), "{method} {path} {fields:?}");
+            let over_http2: Vec<_> = fields.iter().copied().filter(|(name, _)| *name != "Host").collect();
+            at_once += usize::from(is_hit(&proxy, method, &path, &over_http2));
+            let expected = without_date(answer_http2(&connection, method, &path, &handled).await, row);
+            let found = without_date(answer_http2(&connection, method, &path, fields).await, row);
+            assert_eq!(found.0, expected.0, "{method} {path} {fields:?}");
+            assert!(found.1 == expected.1, "{method} {path} {fields:?}");
+        }
+    }
+    let rows = stored().len();
+    assert!(at_once > rows * (ASKED.len() - 1), "{at_once} of {}", rows * ASKED.len());
+}
+
 /// hyper dates what the app did not date by the machine's clock, which no test holds.
 fn without_date((lines, body): (Vec<String>, Vec<u8>), row: usize) -> (Vec<String>, Vec<u8>) {
     let dated = row == 1;
@@ -199,6 +271,56 @@ async fn hits_at_once_are_counted_like_others() {
 
 fn counted(metrics: &str) -> Vec<String> {
     metrics.lines().filter(|line| line.starts_with("larder_requests_total{")).map(str::to_owned).collect()
+}
+
+#[tokio::test]
+async fn hits_at_once_over_http2_are_counted_and_logged_like_others() {
+    let (_upstream, proxy) = table("", vec![ok("max-age=60", "text")]).await;
+    let connection = http2::Connection::open(proxy.address).await;
+    proxy.get("/0", &[]).await;
+    for asked in 1..=6 {
+        let (method, fields) = match asked % 3 {
+            0 => ("GET", &[BY_HANDLE][..]),
+            1 => ("HEAD", &[][..]),
+            _ => ("GET", &[][..]),
+        };
+        let (lines, _) = answer_http2(&connection, method, "/0", fields).await;
+        assert!(lines.iter().any(|line| line.starts_with("cache-status: larder; hit")), "{lines:?}");
+        let text = proxy.metrics_text().await;
+        let hits: u32 = counted(&text)
+            .into_iter()
+            .filter(|line| line.contains("cache=\"hit\""))
+            .map(|line| line.rsplit(' ').next().unwrap().parse::<u32>().unwrap())
+            .sum();
+        assert_eq!(hits, asked, "{text}");
+    }
+}
+
+#[tokio::test]
+async fn requests_over_http2_that_are_not_plain_are_not_answered_at_once() {
+    let (_upstream, proxy) = table("", vec![ok("max-age=60", "text"), ok("no-store", "text")]).await;
+    assert!(!is_hit(&proxy, "GET", "/0", &[]), "nothing is stored");
+    proxy.get("/0", &[]).await;
+    proxy.get("/1", &[]).await;
+    assert!(is_hit(&proxy, "GET", "/0", &[]) && is_hit(&proxy, "HEAD", "/0", &[("te", "trailers")]));
+    for (method, path, fields) in [
+        ("POST", "/0", &[][..]),
+        ("OPTIONS", "/0", &[]),
+        ("GET", "/1", &[]),
+        ("GET", "/0", &[("content-length", "0")]),
+        ("GET", "/0", &[("expect", "100-continue")]),
+        ("GET", "/0", &[("range", "bytes=0-1")]),
+        ("GET", "/0", &[("if-match", "\"x\"")]),
+        ("GET", "/0", &[("x-forwarded-for", "1.2.3.4")]),
+        ("GET", "/0", &[("authorization", "Basic x")]),
+        ("GET", "/0", &[("cookie", "a=b")]),
+        ("GET", "/0", &[("host", "other.test")]),
+        ("GET", "/0", &[("cache-control", "no-cache")]),
+    ] {
+        assert!(!is_hit(&proxy, method, path, fields), "{method} {path} {fields:?}");
+    }
+    proxy.advance(60);
+    assert!(!is_hit(&proxy, "GET", "/0", &[]), "it is stale");
 }
 
 #[tokio::test]
