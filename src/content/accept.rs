@@ -4,6 +4,7 @@ use http::HeaderMap;
 use http::header::ACCEPT_ENCODING;
 
 use crate::config::settings::CompressionCoding;
+use crate::policy::present::Fields;
 
 /// The offered coding to apply for a client that sent these headers; `None`: send the response uncoded.
 ///
@@ -11,10 +12,12 @@ use crate::config::settings::CompressionCoding;
 /// strictly higher q-value. A client that refuses both every offered coding and `identity` gets it uncoded too:
 /// RFC 9110 §12.5.3 prefers that to an error. Without Accept-Encoding nothing is coded: anything would be allowed,
 /// but clients that say nothing are mostly tools that do not decode.
-pub fn choose(headers: &HeaderMap, offered: &[CompressionCoding]) -> Option<CompressionCoding> {
-    if offered.is_empty() || !headers.contains_key(ACCEPT_ENCODING) {
+pub fn choose<'a>(fields: impl Into<Fields<'a>>, offered: &[CompressionCoding]) -> Option<CompressionCoding> {
+    let fields = fields.into();
+    if offered.is_empty() || !fields.has(&ACCEPT_ENCODING) {
         return None;
     }
+    let headers = fields.map();
     let mut best: Option<(u16, CompressionCoding)> = None;
     for &candidate in offered {
         let weight = weight_of(headers, candidate.coding.token().as_bytes()).unwrap_or(0);

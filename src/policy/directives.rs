@@ -3,6 +3,8 @@
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use sfv::{BareItem, Dictionary, ListEntry, Parser};
 
+use super::present::Fields;
+
 /// The largest delta-seconds that is told apart; anything beyond means "for ever" (RFC 9111 §1.2.2).
 pub const MAX_DELTA: u32 = 1 << 31;
 
@@ -169,16 +171,17 @@ impl ResponseDirectives {
 
 impl RequestDirectives {
     /// Those of a request's fields.
-    pub fn of(headers: &HeaderMap) -> Self {
+    pub fn of<'a>(fields: impl Into<Fields<'a>>) -> Self {
+        let fields = fields.into();
         let mut found = Self::default();
-        if !headers.contains_key(header::CACHE_CONTROL) {
+        if !fields.has(&header::CACHE_CONTROL) {
             // RFC 9111 §5.4: Pragma counts only where Cache-Control is absent.
-            for_each_directive(headers.get_all(header::PRAGMA).iter(), |name, _| {
+            for_each_directive(fields.all(&header::PRAGMA), |name, _| {
                 found.no_cache |= name == "no-cache";
             });
             return found;
         }
-        for_each_directive(headers.get_all(header::CACHE_CONTROL).iter(), |name, value| match name {
+        for_each_directive(fields.all(&header::CACHE_CONTROL), |name, value| match name {
             "no-cache" => found.no_cache = true,
             "no-store" => found.no_store = true,
             "only-if-cached" => found.only_if_cached = true,

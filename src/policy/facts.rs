@@ -3,6 +3,7 @@
 use http::{HeaderMap, StatusCode, header};
 
 use super::directives::{MAX_DELTA, RequestDirectives};
+use super::present::Fields;
 use super::rules::RequestDirectivesRule;
 use super::time::Timestamp;
 
@@ -20,9 +21,10 @@ pub struct RequestFacts {
 impl RequestFacts {
     /// Of a request's fields. `cookie` is the caller's judgement (a route may ignore some), `trusted` says whether
     /// the client's address may force a forward.
-    pub fn of(headers: &HeaderMap, cookie: bool, trusted: bool, rule: RequestDirectivesRule) -> Self {
-        let mut given = RequestDirectives::of(headers);
-        given.no_cache = given.no_cache && !is_conditional_fetch(headers);
+    pub fn of<'a>(fields: impl Into<Fields<'a>>, cookie: bool, trusted: bool, rule: RequestDirectivesRule) -> Self {
+        let fields = fields.into();
+        let mut given = RequestDirectives::of(fields);
+        given.no_cache = given.no_cache && !is_conditional_fetch(fields.map());
         let directives = match rule {
             RequestDirectivesRule::Honour => given,
             RequestDirectivesRule::Trusted if trusted => given,
@@ -35,7 +37,7 @@ impl RequestFacts {
             },
             RequestDirectivesRule::Ignore => RequestDirectives::default(),
         };
-        RequestFacts { directives, authorization: headers.contains_key(header::AUTHORIZATION), cookie }
+        RequestFacts { directives, authorization: fields.has(&header::AUTHORIZATION), cookie }
     }
 }
 

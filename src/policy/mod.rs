@@ -2,7 +2,7 @@
 //!
 //! | question | file |
 //! |---|---|
-//! | what do the fields say | `directives`, `dates`, `entity_tag`, `fields` |
+//! | what do the fields say | `directives`, `dates`, `entity_tag`, `fields`, [`present`] |
 //! | how long is it fresh, how old is it | [`freshness`], [`facts`] |
 //! | may it be stored | [`store`] |
 //! | does the request select it | [`vary`] |
@@ -22,6 +22,7 @@ pub mod fields;
 pub mod freshness;
 pub mod invalidate;
 pub mod preconditions;
+pub mod present;
 pub mod reason;
 pub mod reuse;
 pub mod rules;

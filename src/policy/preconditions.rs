@@ -4,6 +4,7 @@ use http::{HeaderMap, Method, header};
 
 use super::dates;
 use super::entity_tag::{EntityTag, TagList};
+use super::present::Fields;
 use super::time::Timestamp;
 
 /// The validators of what would be sent.
@@ -25,8 +26,8 @@ pub enum Precondition {
 }
 
 /// Whether a request has preconditions of which a cache must let the origin decide (RFC 9110 §13.1.1, §13.1.4).
-pub fn only_for_origin(headers: &HeaderMap) -> bool {
-    headers.contains_key(header::IF_MATCH) || headers.contains_key(header::IF_UNMODIFIED_SINCE)
+pub fn only_for_origin(fields: Fields<'_>) -> bool {
+    fields.has(&header::IF_MATCH) || fields.has(&header::IF_UNMODIFIED_SINCE)
 }
 
 /// Decides If-None-Match and If-Modified-Since in the order of RFC 9110 §13.2.2.

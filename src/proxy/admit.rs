@@ -102,16 +102,15 @@ fn check_limits(settings: &Settings, target: &PathAndQuery, headers: &HeaderMap)
     if headers.len() > limits.fields {
         return Err(Refusal::TooManyFields);
     }
-    let sizes = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4);
-    // Lines of Cookie are forwarded as one.
-    let cookies: usize = headers.get_all(header::COOKIE).iter().map(|value| value.len() + 2).sum();
-    if cookies > limits.field {
-        return Err(Refusal::HeadTooLarge);
-    }
-    let mut total = target.as_str().len();
-    for size in sizes {
+    let (mut total, mut cookies) = (target.as_str().len(), 0);
+    for (name, value) in headers {
+        let size = name.as_str().len() + value.len() + 4;
         total += size;
-        if size > limits.field || total > limits.head {
+        if *name == header::COOKIE {
+            // Its lines are forwarded as one.
+            cookies += value.len() + 2;
+        }
+        if size.max(cookies) > limits.field || total > limits.head {
             return Err(Refusal::HeadTooLarge);
         }
     }

@@ -75,18 +75,18 @@ impl Asked<'_> {
         let exact = Some(exact).filter(|exact| *exact != key);
         let wanted =
             Wanted { key, exact, own, why: ForwardReason::Stale, facts, entry, stored, ask, collapsible: true };
-        let mut fetch = Fetch::new(self, wanted).in_background();
+        let mut fetch = Fetch::new(self, Box::new(wanted)).in_background();
         tokio::spawn(async move { drop(fetch.run(lead).await) });
     }
 
     /// By a fetch for the cache: as its leader, as a follower, or alone where nobody else could use the answer.
-    pub(super) async fn fetch(&mut self, wanted: Wanted) -> Answer {
+    pub(super) async fn fetch(&mut self, wanted: Box<Wanted>) -> Answer {
         let distinction = variant(&wanted.entry, &self.parts.headers) ^ wanted.ask.distinction(&self.parts.headers);
         if !wanted.collapsible {
             let passes_by =
                 wanted.facts.directives.no_store && self.proxy.cache.flights.is_under_way(&wanted.key, distinction);
             let why = if passes_by { ForwardReason::RequestNoStore } else { wanted.why };
-            return self.fetch_alone(Wanted { why, ..wanted }).await;
+            return self.fetch_alone(why, wanted).await;
         }
         match self.proxy.cache.flights.join(&wanted.key, distinction) {
             Role::Leader(lead) => {
@@ -109,19 +109,19 @@ impl Asked<'_> {
                     (fetched, fetch.wanted)
                 })
                 .await;
-                self.take(wanted, fetched)
+                self.take(&wanted, fetched)
             }
             Role::Follower(flight) => {
                 let limit = self.site.settings.memory.collapse_wait;
                 match flight.wait(limit).await {
                     Some(Progress::Ready(ready)) => match self.may_use(&ready, &wanted) {
-                        Ok(()) if !self.open(&ready.response).await => self.fetch_alone(wanted).await,
+                        Ok(()) if !self.open(&ready.response).await => self.fetch_alone(wanted.why, wanted).await,
                         Ok(()) => match self.answer_from(&wanted, &ready, None, true, None) {
                             Some(answer) => answer,
                             // It grew too large to be kept, and its beginning is gone.
-                            None => self.fetch_alone(Wanted { why: ForwardReason::Uncacheable, ..wanted }).await,
+                            None => self.fetch_alone(ForwardReason::Uncacheable, wanted).await,
                         },
-                        Err(why) => self.fetch_alone(Wanted { why, ..wanted }).await,
+                        Err(why) => self.fetch_alone(why, wanted).await,
                     },
                     Some(Progress::Failed(failure)) => self.stand_in(&wanted).unwrap_or_else(|| {
                         let mut answer = maintenance::answer(self, failure.status, failure.word, wanted.why);
@@ -129,16 +129,16 @@ impl Asked<'_> {
                         answer
                     }),
                     Some(Progress::Uncacheable(_) | Progress::Fetching) => {
-                        self.fetch_alone(Wanted { why: ForwardReason::Uncacheable, ..wanted }).await
+                        self.fetch_alone(ForwardReason::Uncacheable, wanted).await
                     }
-                    None => self.fetch_alone(Wanted { why: ForwardReason::CollapseTimeout, ..wanted }).await,
+                    None => self.fetch_alone(ForwardReason::CollapseTimeout, wanted).await,
                 }
             }
         }
     }
 
-    async fn fetch_alone(&mut self, wanted: Wanted) -> Answer {
-        let wanted = Wanted { collapsible: false, ..wanted };
+    async fn fetch_alone(&mut self, why: ForwardReason, mut wanted: Box<Wanted>) -> Answer {
+        (wanted.why, wanted.collapsible) = (why, false);
         if let Err(busy) = self.take_place(wanted.why).await {
             return self.stand_in(&wanted).unwrap_or(busy);
         }
@@ -147,7 +147,7 @@ impl Asked<'_> {
         self.conditions_withheld = fetch.withholds_conditions();
         let fetched = fetch.run(lead).await;
         let wanted = fetch.returning(self);
-        self.take(wanted, fetched)
+        self.take(&wanted, fetched)
     }
 
     /// Gets the request a place at the upstream, where the route has a bound on how many there are.
@@ -195,16 +195,16 @@ impl Asked<'_> {
     }
 
     /// Makes an answer of what a fetch brought.
-    fn take(&self, wanted: Wanted, fetched: Fetched) -> Answer {
+    fn take(&self, wanted: &Wanted, fetched: Fetched) -> Answer {
         let first_byte = fetched.first_byte;
         match fetched.outcome {
             Outcome::Ready(brought) => self
-                .answer_from(&wanted, &brought.ready, first_byte, fetched.by_another, brought.part.as_ref())
+                .answer_from(wanted, &brought.ready, first_byte, fetched.by_another, brought.part.as_ref())
                 .map(|answer| with_own_fields(answer, &brought))
                 .unwrap_or_else(|| failed_answer(StatusCode::BAD_GATEWAY, "cut", Some(wanted.why))),
             Outcome::Passed(response, no_store) => {
                 if reuse::is_failure(response.status())
-                    && let Some(mut answer) = self.stand_in(&wanted)
+                    && let Some(mut answer) = self.stand_in(wanted)
                 {
                     // RFC 9211 §2.1: what was forwarded is no hit.
                     answer.verdict.hit = false;
@@ -221,7 +221,7 @@ impl Asked<'_> {
                 }
             }
             Outcome::Failed(error) => {
-                self.stand_in(&wanted).unwrap_or_else(|| self.failed(&error, wanted.failure_status(&error), wanted.why))
+                self.stand_in(wanted).unwrap_or_else(|| self.failed(&error, wanted.failure_status(&error), wanted.why))
             }
         }
     }
@@ -298,7 +298,7 @@ impl Asked<'_> {
             Ok(Passed { outcome, stored_as, first_byte, meter }) => {
                 let first_byte = Some(first_byte);
                 if let Some(wanted) = stored_as {
-                    return Answer { meter, ..self.take(*wanted, Fetched { outcome, first_byte, by_another: false }) };
+                    return Answer { meter, ..self.take(&wanted, Fetched { outcome, first_byte, by_another: false }) };
                 }
                 let Outcome::Passed(response, no_store) = outcome else {
                     return failed_answer(StatusCode::INTERNAL_SERVER_ERROR, "internal", Some(why));

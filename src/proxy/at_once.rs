@@ -23,7 +23,7 @@ use super::outgoing;
 use super::respond::{self, Form};
 use super::route;
 use super::site::{Site, SiteRoute};
-use super::{Asked, Proxy, ambiguous, fields};
+use super::{Asked, Met, Proxy, ambiguous, fields};
 use crate::cache::entry::StoredResponse;
 use crate::cache::key::CacheKey;
 use crate::policy::cache_status::Verdict;
@@ -31,6 +31,9 @@ use crate::policy::reuse::{self, Reuse};
 
 /// The largest body that is written at once, in bytes: more than a socket takes in one go gains nothing.
 const LARGEST: usize = 256 * 1024;
+
+/// Fields that there is room for.
+const FIELDS: usize = 24;
 
 /// What a thread keeps from one request to the next, so that a hit allocates nothing for it.
 struct Scratch {
@@ -71,7 +74,7 @@ impl Proxy {
         let mut scratch = SCRATCH.take().unwrap_or_else(Scratch::new);
         scratch.head.extend_from_slice(head);
         let head = scratch.head.split().freeze();
-        let mut parts = scratch.parts.take().unwrap_or_else(|| Box::new(Request::new(()).into_parts().0));
+        let mut parts = scratch.parts.take().unwrap_or_else(empty);
         let looked = match read(&head, &mut parts) {
             None => {
                 clear(&mut parts);
@@ -101,6 +104,9 @@ impl Proxy {
         let asked = Asked::of(self, &site, route, client, parts, admitted, now);
         let body = asked.hit().and_then(|(_, stored)| asked.write(&stored, out, started));
         *request = asked.parts;
+        if body.is_none() {
+            request.extensions.insert(Met(asked.admitted));
+        }
         body
     }
 
@@ -130,6 +136,13 @@ impl Proxy {
         let is_ambiguous = ambiguous::is_ambiguous(site, &admitted, request, route);
         (!is_ambiguous).then_some((admitted, route))
     }
+}
+
+/// A request without anything, with room for the fields of most, and for those that are added when it is forwarded.
+fn empty() -> Box<Parts> {
+    let mut request = Request::new(());
+    request.headers_mut().reserve(FIELDS);
+    Box::new(request.into_parts().0)
 }
 
 /// Forgets a request: nothing may keep the head's bytes, so that their room can be used again.

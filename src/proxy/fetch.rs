@@ -31,12 +31,13 @@ use crate::cache::sessions::SessionMoment;
 use crate::content::{compressible, static_files};
 use crate::policy::directives::ResponseDirectives;
 use crate::policy::facts::{Facts, RequestFacts};
+use crate::policy::present::Names;
 use crate::policy::reason::{ForwardReason, NoStoreReason};
 use crate::policy::reuse::{self, Reuse};
 use crate::policy::rules::SetCookieRule;
 use crate::policy::search::NoVarySearch;
 use crate::policy::store::{self, Arrival, Storable};
-use crate::policy::tags::{TagRules, Tags, TooManyTags};
+use crate::policy::tags::{self, TagRules, Tags, TooManyTags};
 use crate::policy::time::{Times, Timestamp};
 use crate::policy::vary::Selection;
 use crate::policy::{dates, fields, freshness, validate};
@@ -48,7 +49,7 @@ pub(super) struct Fetch {
     pub(super) proxy: Arc<Proxy>,
     site: Arc<Site>,
     pub(super) route: Arc<SiteRoute>,
-    pub(super) wanted: Wanted,
+    pub(super) wanted: Box<Wanted>,
     /// The client's request, as received: Vary speaks of that.
     pub(super) received: Parts,
     /// As it goes to the upstream.
@@ -102,7 +103,7 @@ pub(super) struct Brought {
 
 /// A response's head, and when it was asked for and came.
 pub(super) struct Arrived {
-    pub(super) response: Response<UpstreamBody>,
+    pub(super) response: Box<Response<UpstreamBody>>,
     pub(super) times: Times,
     pub(super) first_byte: Duration,
     /// The purges that were known when it was asked for.
@@ -121,39 +122,34 @@ impl Arrived {
 
 impl Fetch {
     /// For a request that the cache could not answer.
-    pub(super) fn new(asked: &Asked<'_>, wanted: Wanted) -> Self {
+    pub(super) fn new(asked: &Asked<'_>, wanted: Box<Wanted>) -> Self {
         Fetch { received: asked.parts.clone(), ..Fetch::without_request(asked, wanted) }
     }
 
     /// The same where whoever asks waits for the end: the request is not copied, but lent until then.
-    pub(super) fn borrowing(asked: &mut Asked<'_>, wanted: Wanted) -> Self {
+    pub(super) fn borrowing(asked: &mut Asked<'_>, wanted: Box<Wanted>) -> Self {
         let mut fetch = Fetch::without_request(asked, wanted);
         std::mem::swap(&mut fetch.received, &mut asked.parts);
         fetch
     }
 
     /// Ends a fetch begun by [`Fetch::borrowing`]; what it was for.
-    pub(super) fn returning(mut self, asked: &mut Asked<'_>) -> Wanted {
+    pub(super) fn returning(mut self, asked: &mut Asked<'_>) -> Box<Wanted> {
         std::mem::swap(&mut self.received, &mut asked.parts);
         self.wanted
     }
 
-    fn without_request(asked: &Asked<'_>, wanted: Wanted) -> Self {
+    fn without_request(asked: &Asked<'_>, wanted: Box<Wanted>) -> Self {
         let mut outgoing = outgoing::request(asked, false);
         // The cache wants the response in its plain form: conditions and codings are its own business.
-        let withholds_conditions =
-            wanted.collapsible || wanted.stored.is_some() || asked.parts.headers.contains_key(header::RANGE);
-        if withholds_conditions {
-            for name in validate::CLIENT_CONDITIONS {
-                outgoing.headers_mut().remove(name);
-            }
-        }
-        if wanted.ask == Ask::Whole {
-            outgoing.headers_mut().remove(header::RANGE);
-            outgoing.headers_mut().remove(header::IF_RANGE);
-        }
-        if asked.route.route.compression.is_some() {
-            outgoing.headers_mut().remove(header::ACCEPT_ENCODING);
+        let withholds_conditions = wanted.collapsible || wanted.stored.is_some() || asked.fields().has(&header::RANGE);
+        let conditions = validate::CLIENT_CONDITIONS.iter().filter(|_| withholds_conditions);
+        let parts = [header::RANGE, header::IF_RANGE].into_iter().filter(|_| wanted.ask == Ask::Whole);
+        let codings = asked.route.route.compression.is_some().then_some(header::ACCEPT_ENCODING);
+        let headers = outgoing.headers_mut();
+        let names = Names::of(headers);
+        for name in conditions.cloned().chain(parts).chain(codings).filter(|name| names.may_have(name)) {
+            headers.remove(name);
         }
         let rewrites = asked.route.route.rewrite.is_some();
         Fetch {
@@ -319,7 +315,7 @@ impl Fetch {
         let cache = &self.proxy.cache;
         let began = (cache.searches.moment(), cache.sessions.moment());
         let (request_time, sent) = (self.proxy.clock.now(), Instant::now());
-        let mut response = self.route.pool.send(request, self.exchange.clone()).await?;
+        let mut response = Box::new(self.route.pool.send(request, self.exchange.clone()).await?);
         let (times, first_byte) = (self.proxy.clock.times_since(request_time), sent.elapsed());
         settle(&self.route, &mut response).await;
         prepare(response.headers_mut(), times.wall);
@@ -459,7 +455,7 @@ impl Fetch {
         if let Some(stored) = self.wanted.stored.as_ref().filter(|_| replaced) {
             self.proxy.cache.remove_variant(&self.wanted.key, stored);
         }
-        Outcome::Passed(Box::new(arrived.response), self.of_whom(reason))
+        Outcome::Passed(arrived.response, self.of_whom(reason))
     }
 
     /// Where the answer is for one session alone, but not clearly for which, that is the reason.
@@ -747,6 +743,10 @@ pub(super) fn prepare(headers: &mut HeaderMap, wall: Timestamp) {
 
 /// Takes out the fields that carry tags: what they say is between the app and larder.
 pub(super) fn take_tags(headers: &mut HeaderMap, rules: &TagRules) -> Result<Tags, TooManyTags> {
+    let names = Names::of(headers);
+    if !names.may_have(&tags::CACHE_GROUPS) && !rules.fields.iter().any(|name| names.may_have(name)) {
+        return Ok(Tags::default());
+    }
     let tags = Tags::of(headers, rules);
     for name in &rules.fields {
         headers.remove(name);

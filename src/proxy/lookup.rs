@@ -15,6 +15,7 @@ use crate::config::settings::PrivateCache;
 use crate::content::{accept, static_files};
 use crate::policy::facts::RequestFacts;
 use crate::policy::preconditions;
+use crate::policy::present::Fields;
 use crate::policy::reason::{ForwardReason, StaleReason};
 use crate::policy::reuse::{self, Reuse};
 use crate::policy::rules::CookieRule;
@@ -180,9 +181,9 @@ pub(super) fn identify(asked: &Asked<'_>) -> CacheKey {
 
 /// What the request says about caching.
 pub(super) fn facts(asked: &Asked<'_>) -> RequestFacts {
-    let (rules, headers) = (&asked.route.route.cache, &asked.parts.headers);
-    let cookie = cookie_matters(&rules.cookies, headers);
-    let mut facts = RequestFacts::of(headers, cookie, asked.admitted.trusted_client, rules.request_directives);
+    let (rules, fields) = (&asked.route.route.cache, asked.fields());
+    let cookie = cookie_matters(&rules.cookies, fields);
+    let mut facts = RequestFacts::of(fields, cookie, asked.admitted.trusted_client, rules.request_directives);
     // RFC 9111 §3.5 speaks of Authorization; what larder itself found out and told the app is no different.
     facts.authorization |= asked.parts.extensions.get::<Identified>().is_some();
     facts
@@ -252,11 +253,11 @@ pub(super) fn reason_to_pass(asked: &Asked<'_>) -> Option<ForwardReason> {
     if asked.has_body {
         return Some(ForwardReason::RequestBody);
     }
-    if preconditions::only_for_origin(&request.headers) {
+    if preconditions::only_for_origin(asked.fields()) {
         return Some(ForwardReason::Precondition);
     }
     let bypasses = matches!(route.cache.cookies, CookieRule::Bypass | CookieRule::BypassNames(_));
-    (bypasses && asked.whose.session().is_none() && cookie_matters(&route.cache.cookies, &request.headers))
+    (bypasses && asked.whose.session().is_none() && cookie_matters(&route.cache.cookies, asked.fields()))
         .then(|| of_whom(asked, ForwardReason::CookieRequest))
 }
 
@@ -271,17 +272,18 @@ fn of_whom(asked: &Asked<'_>, why: ForwardReason) -> ForwardReason {
 /// Whether the cache is switched off for all requests, or for this one by its field.
 pub(super) fn is_debugged(asked: &Asked<'_>) -> bool {
     let debug = &asked.site.settings.debug;
-    let by_field = debug.bypass_header.as_ref().is_some_and(|name| asked.parts.headers.contains_key(name));
+    let by_field = debug.bypass_header.as_ref().is_some_and(|name| asked.fields().has(name));
     debug.bypass_all || (by_field && asked.admitted.trusted_client)
 }
 
 /// Whether a request carries a cookie that matters on this route.
-pub(super) fn cookie_matters(rule: &CookieRule, headers: &HeaderMap) -> bool {
+pub(super) fn cookie_matters<'a>(rule: &CookieRule, fields: impl Into<Fields<'a>>) -> bool {
+    let fields = fields.into();
     match rule {
         CookieRule::Ignore => false,
-        CookieRule::Protect | CookieRule::Bypass => headers.contains_key(header::COOKIE),
+        CookieRule::Protect | CookieRule::Bypass => fields.has(&header::COOKIE),
         CookieRule::BypassNames(names) => {
-            cookies(headers).any(|(name, _)| names.iter().any(|listed| listed.as_bytes() == name))
+            cookies(fields.map()).any(|(name, _)| names.iter().any(|listed| listed.as_bytes() == name))
         }
     }
 }

@@ -74,6 +74,7 @@ use crate::clock::Clock;
 use crate::config::settings::Settings;
 use crate::policy::cache_status::Verdict;
 use crate::policy::fields;
+use crate::policy::present::{Fields, Names};
 use crate::policy::reason::Tier;
 use crate::policy::time::Timestamp;
 use crate::telemetry::Telemetry;
@@ -123,6 +124,8 @@ struct Asked<'a> {
     device: Option<&'a str>,
     /// Whose session asks, where private answers are kept by session.
     whose: Whose<'a>,
+    /// What fields the request may have.
+    names: Names,
     now: Timestamp,
     upgrade: bool,
     has_body: bool,
@@ -140,6 +143,10 @@ struct Asked<'a> {
     blind: bool,
 }
 
+/// Goes with a request that was met already, by [`Proxy::at_once`].
+#[derive(Clone, Debug)]
+struct Met(Admitted);
+
 impl<'a> Asked<'a> {
     /// A plain request, without a body or a wish to switch protocols, of which nothing is decided yet.
     fn of(
@@ -154,6 +161,7 @@ impl<'a> Asked<'a> {
         Asked {
             whose: session::identify(&route.route, &parts.headers, &proxy.cache.sessions),
             device: device::classify(&route.route, &mut parts.headers),
+            names: Names::of(&parts.headers),
             proxy,
             site,
             route,
@@ -170,6 +178,11 @@ impl<'a> Asked<'a> {
             anchor: Mutex::new(None),
             blind: false,
         }
+    }
+
+    /// The request's fields.
+    fn fields(&self) -> Fields<'_> {
+        Fields::new(&self.parts.headers, self.names)
     }
 }
 
@@ -238,25 +251,16 @@ impl Proxy {
         let client_upgrade = take_upgrade(&mut request);
         let (mut parts, body) = request.into_parts();
 
-        let admitted = match admit::admit(&site.settings, client, &parts) {
-            Ok(admitted) => admitted,
-            Err(refusal) => return self.refuse(&site, client, &parts, refusal, started, now),
+        let met = match parts.extensions.remove() {
+            Some(Met(admitted)) => Ok(admitted),
+            None => self.meet(&site, client, &mut parts),
         };
-        if outgoing::has_been_here(&parts.headers, &self.own_name) {
-            return self.refuse(&site, client, &parts, Refusal::Loop, started, now);
-        }
-        if admit::remove_unbelieved(&mut parts.headers, admitted.via_trusted_proxy) {
-            self.telemetry.metrics.unbelieved();
-        }
-        fields::remove_nominated(&mut parts.headers);
-        if !site.subject_fields.is_empty() {
-            front::forget_claims(&mut parts.headers, &site.subject_fields);
-            front::identify(&mut parts, client.subject.iter().map(|(name, subject)| (name, subject)));
-        }
-        fields::join_cookies(&mut parts.headers);
-        if let Err(denial) = client.front.check(&admitted) {
-            return self.deny(&site.unrouted, client, &parts, admitted.client, denial, started, now);
-        }
+        let admitted = match met {
+            Ok(admitted) => admitted,
+            Err((address, denial)) => {
+                return self.deny(&site.unrouted, client, &parts, address, denial, started, now);
+            }
+        };
         if let Some(gate) = site.purge.as_ref().filter(|_| parts.method.as_str() == purge_method::NAME) {
             return match Box::pin(self.purge_by_method(&site, gate, &admitted, &parts)).await {
                 Ok(response) => {
@@ -311,11 +315,34 @@ impl Proxy {
         }
         let answer = match plan {
             Plan::Serve { key, stored, stale } => asked.answer_stored(&key, &stored, stale),
-            Plan::Fetch(wanted) => Box::pin(asked.fetch(*wanted)).await,
+            Plan::Fetch(wanted) => Box::pin(asked.fetch(wanted)).await,
             Plan::Pass { why, freshens } => Box::pin(asked.pass(why, freshens.as_deref(), body, client_upgrade)).await,
             Plan::OnlyIfCached { .. } => failed_answer(StatusCode::GATEWAY_TIMEOUT, "only-if-cached", None),
         };
         asked.finish(answer, started)
+    }
+
+    /// Steps 1 and 2: admits a request to one of the listeners, and frees it of what it may not say.
+    ///
+    /// # Errors
+    /// Why it is denied, and to whom.
+    fn meet(&self, site: &Site, client: &Client, parts: &mut Parts) -> Result<Admitted, (IpAddr, Box<Denial>)> {
+        let refused = |refusal| (client.peer.ip(), Denial::of(refusal));
+        let admitted = admit::admit(&site.settings, client, parts).map_err(refused)?;
+        if outgoing::has_been_here(&parts.headers, &self.own_name) {
+            return Err(refused(Refusal::Loop));
+        }
+        if admit::remove_unbelieved(&mut parts.headers, admitted.via_trusted_proxy) {
+            self.telemetry.metrics.unbelieved();
+        }
+        fields::remove_nominated(&mut parts.headers);
+        if !site.subject_fields.is_empty() {
+            front::forget_claims(&mut parts.headers, &site.subject_fields);
+            front::identify(parts, client.subject.iter().map(|(name, subject)| (name, subject)));
+        }
+        fields::join_cookies(&mut parts.headers);
+        client.front.check(&admitted).map_err(|denial| (admitted.client, denial))?;
+        Ok(admitted)
     }
 
     /// A number for the boundary of a multipart body that nobody can foresee.

@@ -24,11 +24,14 @@ pub(super) fn request(asked: &Asked<'_>, upgrade: bool) -> Request<()> {
     let mut headers = received.headers.clone();
     // For what is added below, at once.
     headers.reserve(ADDED);
-    let wants_trailers = fields::has_token(&headers, &header::TE, "trailers");
-    let protocol = headers.get(header::UPGRADE).cloned().filter(|_| upgrade);
+    let given = asked.fields();
+    let wants_trailers = given.has(&header::TE) && fields::has_token(&headers, &header::TE, "trailers");
+    let protocol = given.get(&header::UPGRADE).cloned().filter(|_| upgrade);
     fields::remove_hop_by_hop(&mut headers);
-    // hyper answers 100-continue when the body is first read, that is when the upstream's connection takes it.
-    headers.remove(header::EXPECT);
+    if given.has(&header::EXPECT) {
+        // hyper answers 100-continue when the body is first read, that is when the upstream's connection takes it.
+        headers.remove(header::EXPECT);
+    }
     if wants_trailers {
         headers.insert(header::TE, HeaderValue::from_static("trailers"));
     }
@@ -39,7 +42,9 @@ pub(super) fn request(asked: &Asked<'_>, upgrade: bool) -> Request<()> {
     let host = HeaderValue::from_str(&admitted.authority).ok();
     set_forwarded(&mut headers, admitted, asked.client, host.as_ref());
     append_own_via(&mut headers, received.version, &asked.proxy.own_name);
-    strip_coded_tags(&mut headers);
+    if [header::IF_RANGE, header::IF_MATCH, header::IF_NONE_MATCH].iter().any(|name| given.has(name)) {
+        strip_coded_tags(&mut headers);
+    }
     if let Some(host) = host {
         headers.insert(header::HOST, host);
     }

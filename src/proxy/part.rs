@@ -83,7 +83,7 @@ impl Ask {
         missing: Option<Missing>,
         large: bool,
     ) -> Self {
-        let range = asked.parts.headers.get(header::RANGE);
+        let range = asked.fields().get(&header::RANGE);
         match (stored, missing, range) {
             (Some(_), Some(Missing::Gap(gap)), _) => Ask::Gap(gap),
             (_, _, None) => Ask::Whole,

@@ -113,7 +113,7 @@ pub(super) async fn pass(
     }
     if let Some((post, own)) = serves_get.zip(own) {
         let (wanted, outcome) = post.store(asked, response, times, first_byte, tags, &own);
-        return Ok(Passed { outcome, stored_as: Some(Box::new(wanted)), first_byte, meter });
+        return Ok(Passed { outcome, stored_as: Some(wanted), first_byte, meter });
     }
     let no_store = if freshens.is_some() { NoStoreReason::Method } else { NoStoreReason::Bypass };
     Ok(Passed { outcome: Outcome::Passed(Box::new(response), no_store), stored_as: None, first_byte, meter })

@@ -47,7 +47,7 @@ impl Post {
         first_byte: Duration,
         tags: Result<Tags, TooManyTags>,
         own: &Logged,
-    ) -> (Wanted, Outcome) {
+    ) -> (Box<Wanted>, Outcome) {
         let (cache, key, facts) = (&asked.proxy.cache, self.key, lookup::facts(asked));
         // Begun now: what it invalidated itself is no reason against it. What others purge from here on is; what they
         // purged before is asked for after, so that no moment lies between.
@@ -57,10 +57,11 @@ impl Post {
         let meta = Meta { key: key.as_str(), tags: tags.as_ref().unwrap_or(&none), status, content_type };
         let is_overtaken = cache.log.is_overtaken(&meta, self.began.epoch(), own);
         let (epoch, began) = (lead.flight().epoch(), (cache.searches.moment(), cache.sessions.moment()));
-        let arrived = Arrived { response, times, first_byte, epoch, began, tags };
+        let arrived = Arrived { response: Box::new(response), times, first_byte, epoch, began, tags };
         let entry = cache.memory.get(&key).unwrap_or_default();
         let (why, ask) = (ForwardReason::Method, Ask::Whole);
-        let wanted = Wanted { key, exact: None, why, facts, entry, stored: None, own: None, ask, collapsible: false };
+        let wanted =
+            Box::new(Wanted { key, exact: None, why, facts, entry, stored: None, own: None, ask, collapsible: false });
         let fetch = Fetch::new(asked, wanted.clone());
         let outcome = match is_overtaken {
             true => fetch.pass_on(arrived, NoStoreReason::Purged, lead),

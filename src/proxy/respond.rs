@@ -23,6 +23,7 @@ use crate::policy::entity_tag::{EntityTag, TagList};
 use crate::policy::facts::Facts;
 use crate::policy::fields;
 use crate::policy::preconditions::{self, Precondition, Validators};
+use crate::policy::present::Fields;
 use crate::upstream::UpstreamBody;
 
 /// Fields that a 304 leaves out (RFC 9110 §15.4.5): they describe content that it does not have.
@@ -92,9 +93,9 @@ pub(super) struct Form {
 
 /// Decides in which form.
 pub(super) fn form(asked: &Asked<'_>, response: &StoredResponse) -> Form {
-    let request = &asked.parts.headers;
+    let request = asked.fields();
     let is_ok = response.facts.status == StatusCode::OK;
-    let wants_part = is_ok && request.contains_key(header::RANGE);
+    let wants_part = is_ok && request.has(&header::RANGE);
     let coding = coding_for(asked, response).filter(|_| !wants_part && response.parts().is_none());
     let not_modified = is_ok && is_not_modified(&asked.parts.method, request, response, coding);
     Form { coding, wants_part, not_modified }
@@ -158,13 +159,13 @@ pub(super) fn passed(asked: &Asked<'_>, response: Response<UpstreamBody>) -> Res
     // RFC 9110 §2.5: a version speaks for one hop; hyper would answer HTTP/1.0 for an upstream that does.
     head.version = Version::HTTP_11;
     let compression = asked.route.route.compression.as_ref();
-    let size = announced_length(&head.headers);
+    let size = compression.and_then(|_| announced_length(&head.headers));
     let may_code = compression.filter(|compression| {
         compressible::judge(compression, head.status, &head.headers, size) == compressible::CodingDecision::Code
     });
     let coding = may_code.and_then(|compression| {
         digest::vary_on_accept_encoding(&mut head.headers);
-        accept::choose(&asked.parts.headers, &compression.codings).filter(|_| !forbids_coding(&asked.parts.headers))
+        accept::choose(asked.fields(), &compression.codings).filter(|_| !forbids_coding(asked.fields()))
     });
     if let Some(coding) = coding {
         digest::apply_coding(&mut head.headers, coding.coding);
@@ -246,28 +247,28 @@ pub(super) fn page(status: StatusCode, content: Bytes, content_type: HeaderValue
 /// The coding that the client gets a stored response in.
 fn coding_for(asked: &Asked<'_>, response: &StoredResponse) -> Option<CompressionCoding> {
     let compression = asked.route.route.compression.as_ref().filter(|_| response.compressible)?;
-    if forbids_coding(&asked.parts.headers) {
+    if forbids_coding(asked.fields()) {
         return None;
     }
     // A body that was not announced may have turned out too small to be worth it.
     if response.body.len().is_some_and(|length| length < compression.min_size) {
         return None;
     }
-    accept::choose(&asked.parts.headers, &compression.codings)
+    accept::choose(asked.fields(), &compression.codings)
 }
 
 /// RFC 9111 §5.2.1.6: the client asks for content as it is.
-fn forbids_coding(request: &HeaderMap) -> bool {
-    fields::has_token(request, &header::CACHE_CONTROL, "no-transform")
+fn forbids_coding(request: Fields<'_>) -> bool {
+    request.has(&header::CACHE_CONTROL) && fields::has_token(request.map(), &header::CACHE_CONTROL, "no-transform")
 }
 
 fn is_not_modified(
     method: &Method,
-    request: &HeaderMap,
+    request: Fields<'_>,
     response: &StoredResponse,
     coding: Option<CompressionCoding>,
 ) -> bool {
-    if !request.contains_key(header::IF_NONE_MATCH) && !request.contains_key(header::IF_MODIFIED_SINCE) {
+    if !request.has(&header::IF_NONE_MATCH) && !request.has(&header::IF_MODIFIED_SINCE) {
         return false;
     }
     // RFC 9111 §4.3.2: where there is no Last-Modified, the Date stands in for it.
@@ -275,7 +276,7 @@ fn is_not_modified(
     let tag = tag_of(response, coding);
     let etag = tag.as_ref().and_then(|tag| EntityTag::parse(tag.as_bytes()));
     let validators = Validators { etag, last_modified };
-    preconditions::evaluate(method, request, &validators) == Precondition::NotModified
+    preconditions::evaluate(method, request.map(), &validators) == Precondition::NotModified
 }
 
 /// The entity tag of a stored response in a coding of ours, or as it is.

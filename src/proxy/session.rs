@@ -130,7 +130,7 @@ fn facts(asked: &Asked<'_>) -> RequestFacts {
         RequestDirectivesRule::Ignore => RequestDirectivesRule::Ignore,
         _ => RequestDirectivesRule::Honour,
     };
-    RequestFacts::of(&asked.parts.headers, false, true, rule)
+    RequestFacts::of(asked.fields(), false, true, rule)
 }
 
 impl Asked<'_> {

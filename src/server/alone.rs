@@ -24,6 +24,9 @@ pub(super) type Look = Arc<dyn Fn(&Arc<Client>, &[u8], &mut Vec<u8>) -> AtOnce +
 /// Requests of one connection that are answered before others get their turn.
 const TURN: u32 = 16;
 
+/// Bytes up to which the parts of a response are copied behind one another: the kernel takes longer for several.
+const TOGETHER: usize = 4096;
+
 /// What comes when nothing more is answered at once.
 #[derive(Debug)]
 pub(super) enum Next {
@@ -204,6 +207,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Inspected<S> {
             let wrote = match parts {
                 [text, [], []] => Pin::new(&mut self.inner).poll_write(cx, text),
                 [[], piece, []] => Pin::new(&mut self.inner).poll_write(cx, piece),
+                parts if whole <= TOGETHER => poll_write_together(&mut self.inner, cx, parts),
                 parts => Pin::new(&mut self.inner).poll_write_vectored(cx, &parts.map(IoSlice::new)),
             };
             let Poll::Ready(sent) = wrote? else {
@@ -236,6 +240,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Inspected<S> {
         }
         Poll::Ready(Ok(()))
     }
+}
+
+/// Writes parts from one buffer, of at most [`TOGETHER`] bytes.
+fn poll_write_together<S: AsyncWrite + Unpin>(
+    stream: &mut S,
+    cx: &mut Context<'_>,
+    parts: [&[u8]; 3],
+) -> Poll<io::Result<usize>> {
+    let mut space = [std::mem::MaybeUninit::uninit(); TOGETHER];
+    let mut together = ReadBuf::uninit(&mut space);
+    parts.iter().for_each(|part| together.put_slice(part));
+    Pin::new(stream).poll_write(cx, together.filled())
 }
 
 /// What became of bytes that were shown.

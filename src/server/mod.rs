@@ -133,7 +133,8 @@ impl Server {
         let hits = Hits { http1: Some(look), http2: Some(http2) };
         Server::start_with(settings, hits, move |client, request| {
             let proxy = proxy.clone();
-            async move { proxy.handle(&client, request).await }
+            // Boxed: it is large, and would be moved into each future that waits for it.
+            Box::pin(async move { proxy.handle(&client, request).await })
         })
     }
 
