@@ -414,6 +414,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Inspected<S> {
             // TLS takes bytes before the socket does.
             this.wire.stalls().send.blocked();
         } else {
+            // Nothing need be written behind that to end the pause.
+            this.wire.stalls().send.over();
             this.flushed = this.wire.ended();
         }
         flushed

@@ -197,8 +197,8 @@ impl Listeners {
     }
 
     /// Reads certificates whose files have changed, once they have stopped changing. What can't be used leaves the
-    /// old ones in force.
-    pub(super) fn renew_certificates(&mut self, counters: &ServerCounters) {
+    /// old ones in force. Answers whether any are changing.
+    pub(super) fn renew_certificates(&mut self, counters: &ServerCounters) -> bool {
         for open in &mut self.0 {
             let Some(tls) = &open.settings.tls else { continue };
             let now = Fingerprint::of(tls);
@@ -224,6 +224,7 @@ impl Listeners {
             // Said once: what is broken is not read again before it changes.
             (open.files, open.changed) = (open.changed.take(), None);
         }
+        self.0.iter().any(|open| open.changed.is_some())
     }
 }
 

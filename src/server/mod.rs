@@ -47,6 +47,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use parking_lot::Mutex;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -115,6 +116,8 @@ pub struct DrainReport {
 pub struct Server {
     shared: Arc<Shared>,
     listeners: Arc<Mutex<Listeners>>,
+    /// Whether any of them speaks TLS.
+    speak_tls: watch::Sender<bool>,
 }
 
 impl std::fmt::Debug for Server {
@@ -160,9 +163,10 @@ impl Server {
         });
         let mut listeners = Listeners::none();
         listeners.apply(&settings.listeners, settings.shutdown_grace, &shared)?;
+        let speak_tls = watch::Sender::new(listeners.speak_tls());
         let listeners = Arc::new(Mutex::new(listeners));
-        certificates::watch(&listeners, shared.counters.clone(), shared.stop.clone());
-        Ok(Server { shared, listeners })
+        certificates::watch(&listeners, speak_tls.subscribe(), shared.counters.clone(), shared.stop.clone());
+        Ok(Server { shared, listeners, speak_tls })
     }
 
     /// The listeners in an operator's words, in the order of the settings; ports that were 0 are resolved.
@@ -197,7 +201,10 @@ impl Server {
     /// to come. Open connections stay, but for those of removed listeners, which drain. Answers what changed about
     /// listeners, a line each; on an error nothing has changed.
     pub fn reload(&self, settings: &Settings) -> Result<Vec<String>, StartError> {
-        let changes = self.listeners.lock().apply(&settings.listeners, settings.shutdown_grace, &self.shared)?;
+        let mut listeners = self.listeners.lock();
+        let changes = listeners.apply(&settings.listeners, settings.shutdown_grace, &self.shared)?;
+        self.speak_tls.send_replace(listeners.speak_tls());
+        drop(listeners);
         self.shared.terms.store(Arc::new(terms(settings)));
         self.shared.slots.set_cap(settings.limits.connections);
         Ok(changes)

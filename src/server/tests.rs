@@ -163,6 +163,7 @@ async fn reload_turns_tls_on_with_the_socket_kept() {
     let dir = tempfile::tempdir().unwrap();
     let certificate = rcgen::generate_simple_self_signed(vec!["a.test".to_owned()]).unwrap();
     let files = CertificateFiles { cert: dir.path().join("cert"), key: dir.path().join("key") };
+    let key = files.key.clone();
     std::fs::write(&files.cert, certificate.cert.pem()).unwrap();
     std::fs::write(&files.key, certificate.signing_key.serialize_pem()).unwrap();
     let (server, _) = start(&settings(vec![listener(loopback())]));
@@ -189,6 +190,15 @@ async fn reload_turns_tls_on_with_the_socket_kept() {
 
     let _ = answer(ask(address, CLOSE).await).await;
     assert_eq!(server.counters().tls_errors.load(Ordering::Relaxed), 1, "cleartext is refused now");
+
+    std::fs::write(key, "broken").unwrap();
+    let counters = server.counters();
+    let seen = async {
+        while counters.certificates_broken.load(Ordering::Relaxed) == 0 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), seen).await.expect("its files are looked at from then on");
 }
 
 #[tokio::test]

@@ -39,6 +39,7 @@ mod front;
 mod fuzz;
 mod hardening;
 mod http2;
+mod idle;
 mod kill;
 mod prometheus;
 mod proxying;

@@ -7,7 +7,7 @@ use http::{StatusCode, header};
 use http_body::Frame;
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper_util::rt::TokioExecutor;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, BufWriter, DuplexStream, duplex};
 use tokio::task::JoinHandle;
 
 use super::*;
@@ -132,11 +132,15 @@ enum Way {
 }
 
 fn connect_http1(way: Way) -> Peer {
+    connect_before(Protocol::Http1, hits(way))
+}
+
+fn hits(way: Way) -> Hits<Pieces> {
     let look: Option<Look> = match way {
         Way::ByHyper => None,
         Way::Plainly => Some(Arc::new(|_, head, _| read(head))),
     };
-    connect_before(Protocol::Http1, Hits { http1: look, http2: None })
+    Hits { http1: look, http2: None }
 }
 
 /// Reads a request that asks for nothing of its connection.
@@ -188,6 +192,7 @@ both_ways! {
     http1_a_body_that_pauses_for_too_long_fails
     http1_a_client_that_takes_nothing_is_cut
     http1_a_client_that_takes_slowly_is_served
+    http1_a_client_that_has_taken_all_that_was_held_back_is_idle
     interim_heads_come_before_their_response_and_behind_the_one_before
     interim_heads_from_another_task_are_written_at_once
     interim_heads_wait_for_the_end_of_a_response_that_is_stuck
@@ -201,7 +206,16 @@ both_ways! {
 
 /// The same, with somebody who answers plain hits.
 fn connect_before(protocol: Protocol, hits: Hits<Pieces>) -> Peer {
+    connect_through(|stream| stream, protocol, hits)
+}
+
+/// The same, with a layer above the socket.
+fn connect_through<S>(layer: impl FnOnce(DuplexStream) -> S, protocol: Protocol, hits: Hits<Pieces>) -> Peer
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let (stream, ours) = duplex(64 * 1024);
+    let ours = layer(ours);
     let address = "127.0.0.1:1".parse().unwrap();
     let client = Arc::new(Client::new(address, address, false));
     let wire = Wire::new(client, Arc::default(), CancellationToken::new(), None);
@@ -443,6 +457,18 @@ async fn http1_a_client_that_takes_slowly_is_served(way: Way) {
         assert_eq!(peer.rest().await, "");
         assert!((39..=61).contains(&begun.elapsed().as_secs()), "{path}: kept alive {:?}", begun.elapsed());
     }
+}
+
+async fn http1_a_client_that_has_taken_all_that_was_held_back_is_idle(way: Way) {
+    // As TLS does, it takes bytes before the socket does.
+    let mut peer = connect_through(|socket| BufWriter::with_capacity(1 << 20, socket), Protocol::Http1, hits(way));
+    peer.send("GET /big HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    peer.until("\r\n\r\n").await;
+    peer.stream.read_exact(&mut vec![0; 4 << 20]).await.unwrap();
+    let begun = Instant::now();
+    assert_eq!(peer.rest().await, "");
+    assert!((59..62).contains(&begun.elapsed().as_secs()), "a whole keep-alive time: {:?}", begun.elapsed());
+    assert_eq!(peer.wire.counters.send_timeouts.load(Ordering::Relaxed), 0);
 }
 
 #[tokio::test(start_paused = true)]

@@ -6,6 +6,7 @@ use std::process::Command;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use socket2::{Domain, Socket, Type};
 use tempfile::TempDir;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -23,6 +24,8 @@ pub struct Redis {
     /// Where it runs.
     pub dir: Arc<TempDir>,
     arguments: Vec<String>,
+    /// Keeps the port for it, also while it is down.
+    _held: Socket,
 }
 
 impl Redis {
@@ -35,33 +38,27 @@ impl Redis {
     pub async fn with(arguments: &[&str]) -> Self {
         let arguments: Vec<String> = arguments.iter().map(|argument| (*argument).to_owned()).collect();
         let dir = Arc::new(tempfile::tempdir().expect("a temporary directory"));
-        Redis::run(free_port(), dir, arguments).await
+        Redis::within(dir, arguments).await
     }
 
-    async fn run(mut port: u16, dir: Arc<TempDir>, arguments: Vec<String>) -> Self {
-        // Somebody else may have taken the port since it was found free.
-        for _ in 0..20 {
-            let mut command = Command::new("redis-server");
-            command.current_dir(dir.path());
-            if arguments.first().is_some_and(|first| first.ends_with(".conf")) {
-                command.arg(&arguments[0]).args(["--port", &port.to_string()]).args(&arguments[1..]);
-            } else {
-                command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", ""]).args(&arguments);
-            }
-            let mut process = Process::start(&mut command);
-            let began = process
-                .line("readiness", |line| {
-                    let taken = line.contains("Address already in use");
-                    let ready = line.contains("Ready to accept connections") || line.contains("Sentinel ID is");
-                    (taken || ready).then_some(ready)
-                })
-                .await;
-            if began {
-                return Redis { process, port, dir, arguments };
-            }
-            port = free_port();
+    async fn within(dir: Arc<TempDir>, arguments: Vec<String>) -> Self {
+        let (held, port) = held_port();
+        let process = Redis::run(port, &dir, &arguments).await;
+        Redis { process, port, dir, arguments, _held: held }
+    }
+
+    async fn run(port: u16, dir: &TempDir, arguments: &[String]) -> Process {
+        let mut command = Command::new("redis-server");
+        command.current_dir(dir.path());
+        if arguments.first().is_some_and(|first| first.ends_with(".conf")) {
+            command.arg(&arguments[0]).args(["--port", &port.to_string()]).args(&arguments[1..]);
+        } else {
+            command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", ""]).args(arguments);
         }
-        panic!("no free port for redis-server");
+        let mut process = Process::start(&mut command);
+        let is_ready = |line: &str| line.contains("Ready to accept connections") || line.contains("Sentinel ID is");
+        process.line("readiness", |line| is_ready(line).then_some(())).await;
+        process
     }
 
     /// `redis://127.0.0.1:port`
@@ -87,9 +84,7 @@ impl Redis {
 
     /// Starts it again on the same port, after it was killed.
     pub async fn start_again(&mut self) {
-        let again = Redis::run(self.port, self.dir.clone(), self.arguments.clone()).await;
-        assert_eq!(again.port, self.port, "the port was taken meanwhile");
-        *self = again;
+        self.process = Redis::run(self.port, &self.dir, &self.arguments).await;
     }
 
     /// Stops it (SIGSTOP), or lets it go on (SIGCONT).
@@ -142,7 +137,7 @@ impl Watched {
         ];
         std::fs::write(&file, lines.join("\n") + "\n").expect("the sentinel's configuration");
         let arguments = vec![file.display().to_string(), "--sentinel".to_owned()];
-        let sentinel = Redis::run(free_port(), Arc::new(dir), arguments).await;
+        let sentinel = Redis::within(Arc::new(dir), arguments).await;
         sentinel.until(&["SENTINEL", "replicas", "app"], |replicas| replicas.contains(&replica.port.to_string())).await;
         Watched { primary, replica, sentinel }
     }
@@ -200,6 +195,15 @@ impl Cluster {
 pub fn free_port() -> u16 {
     // A cluster's bus would be 10000 higher, unless told otherwise.
     StdListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a free port").port()
+}
+
+/// A port that is kept for whoever binds it to listen, by a socket that does not.
+fn held_port() -> (Socket, u16) {
+    let held = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    held.set_reuse_address(true).expect("a socket allows that");
+    held.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).expect("a free port");
+    let address = held.local_addr().ok().and_then(|address| address.as_socket()).expect("it is bound");
+    (held, address.port())
 }
 
 /// How a [`Between`] treats what passes.
