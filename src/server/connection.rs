@@ -236,7 +236,6 @@ async fn serve_stream<S, H, F, B>(
         Protocol::Http2 => {
             let stream = Gathered::new(stream, wire.clone(), prefix);
             let in_place = InPlace::default();
-            let builder = http2_builder(in_place.clone(), limits, timeouts);
             let service = service_fn(|request| match exchange::at_once(hit.as_ref(), wire, request) {
                 ControlFlow::Break(response) => {
                     in_place.answered();
@@ -248,7 +247,9 @@ async fn serve_stream<S, H, F, B>(
                     Either::Right(Box::pin(async { Ok::<_, Infallible>(exchange.await) }))
                 }
             });
-            let hyper = builder.serve_connection(TokioIo::new(stream.clone()), service);
+            // Not kept: an idle connection would hold it.
+            let hyper = http2_builder(in_place.clone(), limits, timeouts)
+                .serve_connection(TokioIo::new(stream.clone()), service);
             // Boxed: within this future every connection, of whatever protocol, would hold room for it.
             let mut connection = Box::pin(Http2::new(hyper, stream, in_place.clone()));
             drive(connection.as_mut(), wire, terms, stop).await;

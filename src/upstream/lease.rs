@@ -118,6 +118,19 @@ impl Lease {
         }
     }
 
+    /// Whether the request is still being sent.
+    pub(super) fn is_sending(&self) -> bool {
+        matches!(&self.connection, Some(Connection::Http1(connection)) if connection.is_sending())
+    }
+
+    /// Sends what it can of the rest of the request.
+    pub(super) fn send_on(&mut self, cx: &mut Context<'_>) -> Result<(), UpstreamError> {
+        match &mut self.connection {
+            Some(Connection::Http1(connection)) => connection.send_on(cx),
+            _ => Ok(()),
+        }
+    }
+
     /// Whether all of the request has been sent, as far as that is known of the connection itself.
     pub(super) fn has_sent_all(&self) -> bool {
         match &self.connection {

@@ -19,6 +19,7 @@
 
 mod address;
 mod balance;
+mod beside;
 mod breaker;
 mod check;
 mod connect;
@@ -411,14 +412,14 @@ fn accept(
 ) -> Result<Response<UpstreamBody>, UpstreamError> {
     let mut framing = match response.body() {
         Content::Http1(body) => body.framing(),
-        Content::Http2(_) => framing::check_http2(&mut response, upgrade_asked).map_err(|error| lease.failed(error))?,
+        _ => framing::check_http2(&mut response, upgrade_asked).map_err(|error| lease.failed(error))?,
     };
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         return Ok(response.map(|incoming| UpstreamBody::of_upgrade(incoming, lease, framing)));
     }
     // An answer ahead of the end of the request: what is left of the request must not meet the next one.
     framing.reusable &= lease.has_sent_all();
-    Ok(response.map(|incoming| UpstreamBody::new(incoming, deadlines, lease, framing, upload)))
+    Ok(response.map(|incoming| UpstreamBody::new(incoming, deadlines, lease, framing, upload).beside_upload()))
 }
 
 impl fmt::Debug for Pool {

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
+use super::beside::Beside;
 use super::error::{UpstreamError, UpstreamErrorKind};
 use super::framing::Framing;
 use super::http1::{self, Tunnel};
@@ -24,6 +25,8 @@ use super::request_body::Upload;
 pub(super) enum Content {
     Http1(http1::Body),
     Http2(hyper::body::Incoming),
+    /// A task that sends the rest of the request meanwhile.
+    Beside(Box<Beside>),
 }
 
 /// How long a body may take.
@@ -60,6 +63,7 @@ impl Content {
         match self {
             Content::Http1(body) => body.is_over(),
             Content::Http2(body) => body.is_end_stream(),
+            Content::Beside(body) => body.is_over(),
         }
     }
 
@@ -67,6 +71,7 @@ impl Content {
         match self {
             Content::Http1(body) => body.remaining().map_or_else(SizeHint::new, SizeHint::with_exact),
             Content::Http2(body) => body.size_hint(),
+            Content::Beside(body) => body.left().map_or_else(SizeHint::new, SizeHint::with_exact),
         }
     }
 }
@@ -100,7 +105,7 @@ impl UpstreamBody {
     pub(super) fn of_upgrade(incoming: Content, lease: Lease, framing: Framing) -> Self {
         let early = match incoming {
             Content::Http1(body) => body.into_excess(),
-            Content::Http2(_) => Bytes::new(),
+            Content::Http2(_) | Content::Beside(_) => Bytes::new(),
         };
         UpstreamBody {
             early: VecDeque::new(),
@@ -112,6 +117,25 @@ impl UpstreamBody {
             framing,
             upload: None,
             tunnel: lease.into_tunnel(early).map(Box::new),
+        }
+    }
+
+    /// The same read by a task, where the request is still being sent.
+    pub(super) fn beside_upload(self) -> Self {
+        if !self.lease.as_ref().is_some_and(Lease::is_sending) {
+            return self;
+        }
+        UpstreamBody {
+            early: VecDeque::new(),
+            early_is_all: false,
+            framing: self.framing,
+            // The task has those of the exchange.
+            idle: IdleTimer::new(Duration::ZERO),
+            end: None,
+            lease: None,
+            upload: None,
+            tunnel: None,
+            incoming: Content::Beside(Box::new(Beside::begin(self))),
         }
     }
 
@@ -167,7 +191,20 @@ impl UpstreamBody {
         }
     }
 
-    fn poll_incoming(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, UpstreamError>>> {
+    /// Sends what it can of the rest of the request; why that failed, if it did.
+    pub(super) fn send_on(&mut self, cx: &mut Context<'_>) -> Option<UpstreamError> {
+        let error = self.lease.as_mut()?.send_on(cx).err()?;
+        Some(self.blamed(error))
+    }
+
+    /// A failure, which the client may be to blame for.
+    fn blamed(&mut self, mut error: UpstreamError) -> UpstreamError {
+        let by_client = self.upload.as_ref().and_then(|upload| upload.failure());
+        error.kind = by_client.unwrap_or(error.kind);
+        self.failed(error)
+    }
+
+    pub(super) fn poll_incoming(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, UpstreamError>>> {
         let this = self;
         if this.lease.is_some() && this.end.as_mut().is_some_and(|end| end.as_mut().poll(cx).is_ready()) {
             let error = this.failed(UpstreamError::new(UpstreamErrorKind::TotalTimeout));
@@ -179,10 +216,11 @@ impl UpstreamBody {
             (Content::Http2(body), _) => {
                 Pin::new(body).poll_frame(cx).map(|frame| frame.map(|frame| frame.map_err(UpstreamError::from_hyper)))
             }
+            (Content::Beside(body), _) => body.poll_piece(cx),
         };
         let frame = match polled {
             Poll::Ready(frame) => frame,
-            Poll::Pending if this.idle.poll_expired(cx).is_ready() => {
+            Poll::Pending if this.lease.is_some() && this.idle.poll_expired(cx).is_ready() => {
                 let error = UpstreamError::new(UpstreamErrorKind::IdleTimeout);
                 return Poll::Ready(Some(Err(this.failed(error))));
             }
@@ -196,11 +234,7 @@ impl UpstreamBody {
                 }
                 Some(Ok(frame))
             }
-            Some(Err(mut error)) => {
-                let by_client = this.upload.as_ref().and_then(|upload| upload.failure());
-                error.kind = by_client.unwrap_or(error.kind);
-                Some(Err(this.failed(error)))
-            }
+            Some(Err(error)) => Some(Err(this.blamed(error))),
             // An HTTP/2 stream reset without an error ends the body for hyper, however little has come.
             None if this.lease.is_some() && this.incoming.size_hint().lower() > 0 => {
                 let error = UpstreamError::because(UpstreamErrorKind::Reset, "the body is shorter than announced");

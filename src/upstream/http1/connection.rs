@@ -113,6 +113,16 @@ impl Connection {
         self.outgoing.is_none() && !self.broken
     }
 
+    /// Whether the request is still being sent.
+    pub(in crate::upstream) fn is_sending(&self) -> bool {
+        self.outgoing.is_some()
+    }
+
+    /// Sends what it can of the rest of the request, while nobody waits for the response.
+    pub(in crate::upstream) fn send_on(&mut self, cx: &mut Context<'_>) -> Result<(), UpstreamError> {
+        self.go_on_sending(cx).map_err(|failed| failed.error)
+    }
+
     /// Whether the server has sent no byte in this exchange.
     pub(in crate::upstream) fn is_untouched(&self) -> bool {
         !self.touched

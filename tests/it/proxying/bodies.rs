@@ -321,6 +321,86 @@ async fn slow_reader_slows_the_upstream_down() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn upload_goes_on_while_its_client_does_not_read() {
+    const WHOLE: usize = 32 << 20;
+    for tables in [STREAMING, ""] {
+        let (proxy, listener) = by_hand_with(tables).await;
+        let client = TcpStream::connect(proxy.address).await.unwrap();
+        let (mut reading, mut sending) = client.into_split();
+        let uploading = tokio::spawn(async move {
+            let head = format!("POST / HTTP/1.1\r\nHost: app.test\r\nContent-Length: {WHOLE}\r\n\r\n");
+            sending.write_all(head.as_bytes()).await.unwrap();
+            sending.write_all(&vec![b'u'; WHOLE]).await.unwrap();
+            sending
+        });
+        // An app that answers while it reads.
+        let (mut upstream, _) = within("the proxy", listener.accept()).await.unwrap();
+        let mut seen = Vec::new();
+        let head_end = |seen: &[u8]| seen.windows(4).position(|bytes| bytes == b"\r\n\r\n");
+        while head_end(&seen).is_none() {
+            assert!(within("a head", upstream.read_buf(&mut seen)).await.unwrap() > 0);
+        }
+        let mut taken = seen.len() - head_end(&seen).unwrap() - 4;
+        let (mut incoming, mut answer) = upstream.into_split();
+        let answering = tokio::spawn(async move {
+            let head = format!("HTTP/1.1 200 OK\r\nCache-Control: no-store\r\nContent-Length: {WHOLE}\r\n\r\n");
+            answer.write_all(head.as_bytes()).await.unwrap();
+            answer.write_all(&vec![b'x'; WHOLE]).await.unwrap();
+            answer
+        });
+        let mut buffer = vec![0; 1 << 16];
+        within(&format!("all of the upload, {tables}"), async {
+            while taken < WHOLE {
+                let read = incoming.read(&mut buffer).await.unwrap();
+                assert!(read > 0, "broken off after {taken}");
+                taken += read;
+            }
+        })
+        .await;
+        // Dropped, it would tell that the client has left.
+        let _sending = within("the client", uploading).await.unwrap();
+        let mut received = 0;
+        within("all of the response", async {
+            while received < WHOLE {
+                let read = reading.read(&mut buffer).await.unwrap();
+                assert!(read > 0, "broken off after {received}");
+                received += read;
+            }
+        })
+        .await;
+        within("the app", answering).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn answer_ahead_of_its_upload_ends_when_either_side_leaves() {
+    for client_leaves in [true, false] {
+        let (proxy, listener) = streaming().await;
+        let mut client = TcpStream::connect(proxy.address).await.unwrap();
+        let head = b"POST / HTTP/1.1\r\nHost: app.test\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n";
+        client.write_all(head).await.unwrap();
+        let (mut upstream, _) = within("the proxy", listener.accept()).await.unwrap();
+        until(&mut upstream, b"3\r\nabc\r\n").await;
+        let answer = b"HTTP/1.1 200 OK\r\nCache-Control: no-store\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nxyz\r\n";
+        upstream.write_all(answer).await.unwrap();
+        until(&mut client, b"3\r\nxyz\r\n").await;
+        client.write_all(b"3\r\ndef\r\n").await.unwrap();
+        until(&mut upstream, b"3\r\ndef\r\n").await;
+        let mut rest = Vec::new();
+        let mut other = if client_leaves {
+            drop(client);
+            upstream
+        } else {
+            drop(upstream);
+            client
+        };
+        // It may be a reset.
+        let _ = within("the end", other.read_to_end(&mut rest)).await;
+        assert_eq!(rest.escape_ascii().to_string(), "", "cut short, not ended");
+    }
+}
+
 #[tokio::test]
 async fn slow_upstream_slows_an_upload_down() {
     const WHOLE: usize = 64 << 20;
