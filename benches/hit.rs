@@ -5,7 +5,8 @@
 //! `valgrind --tool=callgrind --callgrind-out-file=hit.out <binary> hit 2000; callgrind_annotate hit.out`.
 //! `hit memory <pages>` fills the cache with so many pages and prints what they cost, `hit idle <connections>` what
 //! connections cost that wait for their next request, `hit start` how long the first answer takes. `hit listen <address>`
-//! serves the same bytes by hyper alone until it is killed, for `benches/compare`.
+//! serves the same bytes by hyper alone until it is killed, for `benches/compare`. `hit latency <address> <path> <rate>`
+//! asks a server that runs so many times a second and prints how long answers take.
 
 #![expect(unreachable_pub, reason = "one binary: `pub` says what a module offers the others")]
 #![expect(clippy::print_stdout, reason = "printing is what it is for")]
@@ -14,6 +15,8 @@
 mod http2;
 #[path = "support/idle.rs"]
 mod idle;
+#[path = "support/latency.rs"]
+mod latency;
 #[path = "support/memory.rs"]
 mod memory;
 #[path = "support/start.rs"]
@@ -51,6 +54,10 @@ fn main() {
         ["idle", way, connections] => idle::of(way, connections),
         ["hold", way, address, connections] => idle::hold(way, address, connections.parse().expect("a number")),
         ["start"] => start::first_answer(),
+        ["latency", address, path, rate] => {
+            let address = address.parse().expect("the address of a server");
+            latency::at_rate(address, path, rate.parse().expect("requests a second"));
+        }
         ["listen", address] => listen(address.parse().expect("an address to listen on")),
         [case, requests] => serve(case, requests.parse().expect("a number of requests")),
         _ => count(),
