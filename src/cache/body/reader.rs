@@ -13,8 +13,8 @@ use super::filling::{End, Growing};
 use super::{BLOCK, Complete, CutBody, SharedBody};
 use crate::cache::disk::stored_body::OpenBody;
 
-/// The most that a reader hands on at once: enough for one `writev`, little enough to share a connection fairly.
-const HAND: u64 = 256 * 1024;
+/// Bytes of a file that are read at once. From memory a whole block is handed on: each write wakes the client.
+const READ: u64 = 256 * 1024;
 
 /// So little is handed on as a copy. To share a block for the first time takes 32 bytes of memory, which stay; a copy
 /// takes no longer, and most pages are read but once, by whoever fetched them.
@@ -89,7 +89,7 @@ impl BodyReader {
         }
         let block = &blocks[(self.at / BLOCK as u64) as usize];
         let start = (self.at % BLOCK as u64) as usize;
-        let take = (block.len() - start).min(left.min(HAND) as usize);
+        let take = (block.len() - start).min(left.min(BLOCK as u64) as usize);
         self.at += take as u64;
         Poll::Ready(Some(Ok(Piece::Data(if take <= COPIED {
             Bytes::copy_from_slice(&block[start..start + take])
@@ -241,7 +241,7 @@ impl FileReader {
         if self.ready_at != at || self.ready.is_empty() {
             self.ready.clear();
             if self.reading.as_ref().is_none_or(|(from, _)| *from != at) {
-                self.reading = Some((at, self.file.read(at..end.min(at + HAND), len)));
+                self.reading = Some((at, self.file.read(at..end.min(at + READ), len)));
             }
             let Some((_, reading)) = &mut self.reading else { return Poll::Ready(Err(CutBody)) };
             let read = ready!(reading.as_mut().poll(cx));
@@ -250,7 +250,7 @@ impl FileReader {
             self.ready_at = at;
             let next = at + self.ready.iter().map(|piece| piece.len() as u64).sum::<u64>();
             if next < end {
-                self.reading = Some((next, self.file.read(next..end.min(next + HAND), len)));
+                self.reading = Some((next, self.file.read(next..end.min(next + READ), len)));
             }
         }
         let Some(piece) = self.ready.pop_front() else { return Poll::Ready(Err(CutBody)) };
