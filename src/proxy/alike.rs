@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use super::fetch::{Arrived, Fetch, freshened};
+use super::fetch::freshen::freshened;
+use super::fetch::{Arrived, Fetch};
 use super::search;
 use crate::cache::entry::StoredResponse;
 use crate::policy::reason::NoStoreReason;

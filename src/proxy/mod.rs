@@ -36,6 +36,7 @@ mod post;
 pub mod purge_method;
 pub mod purge_rules;
 mod rate;
+mod received;
 mod redirect;
 pub mod refusal;
 mod respond;
@@ -276,7 +277,7 @@ impl Proxy {
         if ambiguous::is_ambiguous(&site, &admitted, &parts, route) {
             return self.refuse(&site, client, &parts, Refusal::AmbiguousPath, started, now);
         }
-        if fetch::announced_length(&parts.headers).is_some_and(|length| length > route.route.max_request_body) {
+        if received::announced_length(&parts.headers).is_some_and(|length| length > route.route.max_request_body) {
             return self.refuse(&site, client, &parts, Refusal::BodyTooLarge, started, now);
         }
         if let Some(guard) = &route.guard

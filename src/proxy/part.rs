@@ -8,8 +8,8 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use xxhash_rust::xxh3::Xxh3;
 
 use super::Asked;
-use super::fetch::announced_length;
 use super::lookup::Wanted;
+use super::received::announced_length;
 use super::respond;
 use crate::cache::entry::StoredResponse;
 use crate::cache::parts::StoredParts;

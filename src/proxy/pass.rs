@@ -11,9 +11,11 @@ use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 
 use super::body::Body;
-use super::fetch::{self, Outcome, apply_static_class, prepare, take_tags};
+use super::fetch::Outcome;
+use super::fetch::freshen::freshened;
 use super::lookup::Wanted;
 use super::post::{self, Post};
+use super::received::{apply_static_class, prepare, take_tags};
 use super::settle::settle;
 use super::{Asked, invalidation, outgoing, rewrite, search};
 use crate::cache::epoch::Epoch;
@@ -137,7 +139,7 @@ fn freshen_by_head(
     if !validate::head_confirms(headers, &theirs, stored.complete_length()) {
         return cache.remove_variant(&wanted.key, stored);
     }
-    let fresh = fetch::freshened(stored, true, headers, times, wanted, &asked.parts.headers, asked.route);
+    let fresh = freshened(stored, true, headers, times, wanted, &asked.parts.headers, asked.route);
     // It may say something else of the query than it did, and then belongs elsewhere.
     let exact = wanted.found_in().map_or_else(|| wanted.exact(), |own| &own.key);
     let keeps_key = search::key_by(&fresh.response, exact, &asked.route.route.key) == wanted.key;

@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Version, header
 use super::Asked;
 use super::body::{Body, Multipart, Part, Source};
 use super::code;
-use super::fetch::announced_length;
+use super::received::announced_length;
 use crate::cache::body::{BodyReader, SharedBody};
 use crate::cache::entry::StoredResponse;
 use crate::cache::key::CacheKey;

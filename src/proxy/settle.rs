@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use http::{HeaderValue, Response, header};
 
-use super::fetch::announced_length;
+use super::received::announced_length;
 use super::site::SiteRoute;
 use crate::content::compressible::{self, CodingDecision};
 use crate::upstream::UpstreamBody;

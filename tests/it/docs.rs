@@ -46,7 +46,7 @@ fn caching_explains_every_reason_word_and_no_other() {
     assert_eq!(tiers.len(), 2, "{tiers:?}");
     assert_eq!(first_column(section(&page, "Where it was found")), tiers);
 
-    let proxy = ["mod", "answer", "fetch"].map(|file| read(&format!("src/proxy/{file}.rs"))).concat();
+    let proxy = ["mod", "answer", "fetch/keep"].map(|file| read(&format!("src/proxy/{file}.rs"))).concat();
     let own: BTreeSet<String> = ["failed_answer(StatusCode::", " word: \""]
         .iter()
         .flat_map(|call| proxy.match_indices(call))

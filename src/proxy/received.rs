@@ -1,0 +1,77 @@
+//! What every response of an upstream goes through before anybody looks at it.
+
+use http::request::Parts;
+use http::{HeaderMap, Response, StatusCode, header};
+
+use super::front::Identified;
+use super::lookup::{self};
+use super::site::{Site, SiteRoute};
+use crate::content::static_files;
+use crate::policy::present::Names;
+use crate::policy::tags::{self, TagRules, Tags, TooManyTags};
+use crate::policy::time::Timestamp;
+use crate::policy::{dates, fields};
+
+/// What every response from an upstream goes through before anybody looks at it.
+pub(super) fn prepare(headers: &mut HeaderMap, wall: Timestamp) {
+    fields::remove_hop_by_hop(headers);
+    // RFC 9110 §6.6.1: a recipient with a clock supplies the Date that is missing.
+    if !headers.contains_key(header::DATE) {
+        headers.insert(header::DATE, dates::format(wall));
+    }
+}
+
+/// Takes out the fields that carry tags: what they say is between the app and larder.
+pub(super) fn take_tags(headers: &mut HeaderMap, rules: &TagRules) -> Result<Tags, TooManyTags> {
+    let names = Names::of(headers);
+    if !names.may_have(&tags::CACHE_GROUPS) && !rules.fields.iter().any(|name| names.may_have(name)) {
+        return Ok(Tags::default());
+    }
+    let tags = Tags::of(headers, rules);
+    for name in &rules.fields {
+        headers.remove(name);
+    }
+    tags
+}
+
+/// Adds the Cache-Control of a static-file class where the upstream gave none. Whether the response is a static file
+/// that may be shared among requests with cookies.
+///
+/// Only where nothing personal shows: no Set-Cookie, no Authorization, no word of the upstream against caching.
+pub(super) fn apply_static_class<B>(
+    site: &Site,
+    route: &SiteRoute,
+    request: &Parts,
+    response: &mut Response<B>,
+) -> bool {
+    let is_file = matches!(response.status(), StatusCode::OK | StatusCode::PARTIAL_CONTENT);
+    if !route.route.static_files || !is_file {
+        return false;
+    }
+    let (path, query) = (request.uri.path(), request.uri.query());
+    let content_type = response.headers().get(header::CONTENT_TYPE);
+    let class = static_files::classify(&site.settings.static_classes, path, query, content_type);
+    let Some(class) = class else { return false };
+    let personal = response.headers().contains_key(header::SET_COOKIE)
+        || request.headers.contains_key(header::AUTHORIZATION)
+        || request.extensions.get::<Identified>().is_some();
+    let cookie = lookup::cookie_matters(&route.route.cache.cookies, &request.headers);
+    if personal || (cookie && !class.class.with_cookies) {
+        return false;
+    }
+    let headers = response.headers_mut();
+    let silent =
+        ![header::CACHE_CONTROL, header::EXPIRES, header::PRAGMA].iter().any(|name| headers.contains_key(name));
+    if silent || class.class.override_upstream {
+        let cache_control = class.cache_control();
+        headers.insert(header::CACHE_CONTROL, cache_control);
+        headers.remove(header::EXPIRES);
+        headers.remove(header::PRAGMA);
+    }
+    class.class.with_cookies
+}
+
+/// Content-Length, which the pool has checked.
+pub(super) fn announced_length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
