@@ -15,7 +15,7 @@ use crate::cache::parts::StoredParts;
 use crate::content::static_files;
 use crate::policy::fields;
 use crate::policy::reason::NoStoreReason;
-use crate::policy::reuse::{self};
+use crate::policy::reuse;
 use crate::policy::store::{self, Arrival, Storable};
 use crate::policy::time::Times;
 use crate::policy::vary::Selection;
