@@ -33,7 +33,12 @@ pub(super) async fn fetched_by_another(
     let leases = shared.leases.as_ref()?;
     let slot = Slot::of_key(&wanted.key);
     if leases.take(slot, wait).await == Turn::Ours {
-        return None;
+        // Another node may have stored it, and given the lease back, since it was looked up here.
+        let stored = newer(proxy, shared, wanted, request, max_variants).await;
+        if stored.is_some() {
+            leases.give_back(slot).await;
+        }
+        return stored;
     }
     let until = Instant::now() + wait;
     loop {
