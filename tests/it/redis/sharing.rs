@@ -212,6 +212,30 @@ async fn fleet_sends_one_request_for_an_expired_popular_url() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn node_that_comes_late_takes_what_another_has_fetched_meanwhile() {
+    let upstream = Upstream::start(|_| Reply::ok().header("cache-control", "max-age=60").body("cooked")).await;
+    let redis = Redis::start().await;
+    let proxies = [
+        proxy(&upstream, &redis.url(), "collapse = true").await,
+        proxy(&upstream, &redis.url(), "collapse = true").await,
+    ];
+    for proxy in &proxies {
+        proxy.get("/page", &[]).await;
+        proxy.app.proxy.cache.lower.settle().await;
+    }
+    assert_eq!(upstream.count("/page"), 1);
+    for proxy in &proxies {
+        proxy.advance(61);
+    }
+    for proxy in &proxies {
+        assert_eq!(proxy.get("/page", &[]).await.text(), "cooked");
+        proxy.app.proxy.cache.lower.settle().await;
+    }
+    assert_eq!(upstream.count("/page"), 2, "the second has a stale copy, and Redis a fresh one");
+    assert_eq!(redis.cli(&["KEYS", "larder:l:*"]), "", "the lease was given back");
+}
+
 /// Commands that larder may send, with the version of Redis that brought them: none is newer than 6.0.
 const COMMANDS: [&str; 19] = [
     "get",
