@@ -7,6 +7,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use sfv::{BareItem, List, ListEntry, Parser};
 
 use super::invalidate;
+use super::present::Fields;
 
 /// `Cache-Groups` (RFC 9875 §2): the groups that a response belongs to, among those of its origin.
 pub const CACHE_GROUPS: HeaderName = HeaderName::from_static("cache-groups");
@@ -62,11 +63,12 @@ impl Tags {
     ///
     /// # Errors
     /// There are too many of them, or one is too long.
-    pub fn of(headers: &HeaderMap, rules: &TagRules) -> Result<Self, TooManyTags> {
-        let carries = |name: &HeaderName| headers.contains_key(name);
-        if !carries(&CACHE_GROUPS) && !rules.fields.iter().any(carries) {
+    pub fn of<'a>(fields: impl Into<Fields<'a>>, rules: &TagRules) -> Result<Self, TooManyTags> {
+        let fields = fields.into();
+        if !fields.has(&CACHE_GROUPS) && !rules.fields.iter().any(|name| fields.has(name)) {
             return Ok(Tags::default());
         }
+        let headers = fields.map();
         let mut named = Vec::new();
         for name in &rules.fields {
             for line in headers.get_all(name) {

@@ -4,11 +4,11 @@ use http::request::Parts;
 use http::{HeaderMap, Response, StatusCode, header};
 
 use super::front::Identified;
-use super::lookup::{self};
+use super::lookup;
 use super::site::{Site, SiteRoute};
 use crate::content::static_files;
-use crate::policy::present::Names;
-use crate::policy::tags::{self, TagRules, Tags, TooManyTags};
+use crate::policy::present::{Fields, Names};
+use crate::policy::tags::{TagRules, Tags, TooManyTags};
 use crate::policy::time::Timestamp;
 use crate::policy::{dates, fields};
 
@@ -24,11 +24,8 @@ pub(super) fn prepare(headers: &mut HeaderMap, wall: Timestamp) {
 /// Takes out the fields that carry tags: what they say is between the app and larder.
 pub(super) fn take_tags(headers: &mut HeaderMap, rules: &TagRules) -> Result<Tags, TooManyTags> {
     let names = Names::of(headers);
-    if !names.may_have(&tags::CACHE_GROUPS) && !rules.fields.iter().any(|name| names.may_have(name)) {
-        return Ok(Tags::default());
-    }
-    let tags = Tags::of(headers, rules);
-    for name in &rules.fields {
+    let tags = Tags::of(Fields::new(headers, names), rules);
+    for name in rules.fields.iter().filter(|name| names.may_have(name)) {
         headers.remove(name);
     }
     tags
