@@ -202,7 +202,7 @@ fn response(body: SharedBody) -> StoredResponse {
         method: &Method::GET,
         request: &RequestFacts::default(),
         status: StatusCode::OK,
-        headers: &headers,
+        fields: (&headers).into(),
         times: Times::at(Clock::system().now()),
         is_static: false,
         private: false,

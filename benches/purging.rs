@@ -42,7 +42,7 @@ impl Filled {
             method: &Method::GET,
             request: &RequestFacts::default(),
             status: StatusCode::OK,
-            headers: &headers,
+            fields: (&headers).into(),
             times: Times::at(NOW),
             is_static: false,
             private: false,

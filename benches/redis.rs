@@ -61,7 +61,7 @@ fn response(clock: &Clock, bytes: usize) -> Arc<StoredResponse> {
         method: &Method::GET,
         request: &request,
         status: StatusCode::OK,
-        headers: &headers,
+        fields: (&headers).into(),
         times: Times::at(clock.now()),
         is_static: false,
         private: false,

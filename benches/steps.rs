@@ -48,7 +48,7 @@ fn steps(criterion: &mut Criterion) {
         method: &Method::GET,
         request: &asked,
         status: StatusCode::OK,
-        headers: &response,
+        fields: (&response).into(),
         times: Times::at(NOW),
         is_static: false,
         private: false,

@@ -57,9 +57,10 @@ impl Clock {
         }
     }
 
-    /// The times of an exchange whose request was sent at `request`, and the head of whose response is here now.
-    pub fn times_since(&self, request: Timestamp) -> Times {
-        Times { request, response: self.now(), wall: self.wall() }
+    /// The times of an exchange whose request was sent at `request`, and the head of whose response came at a moment
+    /// that was just taken.
+    pub fn times_since(&self, request: Timestamp, came: Instant) -> Times {
+        Times { request, response: self.at(came), wall: self.wall() }
     }
 
     /// The present moment by the machine's wall clock, as the value of a Date field (RFC 9110 §6.6.1). Formatted once a

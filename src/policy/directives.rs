@@ -1,6 +1,6 @@
 //! Cache-Control and Pragma as parsed directives (RFC 9111 §5.2, §5.4) and targeted cache control (RFC 9213).
 
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderName, HeaderValue, header};
 use sfv::{BareItem, Dictionary, ListEntry, Parser};
 
 use super::present::Fields;
@@ -73,23 +73,24 @@ pub struct RequestDirectives {
 
 impl ResponseDirectives {
     /// Those that a shared cache such as larder obeys: the first valid, non-empty targeted field, else Cache-Control.
-    pub fn of(headers: &HeaderMap) -> Self {
+    pub fn of<'a>(fields: impl Into<Fields<'a>>) -> Self {
+        let fields = fields.into();
         TARGETED
             .iter()
-            .find_map(|name| Self::of_targeted(headers, name))
-            .unwrap_or_else(|| Self::of_cache_control(headers))
+            .find_map(|name| Self::of_targeted(fields, name))
+            .unwrap_or_else(|| Self::of_cache_control(fields))
     }
 
     /// Those of Cache-Control alone.
-    pub fn of_cache_control(headers: &HeaderMap) -> Self {
+    pub fn of_cache_control<'a>(fields: impl Into<Fields<'a>>) -> Self {
         let mut found = Self::default();
-        for_each_directive(headers.get_all(header::CACHE_CONTROL).iter(), |name, value| found.add(name, value));
+        for_each_directive(fields.into().all(&header::CACHE_CONTROL), |name, value| found.add(name, value));
         found
     }
 
     /// RFC 9213 §2.1: a targeted field is a Dictionary; one that is empty or does not parse is as good as absent.
-    fn of_targeted(headers: &HeaderMap, name: &HeaderName) -> Option<Self> {
-        let mut lines = headers.get_all(name).iter().peekable();
+    fn of_targeted(fields: Fields<'_>, name: &HeaderName) -> Option<Self> {
+        let mut lines = fields.all(name).peekable();
         lines.peek()?;
         let mut text = Vec::new();
         for line in lines {
@@ -296,6 +297,8 @@ fn element_end(list: &[u8]) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderMap;
+
     use super::*;
 
     fn response(lines: &[&str]) -> ResponseDirectives {

@@ -3,6 +3,7 @@
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use super::directives::Elements;
+use super::present::{Fields, Names};
 
 /// Fields that concern one connection only, named by Connection or not.
 const HOP_BY_HOP: [HeaderName; 7] = [
@@ -36,15 +37,13 @@ const NEVER_NOMINATED: [HeaderName; 12] = [
 ];
 
 /// Removes what ends at this hop: the fields of the connection, those that Connection nominates, and those between a
-/// client and its proxy.
-pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
-    remove_nominated(headers);
-    let (hop_by_hop, proxy) = (HOP_BY_HOP, PROXY);
-    // Hardly ever is any of them there, and one walk over the names costs a fifth of a look-up for each.
-    if headers.keys().any(|name| hop_by_hop.contains(name) || proxy.contains(name)) {
-        for name in hop_by_hop.iter().chain(&proxy) {
-            headers.remove(name);
-        }
+/// client and its proxy. `names` are those of `headers`, or of what it was before fields were removed.
+pub fn remove_hop_by_hop(headers: &mut HeaderMap, names: Names) {
+    if names.may_have(&header::CONNECTION) {
+        remove_nominated(headers);
+    }
+    for name in HOP_BY_HOP.iter().chain(&PROXY).filter(|name| names.may_have(name)) {
+        headers.remove(name);
     }
 }
 
@@ -112,8 +111,8 @@ fn is_bound_to_stored_body(name: &HeaderName) -> bool {
 }
 
 /// Joins all lines of a field into one value, comma-separated; `None` when it is absent.
-pub fn joined(headers: &HeaderMap, name: &HeaderName) -> Option<HeaderValue> {
-    let mut lines = headers.get_all(name).iter();
+pub fn joined<'a>(fields: impl Into<Fields<'a>>, name: &HeaderName) -> Option<HeaderValue> {
+    let mut lines = fields.into().all(name);
     let first = lines.next()?;
     let mut text: Vec<u8> = Vec::new();
     for further in lines {
@@ -146,7 +145,8 @@ mod tests {
             ("x-private", "1"),
             ("x-public", "1"),
         ]);
-        remove_hop_by_hop(&mut fields);
+        let names = Names::of(&fields);
+        remove_hop_by_hop(&mut fields, names);
         assert_eq!(fields.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["x-public"]);
     }
 
@@ -160,7 +160,8 @@ mod tests {
             ("host", "a"),
             ("cookie", "a=b"),
         ]);
-        remove_hop_by_hop(&mut fields);
+        let names = Names::of(&fields);
+        remove_hop_by_hop(&mut fields, names);
         assert_eq!(fields.len(), 5);
     }
 

@@ -16,6 +16,12 @@ impl Names {
         Names(headers.keys().fold(0, |names, name| names | bit(name)))
     }
 
+    /// These and another one.
+    #[must_use]
+    pub fn with(self, name: &HeaderName) -> Self {
+        Names(self.0 | bit(name))
+    }
+
     /// Whether there may be a field of this name.
     pub fn may_have(self, name: &HeaderName) -> bool {
         self.0 & bit(name) != 0

@@ -115,7 +115,7 @@ mod tests {
             method: &Method::GET,
             request: &RequestFacts::default(),
             status: StatusCode::OK,
-            headers: &headers,
+            fields: (&headers).into(),
             times: Times::at(at),
             is_static: false,
             private: false,

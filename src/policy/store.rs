@@ -7,6 +7,7 @@ use super::directives::ResponseDirectives;
 use super::facts::{Facts, LifetimeSource, RequestFacts};
 use super::freshness;
 use super::invalidate;
+use super::present::Fields;
 use super::reason::NoStoreReason;
 use super::rules::{CacheRules, CookieRule, SetCookieRule, TtlMode};
 use super::time::Times;
@@ -21,7 +22,7 @@ pub struct Arrival<'a> {
     /// The response's status.
     pub status: StatusCode,
     /// The response's fields, hop-by-hop ones already removed.
-    pub headers: &'a HeaderMap,
+    pub fields: Fields<'a>,
     /// When the request was sent and the response's head came.
     pub times: Times,
     /// Whether it is a static file: extension and Content-Type both say so.
@@ -46,7 +47,7 @@ pub struct Storable {
 /// # Errors
 /// The reason, most telling first: what the upstream or the client forbade comes before what is merely useless.
 pub fn judge(arrival: &Arrival<'_>, rules: &CacheRules) -> Result<Storable, NoStoreReason> {
-    let mut directives = ResponseDirectives::of(arrival.headers);
+    let mut directives = ResponseDirectives::of(arrival.fields);
     if arrival.private {
         // RFC 9111 §5.2.2.7 to §5.2.2.10: what is said to shared caches alone.
         directives.s_maxage = None;
@@ -56,7 +57,7 @@ pub fn judge(arrival: &Arrival<'_>, rules: &CacheRules) -> Result<Storable, NoSt
     let overridden = rules.ttl_mode == TtlMode::Override && rules.ttl.is_some();
     may_store(arrival, &directives, rules, overridden)?;
     let facts = facts(arrival, &directives, rules, overridden);
-    is_worth_storing(&facts, &directives, arrival.headers)?;
+    is_worth_storing(&facts, &directives, arrival.fields)?;
     let mut without = directives.private_fields;
     without.extend(directives.no_cache_fields);
     let stripped = if rules.set_cookie == SetCookieRule::Strip { vec![header::SET_COOKIE] } else { Vec::new() };
@@ -108,7 +109,7 @@ fn may_store(
         return Err(NoStoreReason::NoStore);
     }
     // Whatever the route says: what sets a cookie may begin another session.
-    if arrival.private && arrival.headers.contains_key(header::SET_COOKIE) {
+    if arrival.private && arrival.fields.has(&header::SET_COOKIE) {
         return Err(NoStoreReason::SetCookie);
     }
     if directives.private && !overridden && !arrival.private {
@@ -121,10 +122,7 @@ fn may_store(
     let cookie_is_kept_apart = [&directives.private_fields, &directives.no_cache_fields]
         .iter()
         .any(|fields| fields.contains(&header::SET_COOKIE));
-    if rules.set_cookie == SetCookieRule::Never
-        && arrival.headers.contains_key(header::SET_COOKIE)
-        && !cookie_is_kept_apart
-    {
+    if rules.set_cookie == SetCookieRule::Never && arrival.fields.has(&header::SET_COOKIE) && !cookie_is_kept_apart {
         return Err(NoStoreReason::SetCookie);
     }
     if arrival.request.cookie && !arrival.private && !allows_cookies(arrival, directives, rules) {
@@ -133,7 +131,7 @@ fn may_store(
     Ok(())
 }
 
-fn is_worth_storing(facts: &Facts, directives: &ResponseDirectives, headers: &HeaderMap) -> Result<(), NoStoreReason> {
+fn is_worth_storing(facts: &Facts, directives: &ResponseDirectives, fields: Fields<'_>) -> Result<(), NoStoreReason> {
     // RFC 9111 §3, last item: explicit freshness, `public`, or a status that heuristics may be applied to.
     let allowed =
         facts.lifetime_source.is_explicit() || directives.public || freshness::is_heuristically_cacheable(facts.status);
@@ -144,7 +142,7 @@ fn is_worth_storing(facts: &Facts, directives: &ResponseDirectives, headers: &He
     let usable_without_validation = facts.seconds_of_use(facts.response_time) > 0 && !facts.no_cache;
     // Stale on arrival: still of use to those who accept that (§5.2.1.2) or would take it instead of an error.
     let usable_stale = facts.lifetime > 0 && !facts.forbids_stale && !facts.no_cache;
-    let can_be_validated = headers.contains_key(header::ETAG) || facts.last_modified.is_some();
+    let can_be_validated = fields.has(&header::ETAG) || facts.last_modified.is_some();
     if usable_without_validation || usable_stale || can_be_validated {
         return Ok(());
     }
@@ -152,7 +150,7 @@ fn is_worth_storing(facts: &Facts, directives: &ResponseDirectives, headers: &He
 }
 
 fn facts(arrival: &Arrival<'_>, directives: &ResponseDirectives, rules: &CacheRules, overridden: bool) -> Facts {
-    let headers = arrival.headers;
+    let headers = arrival.fields.map();
     let (lifetime, lifetime_source) =
         freshness::lifetime(arrival.status, headers, directives, arrival.times.response, rules);
     let forbids_stale = directives.forbids_stale() && !overridden;

@@ -33,11 +33,12 @@ impl Default for Case<'_> {
 
 impl Case<'_> {
     fn judge(&self) -> Result<Storable, NoStoreReason> {
+        let headers = headers(self.fields);
         let arrival = Arrival {
             method: &self.method,
             request: &self.request,
             status: StatusCode::from_u16(self.status).unwrap(),
-            headers: &headers(self.fields),
+            fields: (&headers).into(),
             times: Times::at(NOW),
             is_static: self.is_static,
             private: false,

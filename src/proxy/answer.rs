@@ -70,7 +70,7 @@ impl Asked<'_> {
             return;
         };
         let (key, stored) = (key.clone(), Some(stored.clone()));
-        let exact = lookup::identify(self);
+        let exact = lookup::identify(self).clone();
         let own = session::own(self, &exact);
         let exact = Some(exact).filter(|exact| *exact != key);
         let wanted =

@@ -25,7 +25,6 @@ use super::route;
 use super::site::{Site, SiteRoute};
 use super::{Asked, Met, Proxy, ambiguous, fields};
 use crate::cache::entry::StoredResponse;
-use crate::cache::key::CacheKey;
 use crate::policy::cache_status::Verdict;
 use crate::policy::reuse::{self, Reuse};
 
@@ -102,10 +101,12 @@ impl Proxy {
         let (admitted, route) = self.plain(&site, client, request, has_own_fields)?;
         let parts = std::mem::replace(request, Request::new(()).into_parts().0);
         let asked = Asked::of(self, &site, route, client, parts, admitted, now);
-        let body = asked.hit().and_then(|(_, stored)| asked.write(&stored, out, started));
-        *request = asked.parts;
+        let body = asked.hit().and_then(|stored| asked.write(&stored, out, started));
+        let Asked { parts, admitted, known, .. } = asked;
+        *request = parts;
         if body.is_none() {
-            request.extensions.insert(Met(asked.admitted));
+            let (site, route) = (Arc::clone(&site), route.clone());
+            request.extensions.insert(Met { site, route, admitted, known, started, now });
         }
         body
     }
@@ -213,23 +214,22 @@ fn read(head: &Bytes, parts: &mut Parts) -> Option<Read> {
 }
 
 impl Asked<'_> {
-    /// The fresh response that memory has for the request, with its key; see [`lookup::plan`].
-    fn hit(&self) -> Option<(CacheKey, Arc<StoredResponse>)> {
+    /// The fresh response that memory has for the request; see [`lookup::plan`].
+    fn hit(&self) -> Option<Arc<StoredResponse>> {
         if lookup::reason_to_pass(self).is_some() {
             return None;
         }
         let key = lookup::identify(self);
         let cache = &self.proxy.cache;
-        if !self.route.route.key.ignore_no_vary_search && !cache.searches.rules(&key).is_empty() {
+        if !self.route.route.key.ignore_no_vary_search && !cache.searches.rules(key).is_empty() {
             return None;
         }
         let facts = lookup::facts(self);
-        let fresh = cache.memory.look(&key, |entry| {
+        cache.memory.look(key, |entry| {
             let (stored, missing) = lookup::select(self, entry).ok()?;
             let is_fresh = missing.is_none() && reuse::decide(&facts, &stored.facts, self.now) == Reuse::Fresh;
             is_fresh.then(|| stored.clone())
-        })?;
-        Some((key, fresh))
+        })
     }
 
     /// Writes the response's head, records the request and hands back the body; see [`respond::stored`] and

@@ -95,6 +95,8 @@ pub(super) struct Brought {
 /// A response's head, and when it was asked for and came.
 pub(super) struct Arrived {
     pub(super) response: Box<Response<UpstreamBody>>,
+    /// What names of fields there may be in it.
+    pub(super) names: Names,
     pub(super) times: Times,
     pub(super) first_byte: Duration,
     /// The purges that were known when it was asked for.
@@ -297,11 +299,13 @@ impl Fetch {
         *request.headers_mut() = headers;
         let cache = &self.proxy.cache;
         let began = (cache.searches.moment(), cache.sessions.moment());
-        let (request_time, sent) = (self.proxy.clock.now(), Instant::now());
+        let sent = Instant::now();
+        let request_time = self.proxy.clock.at(sent);
         let mut response = Box::new(self.route.pool.send(request, self.exchange.clone()).await?);
-        let (times, first_byte) = (self.proxy.clock.times_since(request_time), sent.elapsed());
+        let came = Instant::now();
+        let (times, first_byte) = (self.proxy.clock.times_since(request_time, came), came - sent);
         settle(&self.route, &mut response).await;
-        prepare(response.headers_mut(), times.wall);
+        let names = prepare(response.headers_mut(), times.wall);
         if let Some(own) = &self.wanted.own
             && session::ends(response.headers(), &own.rules.cookie)
         {
@@ -311,8 +315,8 @@ impl Fetch {
             let origin = rewrite::Origin::new(&self.route.route, self.route.pool.settings(), scheme, authority);
             rewrite::incoming(&origin, response.headers_mut());
         }
-        let tags = take_tags(response.headers_mut(), &self.site.settings.tags);
-        Ok(Arrived { response, times, first_byte, epoch, began, tags })
+        let tags = take_tags(response.headers_mut(), names, &self.site.settings.tags);
+        Ok(Arrived { response, names, times, first_byte, epoch, began, tags })
     }
 }
 

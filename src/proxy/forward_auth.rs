@@ -20,6 +20,7 @@ use super::outgoing;
 use super::refusal::Refusal;
 use crate::config::settings::{self, RouteRetry};
 use crate::policy::fields;
+use crate::policy::present::Names;
 use crate::upstream::{Exchange, Pool, RequestBody, UpstreamBody};
 
 /// Largest body of a refusal that is passed on, in bytes.
@@ -124,16 +125,12 @@ impl ForwardAuth {
 
     fn question(&self, client: &Client, admitted: &Admitted, request: &Parts) -> Request<RequestBody> {
         let mut headers = request.headers.clone();
-        fields::remove_hop_by_hop(&mut headers);
+        fields::remove_hop_by_hop(&mut headers, Names::of(&request.headers));
         for name in NOT_ASKED {
             headers.remove(name);
         }
-        outgoing::set_forwarded(
-            &mut headers,
-            admitted,
-            client,
-            HeaderValue::from_str(&admitted.authority).ok().as_ref(),
-        );
+        let host = HeaderValue::from_str(&admitted.authority).ok();
+        outgoing::set_forwarded(&mut headers, (&request.headers).into(), admitted, client, host.as_ref());
         for (name, value) in
             [("x-forwarded-method", request.method.as_str()), ("x-forwarded-uri", admitted.target.as_str())]
         {
@@ -188,7 +185,8 @@ async fn refused(response: Response<UpstreamBody>) -> Box<Denial> {
     *answer.status_mut() = parts.status;
     *answer.headers_mut() = parts.headers;
     let headers = answer.headers_mut();
-    fields::remove_hop_by_hop(headers);
+    let names = Names::of(headers);
+    fields::remove_hop_by_hop(headers, names);
     headers.remove(header::CONTENT_LENGTH);
     headers.remove(header::TRAILER);
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));

@@ -131,7 +131,7 @@ pub(super) fn plan(asked: &Asked<'_>) -> Plan {
             _ => Plan::Pass { why, freshens: None },
         };
     }
-    let exact = identify(asked);
+    let exact = identify(asked).clone();
     let own = session::own(asked, &exact);
     let of_session = own.as_ref().filter(|_| !asked.blind).and_then(|own| session::plan(asked, own, &exact));
     if let Some(plan @ Plan::Serve { .. }) = of_session {
@@ -171,22 +171,26 @@ fn plan_for_all(asked: &Asked<'_>, exact: CacheKey, own: Option<Own>) -> Plan {
 }
 
 /// The cache key: from the URL as the client sees it, and what the route adds.
-pub(super) fn identify(asked: &Asked<'_>) -> CacheKey {
-    let key = CacheKey::new(&asked.admitted.uri(), &asked.route.route.key, &asked.parts.headers);
-    match asked.device {
-        Some(class) => key.with("device", class),
-        None => key,
-    }
+pub(super) fn identify<'a>(asked: &'a Asked<'_>) -> &'a CacheKey {
+    asked.known.key.get_or_init(|| {
+        let key = CacheKey::new(&asked.admitted.uri(), &asked.route.route.key, &asked.parts.headers);
+        match asked.device {
+            Some(class) => key.with("device", class),
+            None => key,
+        }
+    })
 }
 
 /// What the request says about caching.
 pub(super) fn facts(asked: &Asked<'_>) -> RequestFacts {
-    let (rules, fields) = (&asked.route.route.cache, asked.fields());
-    let cookie = cookie_matters(&rules.cookies, fields);
-    let mut facts = RequestFacts::of(fields, cookie, asked.admitted.trusted_client, rules.request_directives);
-    // RFC 9111 §3.5 speaks of Authorization; what larder itself found out and told the app is no different.
-    facts.authorization |= asked.parts.extensions.get::<Identified>().is_some();
-    facts
+    *asked.known.facts.get_or_init(|| {
+        let (rules, fields) = (&asked.route.route.cache, asked.fields());
+        let cookie = cookie_matters(&rules.cookies, fields);
+        let mut facts = RequestFacts::of(fields, cookie, asked.admitted.trusted_client, rules.request_directives);
+        // RFC 9111 §3.5 speaks of Authorization; what larder itself found out and told the app is no different.
+        facts.authorization |= asked.parts.extensions.get::<Identified>().is_some();
+        facts
+    })
 }
 
 /// The stored response for a request and what it lacks, or why there is none. Of several the most recent by Date

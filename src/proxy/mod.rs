@@ -74,6 +74,7 @@ use crate::cache::tiers::{LowerTier, Tiers};
 use crate::clock::Clock;
 use crate::config::settings::Settings;
 use crate::policy::cache_status::Verdict;
+use crate::policy::facts::RequestFacts;
 use crate::policy::fields;
 use crate::policy::present::{Fields, Names};
 use crate::policy::reason::Tier;
@@ -90,6 +91,7 @@ use denial::Denial;
 use finish::Finish;
 use guard::Place;
 use lookup::Plan;
+use outgoing::OwnName;
 use refusal::Refusal;
 use session::Whose;
 use site::{Site, SiteError, SiteRoute};
@@ -109,7 +111,7 @@ pub struct Proxy {
     site: ArcSwap<Site>,
     boundaries: AtomicU64,
     /// What Via calls this process, so that a request which comes back is known.
-    own_name: String,
+    own_name: OwnName,
 }
 
 /// A request that was admitted and routed: what every further step works with.
@@ -127,6 +129,7 @@ struct Asked<'a> {
     whose: Whose<'a>,
     /// What fields the request may have.
     names: Names,
+    known: Known,
     now: Timestamp,
     upgrade: bool,
     has_body: bool,
@@ -144,9 +147,24 @@ struct Asked<'a> {
     blind: bool,
 }
 
-/// Goes with a request that was met already, by [`Proxy::at_once`].
+/// A request that was admitted and routed, and may be answered. Goes with it from [`Proxy::at_once`] to
+/// [`Proxy::handle`], which then need not find out a second time.
 #[derive(Clone, Debug)]
-struct Met(Admitted);
+struct Met {
+    site: Arc<Site>,
+    route: Arc<SiteRoute>,
+    admitted: Admitted,
+    known: Known,
+    started: Instant,
+    now: Timestamp,
+}
+
+/// What is found out about a request when it is first asked for: it may be looked up several times.
+#[derive(Clone, Debug, Default)]
+struct Known {
+    key: OnceLock<CacheKey>,
+    facts: OnceLock<RequestFacts>,
+}
 
 impl<'a> Asked<'a> {
     /// A plain request, without a body or a wish to switch protocols, of which nothing is decided yet.
@@ -163,6 +181,7 @@ impl<'a> Asked<'a> {
             whose: session::identify(&route.route, &parts.headers, &proxy.cache.sessions),
             device: device::classify(&route.route, &mut parts.headers),
             names: Names::of(&parts.headers),
+            known: Known::default(),
             proxy,
             site,
             route,
@@ -204,7 +223,7 @@ impl Proxy {
         let mut cache = Cache::above(settings.memory.size, lower, log);
         cache.shared = shared;
         let site = ArcSwap::from_pointee(Site::new(settings, None, &telemetry)?);
-        let own_name = outgoing::own_name();
+        let own_name = OwnName::random();
         let (boundaries, waiting) = (AtomicU64::new(0), purge_rules::Waiting::default());
         Ok(Arc::new(Proxy { clock, telemetry, cache, link: OnceLock::new(), waiting, site, boundaries, own_name }))
     }
@@ -246,46 +265,18 @@ impl Proxy {
         client: &Arc<Client>,
         mut request: Request<Option<Incoming>>,
     ) -> Response<Body> {
-        let started = Instant::now();
-        let now = self.clock.now();
-        let site = self.site.load_full();
         let client_upgrade = take_upgrade(&mut request);
         let (mut parts, body) = request.into_parts();
-
         let met = match parts.extensions.remove() {
-            Some(Met(admitted)) => Ok(admitted),
-            None => self.meet(&site, client, &mut parts),
+            Some(met) => met,
+            None => match self.meet(client, &mut parts).await {
+                Ok(met) => met,
+                Err(response) => return response,
+            },
         };
-        let admitted = match met {
-            Ok(admitted) => admitted,
-            Err((address, denial)) => {
-                return self.deny(&site.unrouted, client, &parts, address, denial, started, now);
-            }
-        };
-        if let Some(gate) = site.purge.as_ref().filter(|_| parts.method.as_str() == purge_method::NAME) {
-            return match Box::pin(self.purge_by_method(&site, gate, &admitted, &parts)).await {
-                Ok(response) => {
-                    let (metrics, verdict) = (&site.unrouted, Verdict::default());
-                    self.answered(metrics, client, &parts, admitted.client, response, verdict, started, now)
-                }
-                Err(denial) => self.deny(&site.unrouted, client, &parts, admitted.client, denial, started, now),
-            };
-        }
-        let Some(route) = route::find(&site, &admitted, &parts) else {
-            return self.refuse(&site, client, &parts, Refusal::NoRoute, started, now);
-        };
-        if ambiguous::is_ambiguous(&site, &admitted, &parts, route) {
-            return self.refuse(&site, client, &parts, Refusal::AmbiguousPath, started, now);
-        }
-        if received::announced_length(&parts.headers).is_some_and(|length| length > route.route.max_request_body) {
-            return self.refuse(&site, client, &parts, Refusal::BodyTooLarge, started, now);
-        }
-        if let Some(guard) = &route.guard
-            && let Err(denial) = Box::pin(guard.check(client, &admitted, &mut parts)).await
-        {
-            return self.deny(&route.metrics, client, &parts, admitted.client, denial, started, now);
-        }
-        let mut asked = Asked::of(self, &site, route, client, parts, admitted, now);
+        let Met { site, route, admitted, known, started, now } = met;
+        let mut asked = Asked::of(self, &site, &route, client, parts, admitted, now);
+        asked.known = known;
         asked.upgrade = client_upgrade.is_some();
         asked.has_body = body.as_ref().is_some_and(|body| !http_body::Body::is_end_stream(body));
         if let Some(status) = max_forwards::ends_here(&mut asked.parts) {
@@ -323,11 +314,52 @@ impl Proxy {
         asked.finish(answer, started)
     }
 
-    /// Steps 1 and 2: admits a request to one of the listeners, and frees it of what it may not say.
+    /// Steps 1 and 2: admits and routes a request, and checks that its client may make it.
+    ///
+    /// # Errors
+    /// The response that denies it, or to a method that is larder's own.
+    async fn meet(self: &Arc<Self>, client: &Arc<Client>, parts: &mut Parts) -> Result<Met, Response<Body>> {
+        let started = Instant::now();
+        let now = self.clock.at(started);
+        let site = self.site.load_full();
+        let admitted = match self.admit(&site, client, parts) {
+            Ok(admitted) => admitted,
+            Err((address, denial)) => {
+                return Err(self.deny(&site.unrouted, client, parts, address, denial, started, now));
+            }
+        };
+        if let Some(gate) = site.purge.as_ref().filter(|_| parts.method.as_str() == purge_method::NAME) {
+            return Err(match Box::pin(self.purge_by_method(&site, gate, &admitted, parts)).await {
+                Ok(response) => {
+                    let (metrics, verdict) = (&site.unrouted, Verdict::default());
+                    self.answered(metrics, client, parts, admitted.client, response, verdict, started, now)
+                }
+                Err(denial) => self.deny(&site.unrouted, client, parts, admitted.client, denial, started, now),
+            });
+        }
+        let refused = |refusal| self.refuse(&site, client, parts, refusal, started, now);
+        let Some(route) = route::find(&site, &admitted, parts).cloned() else {
+            return Err(refused(Refusal::NoRoute));
+        };
+        if ambiguous::is_ambiguous(&site, &admitted, parts, &route) {
+            return Err(refused(Refusal::AmbiguousPath));
+        }
+        if received::announced_length(&parts.headers).is_some_and(|length| length > route.route.max_request_body) {
+            return Err(refused(Refusal::BodyTooLarge));
+        }
+        if let Some(guard) = &route.guard
+            && let Err(denial) = Box::pin(guard.check(client, &admitted, parts)).await
+        {
+            return Err(self.deny(&route.metrics, client, parts, admitted.client, denial, started, now));
+        }
+        Ok(Met { site, route, admitted, known: Known::default(), started, now })
+    }
+
+    /// Step 1: admits a request to one of the listeners, and frees it of what it may not say.
     ///
     /// # Errors
     /// Why it is denied, and to whom.
-    fn meet(&self, site: &Site, client: &Client, parts: &mut Parts) -> Result<Admitted, (IpAddr, Box<Denial>)> {
+    fn admit(&self, site: &Site, client: &Client, parts: &mut Parts) -> Result<Admitted, (IpAddr, Box<Denial>)> {
         let refused = |refusal| (client.peer.ip(), Denial::of(refusal));
         let admitted = admit::admit(&site.settings, client, parts).map_err(refused)?;
         if outgoing::has_been_here(&parts.headers, &self.own_name) {
@@ -529,7 +561,7 @@ fn interim_to(client: Arc<Client>) -> InterimCallback {
             return;
         }
         let mut end_to_end = headers.clone();
-        fields::remove_hop_by_hop(&mut end_to_end);
+        fields::remove_hop_by_hop(&mut end_to_end, Names::of(headers));
         let mut head = BytesMut::new();
         head.put_slice(
             format!("HTTP/1.1 {} {}\r\n", status.as_u16(), status.canonical_reason().unwrap_or("")).as_bytes(),

@@ -10,6 +10,7 @@ use super::rewrite;
 use crate::config::settings::{HeaderEdit, UpstreamProtocol};
 use crate::content::etag;
 use crate::policy::fields;
+use crate::policy::present::Fields;
 
 const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -27,7 +28,7 @@ pub(super) fn request(asked: &Asked<'_>, upgrade: bool) -> Request<()> {
     let given = asked.fields();
     let wants_trailers = given.has(&header::TE) && fields::has_token(&headers, &header::TE, "trailers");
     let protocol = given.get(&header::UPGRADE).cloned().filter(|_| upgrade);
-    fields::remove_hop_by_hop(&mut headers);
+    fields::remove_hop_by_hop(&mut headers, asked.names);
     if given.has(&header::EXPECT) {
         // hyper answers 100-continue when the body is first read, that is when the upstream's connection takes it.
         headers.remove(header::EXPECT);
@@ -39,9 +40,14 @@ pub(super) fn request(asked: &Asked<'_>, upgrade: bool) -> Request<()> {
         headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
         headers.insert(header::UPGRADE, protocol);
     }
-    let host = HeaderValue::from_str(&admitted.authority).ok();
-    set_forwarded(&mut headers, admitted, asked.client, host.as_ref());
-    append_own_via(&mut headers, received.version, &asked.proxy.own_name);
+    let host = asked.host_field();
+    set_forwarded(&mut headers, given, admitted, asked.client, host.as_ref());
+    continue_list(
+        &mut headers,
+        header::VIA,
+        fields::joined(given, &header::VIA),
+        asked.proxy.own_name.via(received.version),
+    );
     if [header::IF_RANGE, header::IF_MATCH, header::IF_NONE_MATCH].iter().any(|name| given.has(name)) {
         strip_coded_tags(&mut headers);
     }
@@ -64,10 +70,17 @@ pub(super) fn request(asked: &Asked<'_>, upgrade: bool) -> Request<()> {
     request
 }
 
-/// RFC 7239 and its older kin. Behind a trusted proxy what it said is continued; what others said is gone already.
-pub(super) fn set_forwarded(headers: &mut HeaderMap, admitted: &Admitted, client: &Client, host: Option<&HeaderValue>) {
+/// RFC 7239 and its older kin. Behind a trusted proxy what it said (in the fields `given`) is continued; what others
+/// said is gone already.
+pub(super) fn set_forwarded(
+    headers: &mut HeaderMap,
+    given: Fields<'_>,
+    admitted: &Admitted,
+    client: &Client,
+    host: Option<&HeaderValue>,
+) {
     let scheme = HeaderValue::from_static(admitted.scheme);
-    let chain = readable(headers, &FOR);
+    let chain = readable(given, &FOR);
     continue_list(headers, FOR, chain, &client.address);
     headers.insert(PROTO, scheme.clone());
     let Some(host) = host else { return };
@@ -85,14 +98,14 @@ pub(super) fn set_forwarded(headers: &mut HeaderMap, admitted: &Admitted, client
         scheme.as_bytes(),
     ]);
     if let Some(ours) = ours {
-        let chain = readable(headers, &header::FORWARDED);
+        let chain = readable(given, &header::FORWARDED);
         continue_list(headers, header::FORWARDED, chain, &ours);
     }
 }
 
 /// What a list field says already, where everybody can read it.
-fn readable(headers: &HeaderMap, name: &HeaderName) -> Option<HeaderValue> {
-    fields::joined(headers, name).filter(|chain| chain.to_str().is_ok())
+fn readable(given: Fields<'_>, name: &HeaderName) -> Option<HeaderValue> {
+    fields::joined(given, name).filter(|chain| chain.to_str().is_ok())
 }
 
 /// Appends to what a list field says already.
@@ -115,25 +128,45 @@ fn concatenated(pieces: &[&[u8]]) -> Option<HeaderValue> {
 
 /// What Via calls this process: the name with a comment that tells it from other larders on the way, since several
 /// in a row are no loop.
-pub(super) fn own_name() -> String {
-    let mut random = [0; 4];
-    match getrandom::fill(&mut random) {
-        Ok(()) => format!("larder ({:08x})", u32::from_ne_bytes(random)),
-        Err(_) => format!("larder ({:08x})", std::process::id()),
+#[derive(Debug)]
+pub(super) struct OwnName {
+    name: String,
+    /// For requests received by HTTP/1.0, HTTP/1.1 and HTTP/2.
+    via: [HeaderValue; 3],
+}
+
+impl OwnName {
+    /// Another one in each process.
+    pub(super) fn random() -> Self {
+        let mut random = [0; 4];
+        let name = match getrandom::fill(&mut random) {
+            Ok(()) => format!("larder ({:08x})", u32::from_ne_bytes(random)),
+            Err(_) => format!("larder ({:08x})", std::process::id()),
+        };
+        let value = |version| HeaderValue::try_from(format!("{version} {name}")).expect("all of it is visible ASCII");
+        OwnName { via: ["1.0", "1.1", "2"].map(value), name }
+    }
+
+    /// What a request's Via says of its way here.
+    fn via(&self, received: http::Version) -> &HeaderValue {
+        match received {
+            http::Version::HTTP_10 => &self.via[0],
+            http::Version::HTTP_2 => &self.via[2],
+            _ => &self.via[1],
+        }
     }
 }
 
 /// Whether a request went through this process before (RFC 9110 §7.6.3). Forwarded again it would do so for ever.
-pub(super) fn has_been_here(headers: &HeaderMap, own_name: &str) -> bool {
-    headers
-        .get_all(header::VIA)
-        .iter()
-        .any(|chain| memchr::memmem::find(chain.as_bytes(), own_name.as_bytes()).is_some())
+pub(super) fn has_been_here(headers: &HeaderMap, own: &OwnName) -> bool {
+    let names_us = |chain: &HeaderValue| memchr::memmem::find(chain.as_bytes(), own.name.as_bytes()).is_some();
+    headers.get_all(header::VIA).iter().any(names_us)
 }
 
 /// Adds what larder calls itself to a response's Via (RFC 9110 §7.6.3).
 pub(super) fn append_via(headers: &mut HeaderMap, spoken: UpstreamProtocol) {
-    append_to_via(headers, &HeaderValue::from_static(via(spoken)));
+    let chain = fields::joined(&*headers, &header::VIA);
+    continue_list(headers, header::VIA, chain, &HeaderValue::from_static(via(spoken)));
 }
 
 /// What larder calls itself in a response's Via, by what the upstream speaks.
@@ -142,23 +175,6 @@ pub(super) fn via(spoken: UpstreamProtocol) -> &'static str {
         UpstreamProtocol::Http1 | UpstreamProtocol::Auto => "1.1 larder",
         UpstreamProtocol::Http2 => "2 larder",
     }
-}
-
-/// The same for a request, by the name that is this process' alone.
-fn append_own_via(headers: &mut HeaderMap, received: http::Version, own_name: &str) {
-    let version: &[u8] = match received {
-        http::Version::HTTP_2 => b"2 ",
-        http::Version::HTTP_10 => b"1.0 ",
-        _ => b"1.1 ",
-    };
-    if let Some(ours) = concatenated(&[version, own_name.as_bytes()]) {
-        append_to_via(headers, &ours);
-    }
-}
-
-fn append_to_via(headers: &mut HeaderMap, ours: &HeaderValue) {
-    let chain = fields::joined(headers, &header::VIA);
-    continue_list(headers, header::VIA, chain, ours);
 }
 
 /// Conditions that name tags of our coded variants mean the upstream's own tags. The rest of a coded variant is not to

@@ -19,6 +19,7 @@ use super::received::{apply_static_class, prepare, take_tags};
 use super::settle::settle;
 use super::{Asked, invalidation, outgoing, rewrite, search};
 use crate::cache::epoch::Epoch;
+use crate::policy::present::Names;
 use crate::policy::reason::NoStoreReason;
 use crate::policy::tags::Tags;
 use crate::policy::time::Times;
@@ -78,10 +79,11 @@ pub(super) async fn pass(
     let post = Post::of(asked);
     // Held until what it may freshen is stored: the log then forgets no purge that comes meanwhile.
     let began = freshens.map(|_| asked.proxy.cache.log.begin());
-    let (request_time, sent) = (asked.proxy.clock.now(), Instant::now());
+    let sent = Instant::now();
+    let request_time = asked.proxy.clock.at(sent);
     let mut response = asked.route.pool.send(request, asked.exchange()).await?;
-    let times = asked.proxy.clock.times_since(request_time);
-    let first_byte = sent.elapsed();
+    let came = Instant::now();
+    let (times, first_byte) = (asked.proxy.clock.times_since(request_time, came), came - sent);
 
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         if let Some(client) = client_upgrade {
@@ -93,12 +95,12 @@ pub(super) async fn pass(
     if asked.parts.method != Method::HEAD {
         settle(asked.route, &mut response).await;
     }
-    prepare(response.headers_mut(), times.wall);
+    let names = prepare(response.headers_mut(), times.wall);
     asked.end_session(response.headers());
     if route.rewrite.is_some() {
         rewrite::incoming(&rewrite::Origin::of(asked), response.headers_mut());
     }
-    let tags = take_tags(response.headers_mut(), &asked.site.settings.tags);
+    let tags = take_tags(response.headers_mut(), names, &asked.site.settings.tags);
     let serves_get = post.filter(|_| post::serves_get(asked, &response));
     apply_static_class(asked.site, asked.route, &asked.parts, &mut response);
     let own = invalidation::after(asked, &response);
@@ -175,7 +177,8 @@ pub(super) fn switching(response: Response<UpstreamBody>) -> Response<Body> {
     let (mut head, _) = response.into_parts();
     head.version = Version::HTTP_11;
     let protocol = head.headers.get(header::UPGRADE).cloned();
-    fields::remove_hop_by_hop(&mut head.headers);
+    let names = Names::of(&head.headers);
+    fields::remove_hop_by_hop(&mut head.headers, names);
     head.headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
     if let Some(protocol) = protocol {
         head.headers.insert(header::UPGRADE, protocol);

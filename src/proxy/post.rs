@@ -11,6 +11,7 @@ use super::lookup::{self, Wanted};
 use super::part::Ask;
 use crate::cache::key::CacheKey;
 use crate::cache::purge::{Logged, Meta, UnderWay};
+use crate::policy::present::Names;
 use crate::policy::reason::{ForwardReason, NoStoreReason};
 use crate::policy::search::NoVarySearch;
 use crate::policy::store;
@@ -33,7 +34,7 @@ impl Post {
         if request.method != Method::POST || !caches || asked.upgrade || lookup::is_debugged(asked) {
             return None;
         }
-        let key = lookup::identify(asked);
+        let key = lookup::identify(asked).clone();
         Some(Post { key, began: asked.proxy.cache.log.begin() })
     }
 
@@ -57,7 +58,8 @@ impl Post {
         let meta = Meta { key: key.as_str(), tags: tags.as_ref().unwrap_or(&none), status, content_type };
         let is_overtaken = cache.log.is_overtaken(&meta, self.began.epoch(), own);
         let (epoch, began) = (lead.flight().epoch(), (cache.searches.moment(), cache.sessions.moment()));
-        let arrived = Arrived { response: Box::new(response), times, first_byte, epoch, began, tags };
+        let names = Names::of(response.headers());
+        let arrived = Arrived { response: Box::new(response), names, times, first_byte, epoch, began, tags };
         let entry = cache.memory.get(&key).unwrap_or_default();
         let (why, ask) = (ForwardReason::Method, Ask::Whole);
         let wanted =

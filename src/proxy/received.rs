@@ -12,18 +12,19 @@ use crate::policy::tags::{TagRules, Tags, TooManyTags};
 use crate::policy::time::Timestamp;
 use crate::policy::{dates, fields};
 
-/// What every response from an upstream goes through before anybody looks at it.
-pub(super) fn prepare(headers: &mut HeaderMap, wall: Timestamp) {
-    fields::remove_hop_by_hop(headers);
+/// Removes what ends here, and completes the rest. What names of fields there may be then.
+pub(super) fn prepare(headers: &mut HeaderMap, wall: Timestamp) -> Names {
+    let names = Names::of(headers);
+    fields::remove_hop_by_hop(headers, names);
     // RFC 9110 §6.6.1: a recipient with a clock supplies the Date that is missing.
-    if !headers.contains_key(header::DATE) {
+    if !Fields::new(headers, names).has(&header::DATE) {
         headers.insert(header::DATE, dates::format(wall));
     }
+    names.with(&header::DATE)
 }
 
 /// Takes out the fields that carry tags: what they say is between the app and larder.
-pub(super) fn take_tags(headers: &mut HeaderMap, rules: &TagRules) -> Result<Tags, TooManyTags> {
-    let names = Names::of(headers);
+pub(super) fn take_tags(headers: &mut HeaderMap, names: Names, rules: &TagRules) -> Result<Tags, TooManyTags> {
     let tags = Tags::of(Fields::new(headers, names), rules);
     for name in rules.fields.iter().filter(|name| names.may_have(name)) {
         headers.remove(name);

@@ -70,7 +70,7 @@ fn response(body: SharedBody) -> StoredResponse {
         method: &http::Method::GET,
         request: &RequestFacts::default(),
         status: StatusCode::OK,
-        headers: &headers,
+        fields: (&headers).into(),
         times: Times::at(clock().now()),
         is_static: false,
         private: false,

@@ -33,7 +33,7 @@ fn response(cache: &Cache, status: u16, media_type: &str, tags: &[&str]) -> Arc<
         method: &http::Method::GET,
         request: &RequestFacts::default(),
         status: StatusCode::from_u16(status).unwrap(),
-        headers: &headers,
+        fields: (&headers).into(),
         times: Times::at(NOW),
         is_static: false,
         private: false,

@@ -109,7 +109,7 @@ fn response(body: &str, varies_for: Option<&HeaderMap>) -> Arc<StoredResponse> {
         method: &http::Method::GET,
         request: &RequestFacts::default(),
         status: StatusCode::OK,
-        headers: &headers,
+        fields: (&headers).into(),
         times: Times::at(clock().now()),
         is_static: false,
         private: false,

@@ -8,7 +8,7 @@ use std::time::Instant;
 use http::header::{self, HeaderName};
 use http::{Method, Request, Response};
 
-use super::super::{Asked, Body, Client, Proxy, SiteRoute};
+use super::super::{Asked, Body, Client, Proxy, SiteRoute, lookup};
 
 impl Proxy {
     /// Answers a request that came over HTTP/2, if it is a plain one and memory has a fresh response for it: that is it.
@@ -33,8 +33,8 @@ impl Proxy {
         let mut asked = Asked::of(self, &site, route, client, parts, admitted, self.clock.at(started));
         match asked.hit() {
             // What is on disk alone has to be opened.
-            Some((key, stored)) if stored.body.stored().is_none() => {
-                let answer = asked.answer_stored(&key, &stored, None);
+            Some(stored) if stored.body.stored().is_none() => {
+                let answer = asked.answer_stored(lookup::identify(&asked), &stored, None);
                 ControlFlow::Break(asked.finish(answer, started))
             }
             _ => ControlFlow::Continue(Request::from_parts(asked.parts, body)),

@@ -122,7 +122,7 @@ pub(in crate::proxy) fn freshened(
         method: &Method::GET,
         request: facts,
         status: stored.facts.status,
-        headers: &headers,
+        fields: (&headers).into(),
         times,
         is_static,
         private: own_cache.is_some(),

@@ -14,6 +14,7 @@ use crate::cache::entry::StoredResponse;
 use crate::cache::parts::StoredParts;
 use crate::content::static_files;
 use crate::policy::fields;
+use crate::policy::present::Fields;
 use crate::policy::reason::NoStoreReason;
 use crate::policy::reuse;
 use crate::policy::store::{self, Arrival, Storable};
@@ -28,6 +29,7 @@ impl Fetch {
             return self.pass_on(arrived, NoStoreReason::ErrorStatus, lead);
         }
         let is_static = apply_static_class(&self.site, &self.route, &self.received, &mut arrived.response);
+        let names = arrived.names.with(&header::CACHE_CONTROL);
         if arrived.response.status() == StatusCode::PARTIAL_CONTENT {
             return match self.judge_part(&arrived) {
                 Ok(part) => {
@@ -38,7 +40,8 @@ impl Fetch {
             };
         }
         let headers = arrived.response.headers();
-        let judged = self.judge(arrived.response.status(), headers, arrived.times, is_static);
+        let fields = Fields::new(headers, names);
+        let judged = self.judge(arrived.response.status(), fields, arrived.times, is_static);
         let fits = || self.fits(announced_length(headers)).and(arrived.is_found_by_tags());
         match judged.and_then(|judged| fits().map(|()| judged)) {
             Ok(judged) => self.fill(arrived, judged, None, None, lead),
@@ -54,7 +57,8 @@ impl Fetch {
         let own = self.wanted.own.as_ref().filter(|_| is_personal(reason)).ok_or(reason)?;
         let (status, headers) = (arrived.response.status(), arrived.response.headers());
         let (method, times) = (&Method::GET, arrived.times);
-        let arrival = Arrival { method, request: &own.facts, status, headers, times, is_static: false, private: true };
+        let (request, fields) = (&own.facts, headers.into());
+        let arrival = Arrival { method, request, status, fields, times, is_static: false, private: true };
         let storable = store::judge(&arrival, &self.route.route.cache)?;
         let selection = selection(headers, &self.received.headers, &self.route)?;
         let length = announced_length(headers);
@@ -69,14 +73,14 @@ impl Fetch {
     fn judge(
         &self,
         status: StatusCode,
-        headers: &HeaderMap,
+        fields: Fields<'_>,
         times: Times,
         is_static: bool,
     ) -> Result<Judged, NoStoreReason> {
         let (method, request) = (&Method::GET, &self.wanted.facts);
-        let arrival = Arrival { method, request, status, headers, times, is_static, private: false };
+        let arrival = Arrival { method, request, status, fields, times, is_static, private: false };
         let storable = store::judge(&arrival, &self.route.route.cache).map_err(|why| self.unmasked(why, &arrival))?;
-        let selection = selection(headers, &self.received.headers, &self.route)?;
+        let selection = selection(fields.map(), &self.received.headers, &self.route)?;
         Ok((storable, selection))
     }
 
@@ -98,7 +102,7 @@ impl Fetch {
         }
         headers.remove(header::CONTENT_RANGE);
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from(brings.complete_length));
-        let judged = self.judge(StatusCode::OK, &headers, arrived.times, self.is_static(received))?;
+        let judged = self.judge(StatusCode::OK, (&headers).into(), arrived.times, self.is_static(received))?;
         Ok(JudgedPart { brings, headers, judged, onto })
     }
 
@@ -116,10 +120,12 @@ impl Fetch {
     /// Of what the app says nothing about: whether it only looks like a file.
     fn unmasked(&self, why: NoStoreReason, arrival: &Arrival<'_>) -> NoStoreReason {
         let silent = matches!(why, NoStoreReason::NoFreshness | NoStoreReason::CookieRequest)
-            && !arrival.headers.contains_key(header::CACHE_CONTROL);
-        let looks_like_a_file = self.route.route.static_files
+            && !arrival.fields.has(&header::CACHE_CONTROL);
+        let is_disguised = silent
+            && !arrival.is_static
+            && self.route.route.static_files
             && static_files::is_candidate(&self.site.settings.static_classes, self.received.uri.path());
-        if silent && looks_like_a_file && !arrival.is_static { NoStoreReason::Disguised } else { why }
+        if is_disguised { NoStoreReason::Disguised } else { why }
     }
 
     /// The stored parts that a 206 is to be combined with, as it brings just what they lack.

@@ -7,6 +7,7 @@ use larder::policy::directives::ResponseDirectives;
 use larder::policy::entity_tag::EntityTag;
 use larder::policy::facts::{Facts, RequestFacts};
 use larder::policy::preconditions::{self, Validators};
+use larder::policy::present::Names;
 use larder::policy::rules::{CacheRules, CookieRule, RequestDirectivesRule, SetCookieRule, TtlMode};
 use larder::policy::search::NoVarySearch;
 use larder::policy::store::{self, Arrival};
@@ -65,7 +66,7 @@ fn stored(
         method: &Method::GET,
         request: &asked,
         status,
-        headers: response,
+        fields: response.into(),
         times,
         is_static: false,
         private: false,
@@ -130,7 +131,8 @@ fn told(response: &HeaderMap, request: &HeaderMap) {
 /// What becomes of fields on their way, and of conditions.
 fn changed(response: &HeaderMap, request: &HeaderMap, date: Timestamp) {
     let mut forwarded = response.clone();
-    fields::remove_hop_by_hop(&mut forwarded);
+    let names = Names::of(&forwarded);
+    fields::remove_hop_by_hop(&mut forwarded, names);
     for name in [header::CONNECTION, header::TRANSFER_ENCODING, header::UPGRADE, header::PROXY_AUTHENTICATE] {
         assert!(!forwarded.contains_key(name));
     }

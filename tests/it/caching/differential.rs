@@ -127,11 +127,12 @@ fn request(cache_control: &str, authorized: bool) -> Request<()> {
 fn larder_reuses(case: &Case) -> bool {
     let facts = |request: &Request<()>| RequestFacts::of(request.headers(), false, true, RequestDirectivesRule::Honour);
     let at = Timestamp::from_secs(NOW);
+    let fields = headers(case);
     let arrival = Arrival {
         method: &Method::GET,
         request: &facts(&request("", case.authorized)),
         status: StatusCode::from_u16(case.status).unwrap(),
-        headers: &headers(case),
+        fields: (&fields).into(),
         times: Times::at(at),
         is_static: false,
         private: false,
