@@ -143,11 +143,10 @@ impl Asked<'_> {
             return self.stand_in(&wanted).unwrap_or(busy);
         }
         let lead = self.proxy.cache.flights.alone(&wanted.key);
-        let mut fetch = Fetch::borrowing(self, wanted);
+        let mut fetch = Fetch::new(self, wanted);
         self.conditions_withheld = fetch.withholds_conditions();
         let fetched = fetch.run(lead).await;
-        let wanted = fetch.returning(self);
-        self.take(&wanted, fetched)
+        self.take(&fetch.wanted, fetched)
     }
 
     /// Gets the request a place at the upstream, where the route has a bound on how many there are.

@@ -19,11 +19,12 @@ use http::{Method, Request, StatusCode, Uri, Version};
 use super::admit::{self, Admitted};
 use super::client::Client;
 use super::lookup;
+use super::met::{Known, Met, Unanswered};
 use super::outgoing;
 use super::respond::{self, Form};
 use super::route;
 use super::site::{Site, SiteRoute};
-use super::{Asked, Met, Proxy, ambiguous, fields};
+use super::{Asked, Proxy, ambiguous, fields};
 use crate::cache::entry::StoredResponse;
 use crate::policy::cache_status::Verdict;
 use crate::policy::reuse::{self, Reuse};
@@ -39,7 +40,7 @@ struct Scratch {
     /// Holds the request's head; its fields are slices of it.
     head: BytesMut,
     /// `None`: a request that was not answered at once has taken them along.
-    parts: Option<Box<Parts>>,
+    parts: Option<Arc<Parts>>,
 }
 
 impl Scratch {
@@ -57,9 +58,8 @@ thread_local! {
 pub enum AtOnce {
     /// The request is answered and recorded: the response's head is written, and this is its body.
     Answered(Bytes),
-    /// It is for [`Proxy::handle`], which may have it as it was read here: it has no body and asks for nothing of its
-    /// connection.
-    Read(Box<Parts>),
+    /// It is for [`Proxy::go_on`]: it has no body and asks for nothing of its connection.
+    Read(Unanswered),
     /// It has to be read by somebody else.
     Other,
 }
@@ -74,41 +74,43 @@ impl Proxy {
         scratch.head.extend_from_slice(head);
         let head = scratch.head.split().freeze();
         let mut parts = scratch.parts.take().unwrap_or_else(empty);
-        let looked = match read(&head, &mut parts) {
+        // Nobody else has it, so that it is never copied.
+        let request = Arc::make_mut(&mut parts);
+        let looked = match read(&head, request) {
             None => {
-                clear(&mut parts);
+                clear(request);
                 scratch.parts = Some(parts);
                 AtOnce::Other
             }
-            Some(Read { is_plain: true }) => match self.answer(client, &mut parts, out) {
-                Some(body) => {
-                    clear(&mut parts);
-                    scratch.parts = Some(parts);
-                    AtOnce::Answered(body)
+            Some(Read { is_plain: false }) => AtOnce::Read(Unanswered { parts, met: None }),
+            Some(Read { is_plain: true }) => {
+                let started = Instant::now();
+                let site = self.site.load();
+                match self.plain(&site, client, request, has_own_fields) {
+                    None => AtOnce::Read(Unanswered { parts, met: None }),
+                    Some((admitted, route)) => {
+                        let now = self.clock.at(started);
+                        let asked = Asked::of(self, &site, route, client, parts, admitted, Known::default(), now);
+                        let body = asked.hit().and_then(|stored| asked.write(&stored, out, started));
+                        let Asked { mut parts, admitted, known, .. } = asked;
+                        match body {
+                            Some(body) => {
+                                clear(Arc::make_mut(&mut parts));
+                                scratch.parts = Some(parts);
+                                AtOnce::Answered(body)
+                            }
+                            None => {
+                                let (site, route) = (Arc::clone(&site), route.clone());
+                                let met = Met { site, route, admitted, known, started, now };
+                                AtOnce::Read(Unanswered { parts, met: Some(Box::new(met)) })
+                            }
+                        }
+                    }
                 }
-                None => AtOnce::Read(parts),
-            },
-            Some(Read { is_plain: false }) => AtOnce::Read(parts),
+            }
         };
         SCRATCH.set(Some(scratch));
         looked
-    }
-
-    fn answer(self: &Arc<Self>, client: &Arc<Client>, request: &mut Parts, out: &mut Vec<u8>) -> Option<Bytes> {
-        let started = Instant::now();
-        let now = self.clock.at(started);
-        let site = self.site.load();
-        let (admitted, route) = self.plain(&site, client, request, has_own_fields)?;
-        let parts = std::mem::replace(request, Request::new(()).into_parts().0);
-        let asked = Asked::of(self, &site, route, client, parts, admitted, now);
-        let body = asked.hit().and_then(|stored| asked.write(&stored, out, started));
-        let Asked { parts, admitted, known, .. } = asked;
-        *request = parts;
-        if body.is_none() {
-            let (site, route) = (Arc::clone(&site), route.clone());
-            request.extensions.insert(Met { site, route, admitted, known, started, now });
-        }
-        body
     }
 
     /// Admits and routes a request, if it is a plain one and its route suits whoever asks; see [`Proxy::handle`], whose
@@ -140,10 +142,10 @@ impl Proxy {
 }
 
 /// A request without anything, with room for the fields of most, and for those that are added when it is forwarded.
-fn empty() -> Box<Parts> {
+fn empty() -> Arc<Parts> {
     let mut request = Request::new(());
     request.headers_mut().reserve(FIELDS);
-    Box::new(request.into_parts().0)
+    Arc::new(request.into_parts().0)
 }
 
 /// Forgets a request: nothing may keep the head's bytes, so that their room can be used again.

@@ -42,7 +42,7 @@ pub(super) struct Fetch {
     pub(super) route: Arc<SiteRoute>,
     pub(super) wanted: Box<Wanted>,
     /// The client's request, as received: Vary speaks of that.
-    pub(super) received: Parts,
+    pub(super) received: Arc<Parts>,
     /// As it goes to the upstream.
     outgoing: Request<()>,
     exchange: Exchange,
@@ -116,23 +116,6 @@ impl Arrived {
 impl Fetch {
     /// For a request that the cache could not answer.
     pub(super) fn new(asked: &Asked<'_>, wanted: Box<Wanted>) -> Self {
-        Fetch { received: asked.parts.clone(), ..Fetch::without_request(asked, wanted) }
-    }
-
-    /// The same where whoever asks waits for the end: the request is not copied, but lent until then.
-    pub(super) fn borrowing(asked: &mut Asked<'_>, wanted: Box<Wanted>) -> Self {
-        let mut fetch = Fetch::without_request(asked, wanted);
-        std::mem::swap(&mut fetch.received, &mut asked.parts);
-        fetch
-    }
-
-    /// Ends a fetch begun by [`Fetch::borrowing`]; what it was for.
-    pub(super) fn returning(mut self, asked: &mut Asked<'_>) -> Box<Wanted> {
-        std::mem::swap(&mut self.received, &mut asked.parts);
-        self.wanted
-    }
-
-    fn without_request(asked: &Asked<'_>, wanted: Box<Wanted>) -> Self {
         let mut outgoing = outgoing::request(asked, false);
         // The cache wants the response in its plain form: conditions and codings are its own business.
         let withholds_conditions = wanted.collapsible || wanted.stored.is_some() || asked.fields().has(&header::RANGE);
@@ -150,7 +133,7 @@ impl Fetch {
             site: asked.site.clone(),
             route: asked.route.clone(),
             wanted,
-            received: Request::new(()).into_parts().0,
+            received: asked.parts.clone(),
             outgoing,
             exchange: asked.exchange(),
             withholds_conditions,

@@ -27,6 +27,7 @@ mod lease;
 mod lookup;
 mod maintenance;
 mod max_forwards;
+pub mod met;
 mod outgoing;
 mod outliving;
 mod pace;
@@ -59,6 +60,7 @@ use bytes::{BufMut, BytesMut};
 use http::request::Parts;
 use http::{HeaderValue, Request, Response, StatusCode, Version, header};
 use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
 use parking_lot::Mutex;
 
 use crate::cache::Cache;
@@ -74,7 +76,6 @@ use crate::cache::tiers::{LowerTier, Tiers};
 use crate::clock::Clock;
 use crate::config::settings::Settings;
 use crate::policy::cache_status::Verdict;
-use crate::policy::facts::RequestFacts;
 use crate::policy::fields;
 use crate::policy::present::{Fields, Names};
 use crate::policy::reason::Tier;
@@ -91,6 +92,7 @@ use denial::Denial;
 use finish::Finish;
 use guard::Place;
 use lookup::Plan;
+use met::{Known, Met, Unanswered};
 use outgoing::OwnName;
 use refusal::Refusal;
 use session::Whose;
@@ -121,7 +123,8 @@ struct Asked<'a> {
     site: &'a Arc<Site>,
     route: &'a Arc<SiteRoute>,
     client: &'a Arc<Client>,
-    parts: Parts,
+    /// Shared with the fetch that may outlive it.
+    parts: Arc<Parts>,
     admitted: Admitted,
     /// The class of device that asks, where it is part of the key.
     device: Option<&'a str>,
@@ -147,41 +150,27 @@ struct Asked<'a> {
     blind: bool,
 }
 
-/// A request that was admitted and routed, and may be answered. Goes with it from [`Proxy::at_once`] to
-/// [`Proxy::handle`], which then need not find out a second time.
-#[derive(Clone, Debug)]
-struct Met {
-    site: Arc<Site>,
-    route: Arc<SiteRoute>,
-    admitted: Admitted,
-    known: Known,
-    started: Instant,
-    now: Timestamp,
-}
-
-/// What is found out about a request when it is first asked for: it may be looked up several times.
-#[derive(Clone, Debug, Default)]
-struct Known {
-    key: OnceLock<CacheKey>,
-    facts: OnceLock<RequestFacts>,
-}
-
 impl<'a> Asked<'a> {
     /// A plain request, without a body or a wish to switch protocols, of which nothing is decided yet.
+    #[expect(clippy::too_many_arguments, reason = "what is known of a request by then")]
     fn of(
         proxy: &'a Arc<Proxy>,
         site: &'a Arc<Site>,
         route: &'a Arc<SiteRoute>,
         client: &'a Arc<Client>,
-        mut parts: Parts,
+        mut parts: Arc<Parts>,
         admitted: Admitted,
+        known: Known,
         now: Timestamp,
     ) -> Self {
+        let whose = session::identify(&route.route, &parts.headers, &proxy.cache.sessions);
+        let devices = route.route.devices.as_ref();
+        let device = devices.map(|devices| device::classify(devices, &mut Arc::make_mut(&mut parts).headers));
         Asked {
-            whose: session::identify(&route.route, &parts.headers, &proxy.cache.sessions),
-            device: device::classify(&route.route, &mut parts.headers),
+            whose,
+            device,
             names: Names::of(&parts.headers),
-            known: Known::default(),
+            known,
             proxy,
             site,
             route,
@@ -259,27 +248,47 @@ impl Proxy {
         cache.receipts.get(id)
     }
 
-    /// Answers one request, with the body that comes on its connection, if any does.
-    pub async fn handle(
+    /// Answers one request, with the body that comes on its connection.
+    pub fn handle(
         self: &Arc<Self>,
         client: &Arc<Client>,
-        mut request: Request<Option<Incoming>>,
+        mut request: Request<Incoming>,
+    ) -> impl Future<Output = Response<Body>> + Send {
+        let upgrade = take_upgrade(&mut request);
+        let (parts, body) = request.into_parts();
+        self.answer(client, Unanswered::new(parts), Some(body), upgrade)
+    }
+
+    /// Answers one that [`Proxy::at_once`] has read.
+    pub fn go_on(
+        self: &Arc<Self>,
+        client: &Arc<Client>,
+        request: Unanswered,
+    ) -> impl Future<Output = Response<Body>> + Send {
+        self.answer(client, request, None, None)
+    }
+
+    async fn answer(
+        self: &Arc<Self>,
+        client: &Arc<Client>,
+        request: Unanswered,
+        body: Option<Incoming>,
+        client_upgrade: Option<OnUpgrade>,
     ) -> Response<Body> {
-        let client_upgrade = take_upgrade(&mut request);
-        let (mut parts, body) = request.into_parts();
-        let met = match parts.extensions.remove() {
-            Some(met) => met,
-            None => match self.meet(client, &mut parts).await {
+        let Unanswered { mut parts, met } = request;
+        let met = match met {
+            Some(met) => *met,
+            None => match self.meet(client, Arc::make_mut(&mut parts)).await {
                 Ok(met) => met,
                 Err(response) => return response,
             },
         };
         let Met { site, route, admitted, known, started, now } = met;
-        let mut asked = Asked::of(self, &site, &route, client, parts, admitted, now);
-        asked.known = known;
+        let ends_here = max_forwards::ends_here(&mut parts);
+        let mut asked = Asked::of(self, &site, &route, client, parts, admitted, known, now);
         asked.upgrade = client_upgrade.is_some();
         asked.has_body = body.as_ref().is_some_and(|body| !http_body::Body::is_end_stream(body));
-        if let Some(status) = max_forwards::ends_here(&mut asked.parts) {
+        if let Some(status) = ends_here {
             return asked.finish(own_answer(status), started);
         }
         if let Some(redirect) = &asked.route.route.redirect {
@@ -577,7 +586,7 @@ fn interim_to(client: Arc<Client>) -> InterimCallback {
 }
 
 /// The connection itself, where an HTTP/1.1 client asks to switch protocols (RFC 9110 §7.8).
-fn take_upgrade(request: &mut Request<Option<Incoming>>) -> Option<hyper::upgrade::OnUpgrade> {
+fn take_upgrade(request: &mut Request<Incoming>) -> Option<OnUpgrade> {
     let asks = request.version() == Version::HTTP_11
         && request.headers().contains_key(header::UPGRADE)
         && fields::has_token(request.headers(), &header::CONNECTION, "upgrade")

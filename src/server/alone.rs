@@ -10,13 +10,13 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, BytesMut};
-use http::request::Parts;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::http1_framing::Verdict;
 use super::inspect::{End, Inspected, READ};
 use crate::proxy::at_once::AtOnce;
 use crate::proxy::client::Client;
+use crate::proxy::met::Unanswered;
 
 /// Looks at the request whose approved head these bytes are; see [`Proxy::at_once`](crate::proxy::Proxy::at_once).
 pub(super) type Look = Arc<dyn Fn(&Arc<Client>, &[u8], &mut Vec<u8>) -> AtOnce + Send + Sync>;
@@ -31,7 +31,7 @@ const TOGETHER: usize = 4096;
 #[derive(Debug)]
 pub(super) enum Next {
     /// This request is to be answered.
-    Request(Box<Parts>),
+    Request(Unanswered),
     /// hyper has to go on.
     Hyper,
     /// The client has closed its side, or the connection is gone.
@@ -122,7 +122,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Inspected<S> {
     }
 
     /// Reads what begins a head. Where that is a whole one that hyper is not needed for, nothing is copied or kept.
-    fn poll_first(&mut self, cx: &mut Context<'_>, answers: &mut u32) -> Poll<io::Result<(usize, Option<Box<Parts>>)>> {
+    fn poll_first(&mut self, cx: &mut Context<'_>, answers: &mut u32) -> Poll<io::Result<(usize, Option<Unanswered>)>> {
         let mut space = [std::mem::MaybeUninit::uninit(); READ];
         let mut buf = ReadBuf::uninit(&mut space);
         ready!(Pin::new(&mut self.inner).poll_read(cx, &mut buf))?;
@@ -257,7 +257,7 @@ fn poll_write_together<S: AsyncWrite + Unpin>(
 /// What became of bytes that were shown.
 enum Offered {
     /// So many of them were a request. Here it is if it is not answered yet.
-    Taken(usize, Option<Box<Parts>>),
+    Taken(usize, Option<Unanswered>),
     /// Something else is to be done with them.
     Otherwise(Verdict),
 }

@@ -12,7 +12,6 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::future::Either;
-use http::request::Parts;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::service::{HttpService, service_fn};
@@ -25,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 use super::alone::poll_some;
 use super::counters::{ServerCounters, add};
 use super::crowd::Crowd;
-use super::exchange::{self, Hits};
+use super::exchange::{self, GoOn, Hits};
 use super::gathered::Gathered;
 use super::head::HeadLimits;
 use super::http1::{Exchanges, Http1, Service};
@@ -42,6 +41,7 @@ use super::wire::{BODY_EXPIRED, Expiry, HEAD_EXPIRED, Idle, Wire};
 use crate::config::settings::{ClientTimeouts, Limits, Listener};
 use crate::proxy::admit::contains;
 use crate::proxy::client::Client;
+use crate::proxy::met::Unanswered;
 use crate::proxy::refusal::Refusal;
 
 /// What an HTTP/2 client sends first (RFC 9113 §3.4).
@@ -95,7 +95,7 @@ enum Protocol {
 /// Serves a connection to its end, or until it is upgraded.
 pub(super) async fn serve<H, F, B>(accepted: Accepted, hits: Hits<B>, handler: H)
 where
-    H: Fn(Arc<Client>, Request<Option<Incoming>>) -> F + Clone + Send + Sync + 'static,
+    H: Fn(Arc<Client>, Request<Incoming>) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Response<B>> + Send + 'static,
     B: http_body::Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -218,7 +218,7 @@ async fn serve_stream<S, H, F, B>(
     handler: H,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    H: Fn(Arc<Client>, Request<Option<Incoming>>) -> F + Clone + Send + Sync + 'static,
+    H: Fn(Arc<Client>, Request<Incoming>) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Response<B>> + Send + 'static,
     B: http_body::Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -228,8 +228,9 @@ async fn serve_stream<S, H, F, B>(
     match protocol {
         Protocol::Http1 => {
             let bounds = HeadLimits::new(limits.head, limits.field, limits.fields, limits.uri);
+            let (look, go_on) = look.unzip();
             let stream = Inspected::new(stream, wire.clone(), Http1Framing::new(bounds), prefix).looked_at(look);
-            let service = Http1Service { handler, builder: http1_builder(limits), wire: wire.clone() };
+            let service = Http1Service { handler, go_on, builder: http1_builder(limits), wire: wire.clone() };
             let connection = pin!(Http1::new(Box::new(stream), wire.clone(), Box::new(service)));
             drive(connection, wire, terms, stop).await;
         }
@@ -258,16 +259,17 @@ async fn serve_stream<S, H, F, B>(
 }
 
 /// What answers the requests of an HTTP/1 connection.
-struct Http1Service<H> {
+struct Http1Service<H, B> {
     handler: H,
+    go_on: Option<GoOn<B>>,
     builder: hyper::server::conn::http1::Builder,
     wire: Arc<Wire>,
 }
 
-impl<S, H, F, B> Service<S> for Http1Service<H>
+impl<S, H, F, B> Service<S> for Http1Service<H, B>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    H: Fn(Arc<Client>, Request<Option<Incoming>>) -> F + Clone + Send + Sync + 'static,
+    H: Fn(Arc<Client>, Request<Incoming>) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Response<B>> + Send + 'static,
     B: http_body::Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -275,16 +277,17 @@ where
     fn by_hyper(&self, stream: Box<Inspected<S>>) -> Box<dyn Exchanges<S>> {
         let (handler, wire) = (self.handler.clone(), self.wire.clone());
         let service = service_fn(move |request| {
-            let exchange = exchange::over_http1(handler.clone(), wire.clone(), request.map(Some));
+            let exchange = exchange::over_http1(handler.clone(), wire.clone(), request);
             async { Ok::<_, Infallible>(exchange.await) }
         });
         Box::new(self.builder.serve_connection(TokioIo::new(stream), service).with_upgrades())
     }
 
-    fn plainly(&self, stream: Box<Inspected<S>>, request: Box<Parts>) -> Pin<Box<dyn PlainExchange<S>>> {
-        let method = request.method.clone();
-        let request = Request::from_parts(*request, None);
-        Box::pin(Plain::new(stream, method, exchange::over_http1(self.handler.clone(), self.wire.clone(), request)))
+    fn plainly(&self, stream: Box<Inspected<S>>, request: Unanswered) -> Pin<Box<dyn PlainExchange<S>>> {
+        let go_on = self.go_on.as_ref().expect("who has read it is not alone");
+        let method = request.method().clone();
+        let answer = go_on(self.wire.client.clone(), request);
+        Box::pin(Plain::new(stream, method, exchange::plainly(answer, self.wire.clone())))
     }
 }
 

@@ -14,6 +14,7 @@ use tokio::task;
 use super::alone::Look;
 use super::wire::{NOT_SWITCHED, SWITCHED, Wire};
 use crate::proxy::client::Client;
+use crate::proxy::met::Unanswered;
 
 /// Bytes of a response handed to HTTP/2 at a time. It takes a piece of any size as soon as the client takes one byte,
 /// and how a client takes a response can only be watched from piece to piece.
@@ -23,9 +24,14 @@ const PIECE: usize = 16 * 1024;
 pub(super) type Hit<B> =
     Arc<dyn Fn(&Arc<Client>, Request<Incoming>) -> ControlFlow<Response<B>, Request<Incoming>> + Send + Sync>;
 
+/// Answers the HTTP/1 request that a look has read.
+pub(super) type GoOn<B> =
+    Arc<dyn Fn(Arc<Client>, Unanswered) -> Pin<Box<dyn Future<Output = Response<B>> + Send>> + Send + Sync>;
+
 /// Who answers plain hits, past the request path.
 pub(super) struct Hits<B> {
-    pub(super) http1: Option<Look>,
+    /// With who answers what else it has read.
+    pub(super) http1: Option<(Look, GoOn<B>)>,
     pub(super) http2: Option<Hit<B>>,
 }
 
@@ -44,28 +50,35 @@ impl<B> Clone for Hits<B> {
 }
 
 /// Runs `handler` for an HTTP/1 request.
-pub(super) async fn over_http1<H, F, B>(
-    handler: H,
-    wire: Arc<Wire>,
-    request: Request<Option<Incoming>>,
-) -> Response<Answer<B>>
+pub(super) async fn over_http1<H, F, B>(handler: H, wire: Arc<Wire>, request: Request<Incoming>) -> Response<Answer<B>>
 where
-    H: Fn(Arc<Client>, Request<Option<Incoming>>) -> F,
+    H: Fn(Arc<Client>, Request<Incoming>) -> F,
+    F: Future<Output = Response<B>>,
+    B: http_body::Body,
+{
+    // The same condition as hyper's: the request may be answered by 101.
+    let asks_to_switch = request.version() == Version::HTTP_11 && request.headers().contains_key(header::UPGRADE);
+    let answer = handler(wire.client.clone(), request);
+    let response = plainly(answer, wire.clone()).await;
+    if asks_to_switch {
+        let switched = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+        wire.signal(if switched { SWITCHED } else { NOT_SWITCHED });
+    }
+    response
+}
+
+/// Waits for the answer to an HTTP/1 request that does not ask to switch protocols.
+pub(super) async fn plainly<F, B>(answer: F, wire: Arc<Wire>) -> Response<Answer<B>>
+where
     F: Future<Output = Response<B>>,
     B: http_body::Body,
 {
     // Inspection has counted it when its head was approved.
-    let exchange = Exchange { wire: wire.clone(), id: None, sending: false, finished: true, home: None };
-    // The same condition as hyper's: the request may be answered by 101.
-    let asks_to_switch = request.version() == Version::HTTP_11 && request.headers().contains_key(header::UPGRADE);
-    let mut response = handler(wire.client.clone(), request).await;
-    interim_heads_sent(&wire.client).await;
-    let switched = response.status() == StatusCode::SWITCHING_PROTOCOLS;
-    if wire.draining() && !switched {
+    let exchange = Exchange { wire, id: None, sending: false, finished: true, home: None };
+    let mut response = answer.await;
+    interim_heads_sent(&exchange.wire.client).await;
+    if exchange.wire.draining() && response.status() != StatusCode::SWITCHING_PROTOCOLS {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-    }
-    if asks_to_switch {
-        wire.signal(if switched { SWITCHED } else { NOT_SWITCHED });
     }
     response.map(|body| Answer { body, rest: Bytes::new(), exchange })
 }
@@ -73,14 +86,14 @@ where
 /// Runs `handler` for an HTTP/2 request.
 pub(super) async fn over_http2<H, F, B>(handler: H, wire: Arc<Wire>, request: Request<Incoming>) -> Response<Answer<B>>
 where
-    H: Fn(Arc<Client>, Request<Option<Incoming>>) -> F,
+    H: Fn(Arc<Client>, Request<Incoming>) -> F,
     F: Future<Output = Response<B>>,
     B: http_body::Body,
 {
     let id = wire.begin(1);
     let mut exchange = Exchange { wire: wire.clone(), id: Some(id), sending: false, finished: false, home: None };
     let head_only = request.method() == Method::HEAD;
-    let response = handler(wire.client.clone(), request.map(Some)).await;
+    let response = handler(wire.client.clone(), request).await;
     exchange.finished = head_only || response.body().is_end_stream();
     response.map(|body| Answer { body, rest: Bytes::new(), exchange })
 }

@@ -8,7 +8,6 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::request::Parts;
 use hyper::body::Incoming;
 use hyper::server::conn::http1::UpgradeableConnection;
 use hyper::service::HttpService;
@@ -20,6 +19,7 @@ use super::alone::Next;
 use super::inspect::Inspected;
 use super::plain::{Ended, PlainExchange};
 use super::wire::Wire;
+use crate::proxy::met::Unanswered;
 
 /// hyper at work on a stream.
 pub(super) trait Exchanges<S>: Future<Output = hyper::Result<()>> + Send + Unpin {
@@ -57,7 +57,7 @@ pub(super) trait Service<S>: Send {
     fn by_hyper(&self, stream: Box<Inspected<S>>) -> Box<dyn Exchanges<S>>;
 
     /// Answers a plain request that came on a stream.
-    fn plainly(&self, stream: Box<Inspected<S>>, request: Box<Parts>) -> Pin<Box<dyn PlainExchange<S>>>;
+    fn plainly(&self, stream: Box<Inspected<S>>, request: Unanswered) -> Pin<Box<dyn PlainExchange<S>>>;
 }
 
 /// The connection. Ready when it has ended, or is upgraded.

@@ -60,7 +60,7 @@ use crate::proxy::body::Body;
 use crate::proxy::client::Client;
 use alone::Look;
 use connection::Terms;
-use exchange::{Hit, Hits};
+use exchange::{GoOn, Hit, Hits};
 use listeners::{Listeners, Serve, Shared};
 use slots::Slots;
 
@@ -131,9 +131,14 @@ impl Server {
     pub fn start(proxy: Arc<Proxy>, settings: &Settings) -> Result<Server, StartError> {
         let hits = proxy.clone();
         let look: Look = Arc::new(move |client, head, out| hits.at_once(client, head, out));
+        let unanswered = proxy.clone();
+        let go_on: GoOn<Body> = Arc::new(move |client, request| {
+            let proxy = unanswered.clone();
+            Box::pin(async move { proxy.go_on(&client, request).await })
+        });
         let hits = proxy.clone();
         let http2: Hit<Body> = Arc::new(move |client, request| hits.hit(client, request));
-        let hits = Hits { http1: Some(look), http2: Some(http2) };
+        let hits = Hits { http1: Some((look, go_on)), http2: Some(http2) };
         Server::start_with(settings, hits, move |client, request| {
             let proxy = proxy.clone();
             // Boxed: it is large, and would be moved into each future that waits for it.
@@ -144,7 +149,7 @@ impl Server {
     /// The same for any request path.
     fn start_with<H, F, B>(settings: &Settings, hits: Hits<B>, handler: H) -> Result<Server, StartError>
     where
-        H: Fn(Arc<Client>, Request<Option<Incoming>>) -> F + Clone + Send + Sync + 'static,
+        H: Fn(Arc<Client>, Request<Incoming>) -> F + Clone + Send + Sync + 'static,
         F: Future<Output = Response<B>> + Send + 'static,
         B: http_body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,

@@ -62,7 +62,7 @@ fn start(settings: &Settings) -> (Server, Arc<Semaphore>) {
     let permits = Arc::new(Semaphore::new(0));
     let server = Server::start_with(settings, Hits::none(), {
         let permits = permits.clone();
-        move |client: Arc<Client>, request: Request<Option<Incoming>>| {
+        move |client: Arc<Client>, request: Request<Incoming>| {
             let permits = permits.clone();
             async move {
                 if request.uri().path() == "/wait" {

@@ -8,6 +8,7 @@ use std::time::Instant;
 use http::header::{self, HeaderName};
 use http::{Method, Request, Response};
 
+use super::super::met::Known;
 use super::super::{Asked, Body, Client, Proxy, SiteRoute, lookup};
 
 impl Proxy {
@@ -30,14 +31,15 @@ impl Proxy {
         let Some((admitted, route)) = self.plain(&site, client, &mut parts, leaves_requests_alone) else {
             return ControlFlow::Continue(Request::from_parts(parts, body));
         };
-        let mut asked = Asked::of(self, &site, route, client, parts, admitted, self.clock.at(started));
+        let now = self.clock.at(started);
+        let mut asked = Asked::of(self, &site, route, client, Arc::new(parts), admitted, Known::default(), now);
         match asked.hit() {
             // What is on disk alone has to be opened.
             Some(stored) if stored.body.stored().is_none() => {
                 let answer = asked.answer_stored(lookup::identify(&asked), &stored, None);
                 ControlFlow::Break(asked.finish(answer, started))
             }
-            _ => ControlFlow::Continue(Request::from_parts(asked.parts, body)),
+            _ => ControlFlow::Continue(Request::from_parts(Arc::unwrap_or_clone(asked.parts), body)),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use futures_util::stream::{Iter, iter};
 use http::{StatusCode, header};
 use http_body::Frame;
-use http_body_util::{BodyExt, Full, StreamBody};
+use http_body_util::{BodyExt, Empty, Full, StreamBody};
 use hyper_util::rt::TokioExecutor;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, BufWriter, DuplexStream, duplex};
 use tokio::task::JoinHandle;
@@ -29,7 +29,7 @@ fn pieces(body: String) -> Pieces {
 }
 
 /// Answers by path, as the tests need it.
-async fn app(client: Arc<Client>, mut request: Request<Option<Incoming>>) -> Response<Pieces> {
+async fn app<B: http_body::Body>(client: Arc<Client>, mut request: Request<B>) -> Response<Pieces> {
     let answer = |status: StatusCode, body: String| {
         let length = header::HeaderValue::from(body.len());
         let mut response = Response::new(pieces(body));
@@ -45,7 +45,7 @@ async fn app(client: Arc<Client>, mut request: Request<Option<Incoming>>) -> Res
         return answer(refusal.status(), refusal.word().to_owned());
     }
     match request.uri().path() {
-        "/echo" => match request.into_body().expect("it came with one").collect().await {
+        "/echo" => match request.into_body().collect().await {
             Ok(body) => answer(StatusCode::OK, String::from_utf8_lossy(&body.to_bytes()).into_owned()),
             Err(_) => answer(StatusCode::BAD_REQUEST, client.refused.get().map_or("cut", |r| r.word()).to_owned()),
         },
@@ -136,11 +136,20 @@ fn connect_http1(way: Way) -> Peer {
 }
 
 fn hits(way: Way) -> Hits<Pieces> {
-    let look: Option<Look> = match way {
+    let look: Look = Arc::new(|_, head, _| read(head));
+    let http1 = match way {
         Way::ByHyper => None,
-        Way::Plainly => Some(Arc::new(|_, head, _| read(head))),
+        Way::Plainly => Some((look, go_on())),
     };
-    Hits { http1: look, http2: None }
+    Hits { http1, http2: None }
+}
+
+/// Answers what was read like any other.
+fn go_on() -> GoOn<Pieces> {
+    Arc::new(|client, request| {
+        let request = Request::from_parts(request.into_parts(), Empty::<Bytes>::new());
+        Box::pin(app(client, request))
+    })
 }
 
 /// Reads a request that asks for nothing of its connection.
@@ -155,7 +164,7 @@ fn read(head: &[u8]) -> AtOnce {
     }
     let fields = fields.lines().filter_map(|line| line.split_once(": "));
     let request = fields.fold(Request::get(target), |request, (name, value)| request.header(name, value));
-    AtOnce::Read(Box::new(request.body(()).unwrap().into_parts().0))
+    AtOnce::Read(Unanswered::new(request.body(()).unwrap().into_parts().0))
 }
 
 /// Each of them by hyper and plainly.
@@ -279,7 +288,7 @@ fn at_once() -> Hits<Pieces> {
         out.extend_from_slice(RESPONSE.as_bytes());
         AtOnce::Answered(Bytes::from_static(&[b'x'; 61440]))
     });
-    Hits { http1: Some(http1), http2: None }
+    Hits { http1: Some((http1, go_on())), http2: None }
 }
 
 #[tokio::test(start_paused = true)]
