@@ -1,10 +1,10 @@
 //! The only place that reads wall time. Everything else is handed a [`Timestamp`].
 
-use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use crate::policy::dates;
 use crate::policy::time::{Times, Timestamp};
 
 /// Tells the time: the system's, or one that a test advances by hand.
@@ -63,22 +63,9 @@ impl Clock {
         Times { request, response: self.at(came), wall: self.wall() }
     }
 
-    /// The present moment by the machine's wall clock, as the value of a Date field (RFC 9110 §6.6.1). Formatted once a
-    /// second.
-    pub fn http_date(&self) -> [u8; DATE_LENGTH] {
-        thread_local! {
-            static LAST: Cell<(i64, [u8; DATE_LENGTH])> = const { Cell::new((i64::MIN, [0; DATE_LENGTH])) };
-        }
-        let seconds = self.wall().as_secs();
-        let (of, date) = LAST.get();
-        if of == seconds {
-            return date;
-        }
-        let told = seconds.clamp(0, LAST_DATE) as u64;
-        let text = httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(told));
-        let date = text.as_bytes().try_into().expect("all of them have that length");
-        LAST.set((seconds, date));
-        date
+    /// The present moment by the machine's wall clock, as the value of a Date field (RFC 9110 §6.6.1).
+    pub fn http_date(&self) -> [u8; dates::LENGTH] {
+        dates::text(self.wall())
     }
 
     /// The present moment by the machine's wall clock.
@@ -91,12 +78,6 @@ impl Clock {
         }
     }
 }
-
-/// Bytes of a date as HTTP writes it.
-const DATE_LENGTH: usize = 29;
-
-/// The last second of the year 9999, beyond which that has no room.
-const LAST_DATE: i64 = 253_402_300_799;
 
 /// The hand that moves a manual clock.
 #[derive(Clone, Debug)]

@@ -1,6 +1,7 @@
 //! HTTP dates (RFC 9110 §5.6.7) as [`Timestamp`]s.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::cell::Cell;
+use std::time::{Duration, UNIX_EPOCH};
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
@@ -29,12 +30,29 @@ fn in_usual_case(text: &str) -> String {
     text.chars().map(letter).collect::<String>().replace("Gmt", "GMT")
 }
 
+/// Bytes of a date as HTTP writes it.
+pub const LENGTH: usize = 29;
+
 /// The IMF-fixdate of a moment. Moments outside 1970..9999 are brought to the nearest end.
 pub fn format(at: Timestamp) -> HeaderValue {
+    HeaderValue::from_bytes(&text(at)).expect("an HTTP-date is visible ASCII")
+}
+
+/// The same as text. Mostly of the present second, which a thread writes once.
+pub fn text(at: Timestamp) -> [u8; LENGTH] {
     const LAST_SECOND_OF_9999: i64 = 253_402_300_799;
-    let secs = at.as_secs().clamp(0, LAST_SECOND_OF_9999) as u64;
-    let time: SystemTime = UNIX_EPOCH + Duration::from_secs(secs);
-    HeaderValue::from_str(&httpdate::fmt_http_date(time)).expect("an HTTP-date is visible ASCII")
+    thread_local! {
+        static LATEST: Cell<(u64, [u8; LENGTH])> = const { Cell::new((u64::MAX, [0; LENGTH])) };
+    }
+    let seconds = at.as_secs().clamp(0, LAST_SECOND_OF_9999) as u64;
+    let (of, text) = LATEST.get();
+    if of == seconds {
+        return text;
+    }
+    let text = httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(seconds));
+    let text = text.as_bytes().try_into().expect("all of them have that length");
+    LATEST.set((seconds, text));
+    text
 }
 
 /// The date in a field: `None` when absent, `Some(None)` when present but no date, or when several differ.

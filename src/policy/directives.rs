@@ -9,7 +9,7 @@ use super::present::Fields;
 pub const MAX_DELTA: u32 = 1 << 31;
 
 /// The targeted fields that larder obeys, most specific first (RFC 9213 §2.2).
-pub const TARGETED: [HeaderName; 2] =
+pub static TARGETED: [HeaderName; 2] =
     [HeaderName::from_static("larder-cache-control"), HeaderName::from_static("cdn-cache-control")];
 
 /// Directives of a response (RFC 9111 §5.2.2, RFC 5861, RFC 8246).

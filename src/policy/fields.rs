@@ -6,7 +6,7 @@ use super::directives::Elements;
 use super::present::{Fields, Names};
 
 /// Fields that concern one connection only, named by Connection or not.
-const HOP_BY_HOP: [HeaderName; 7] = [
+static HOP_BY_HOP: [HeaderName; 7] = [
     header::CONNECTION,
     HeaderName::from_static("http2-settings"),
     HeaderName::from_static("keep-alive"),
@@ -17,11 +17,11 @@ const HOP_BY_HOP: [HeaderName; 7] = [
 ];
 
 /// Fields between a client and its proxy, which are not for the origin and not for storing (RFC 9111 §3.1).
-const PROXY: [HeaderName; 3] =
+static PROXY: [HeaderName; 3] =
     [header::PROXY_AUTHENTICATE, HeaderName::from_static("proxy-authentication-info"), header::PROXY_AUTHORIZATION];
 
 /// Fields that a Connection field cannot make us drop: they frame or route the message, or are ours to set.
-const NEVER_NOMINATED: [HeaderName; 12] = [
+static NEVER_NOMINATED: [HeaderName; 12] = [
     header::CONTENT_LENGTH,
     header::HOST,
     header::CACHE_CONTROL,

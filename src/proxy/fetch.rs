@@ -122,10 +122,9 @@ impl Fetch {
         let conditions = validate::CLIENT_CONDITIONS.iter().filter(|_| withholds_conditions);
         let parts = [header::RANGE, header::IF_RANGE].into_iter().filter(|_| wanted.ask == Ask::Whole);
         let codings = asked.route.route.compression.is_some().then_some(header::ACCEPT_ENCODING);
-        let headers = outgoing.headers_mut();
-        let names = Names::of(headers);
-        for name in conditions.cloned().chain(parts).chain(codings).filter(|name| names.may_have(name)) {
-            headers.remove(name);
+        let left_out = conditions.cloned().chain(parts).chain(codings);
+        for name in left_out.filter(|name| asked.names.may_have(name)) {
+            outgoing.headers_mut().remove(name);
         }
         let rewrites = asked.route.route.rewrite.is_some();
         Fetch {

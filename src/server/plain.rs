@@ -75,10 +75,10 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>, finishing: bool) -> Poll<Ended<S>> {
         let mut this = self.project();
         let stream = this.stream.as_mut().expect("it is not polled any more once it has ended");
-        let polled = stream.poll_beside(cx).map(Err);
-        let polled = match polled {
-            Poll::Pending => poll_exchange(stream, this.method, this.stage.as_mut(), cx, finishing),
-            left => left,
+        let polled = match poll_exchange(stream, this.method, this.stage.as_mut(), cx, finishing) {
+            // While it waits, it is noticed when nobody waits for it any more.
+            Poll::Pending => stream.poll_beside(cx).map(Err),
+            ended => ended,
         };
         let last = ready!(polled);
         // What the response was made of goes first: then its end is known.
