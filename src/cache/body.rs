@@ -266,7 +266,7 @@ impl SharedBody {
         if slot.is_none()
             && let Some(stored) = self.stored()
         {
-            file = Some(FileReader::new(stored.opened()?));
+            file = Some(Box::new(FileReader::new(stored.opened()?)));
         }
         Some(BodyReader {
             body: self.clone(),

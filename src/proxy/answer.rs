@@ -79,15 +79,23 @@ impl Asked<'_> {
         tokio::spawn(async move { drop(fetch.run(lead).await) });
     }
 
-    /// By a fetch for the cache: as its leader, as a follower, or alone where nobody else could use the answer.
+    /// By a fetch for the cache that nobody else may wait for.
+    pub(super) async fn fetch_uncollapsed(&mut self, wanted: Box<Wanted>) -> Answer {
+        let flights = &self.proxy.cache.flights;
+        let passes_by =
+            wanted.facts.directives.no_store && flights.is_under_way(&wanted.key, self.distinction(&wanted));
+        let why = if passes_by { ForwardReason::RequestNoStore } else { wanted.why };
+        self.fetch_alone(why, wanted).await
+    }
+
+    /// What tells apart fetches of one key that do not bring the same.
+    fn distinction(&self, wanted: &Wanted) -> u64 {
+        variant(&wanted.entry, &self.parts.headers) ^ wanted.ask.distinction(&self.parts.headers)
+    }
+
+    /// By a fetch for the cache: as its leader, as a follower, or alone where the answer is of no use to others.
     pub(super) async fn fetch(&mut self, wanted: Box<Wanted>) -> Answer {
-        let distinction = variant(&wanted.entry, &self.parts.headers) ^ wanted.ask.distinction(&self.parts.headers);
-        if !wanted.collapsible {
-            let passes_by =
-                wanted.facts.directives.no_store && self.proxy.cache.flights.is_under_way(&wanted.key, distinction);
-            let why = if passes_by { ForwardReason::RequestNoStore } else { wanted.why };
-            return self.fetch_alone(why, wanted).await;
-        }
+        let distinction = self.distinction(&wanted);
         match self.proxy.cache.flights.join(&wanted.key, distinction) {
             Role::Leader(lead) => {
                 // Another's fill may have ended since the look-up: then there is nothing to lead.

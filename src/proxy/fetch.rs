@@ -283,7 +283,7 @@ impl Fetch {
         let began = (cache.searches.moment(), cache.sessions.moment());
         let sent = Instant::now();
         let request_time = self.proxy.clock.at(sent);
-        let mut response = Box::new(self.route.pool.send(request, self.exchange.clone()).await?);
+        let mut response = Box::new(self.route.pool.send(&mut request, &self.exchange).await?);
         let came = Instant::now();
         let (times, first_byte) = (self.proxy.clock.times_since(request_time, came), came - sent);
         settle(&self.route, &mut response).await;

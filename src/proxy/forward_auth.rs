@@ -107,7 +107,8 @@ impl ForwardAuth {
             hash: None,
             retry: RouteRetry::default(),
         };
-        let response = self.pool.send(self.question(client, admitted, request), exchange).await.map_err(|error| {
+        let mut question = self.question(client, admitted, request);
+        let response = self.pool.send(&mut question, &exchange).await.map_err(|error| {
             tracing::warn!(%error, "the program that decides who may can't be asked");
             Denial::of(Refusal::AuthUnavailable)
         })?;

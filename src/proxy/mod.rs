@@ -316,7 +316,8 @@ impl Proxy {
         }
         let answer = match plan {
             Plan::Serve { key, stored, stale } => asked.answer_stored(&key, &stored, stale),
-            Plan::Fetch(wanted) => Box::pin(asked.fetch(wanted)).await,
+            Plan::Fetch(wanted) if wanted.collapsible => Box::pin(asked.fetch(wanted)).await,
+            Plan::Fetch(wanted) => Box::pin(asked.fetch_uncollapsed(wanted)).await,
             Plan::Pass { why, freshens } => Box::pin(asked.pass(why, freshens.as_deref(), body, client_upgrade)).await,
             Plan::OnlyIfCached { .. } => failed_answer(StatusCode::GATEWAY_TIMEOUT, "only-if-cached", None),
         };

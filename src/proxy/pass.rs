@@ -74,14 +74,15 @@ pub(super) async fn pass(
     freshens: Option<&Wanted>,
 ) -> Result<Passed, UpstreamError> {
     let route = &asked.route.route;
-    let request = outgoing::request(asked, client_upgrade.is_some()).map(|()| body);
+    let mut request = outgoing::request(asked, client_upgrade.is_some()).map(|()| body);
     let meter = request.body().meter();
     let post = Post::of(asked);
     // Held until what it may freshen is stored: the log then forgets no purge that comes meanwhile.
     let began = freshens.map(|_| asked.proxy.cache.log.begin());
     let sent = Instant::now();
     let request_time = asked.proxy.clock.at(sent);
-    let mut response = asked.route.pool.send(request, asked.exchange()).await?;
+    let exchange = asked.exchange();
+    let mut response = asked.route.pool.send(&mut request, &exchange).await?;
     let came = Instant::now();
     let (times, first_byte) = (asked.proxy.clock.times_since(request_time, came), came - sent);
 

@@ -164,11 +164,12 @@ impl Pool {
     /// Sends a request to one of the servers and returns the head of the response, the body still streaming.
     ///
     /// The request has an origin-form target and the end-to-end fields, Host among them; the pool sets Host where
-    /// the settings say so, and the fields that frame the body. Its extensions are dropped.
+    /// the settings say so, and the fields that frame the body. Its extensions are dropped. Both are borrowed, since
+    /// this future would hold them twice otherwise.
     pub async fn send(
         &self,
-        mut request: Request<RequestBody>,
-        exchange: Exchange,
+        request: &mut Request<RequestBody>,
+        exchange: &Exchange,
     ) -> Result<Response<UpstreamBody>, UpstreamError> {
         if request.body().is_too_large() {
             return Err(UpstreamError::new(UpstreamErrorKind::RequestTooLarge));
@@ -176,20 +177,20 @@ impl Pool {
         request.body_mut().settle().await.map_err(UpstreamError::new)?;
         let admission = self.breaker.as_ref().map(Breaker::admit).transpose()?;
         let upload = request.body().upload();
-        let upgrade_asked = framing::asks_upgrade(&request);
-        let Exchange { timeouts, on_interim, hash, retry } = exchange;
-        framing::frame(&mut request, self.settings.protocol);
-        framing::nominate_te(&mut request, self.settings.protocol);
-        let terms = Terms { timeouts: &timeouts, upload: upload.as_deref(), on_interim: on_interim.as_ref(), retry };
+        let upgrade_asked = framing::asks_upgrade(request);
+        let &Exchange { ref timeouts, ref on_interim, hash, retry } = exchange;
+        framing::frame(request, self.settings.protocol);
+        framing::nominate_te(request, self.settings.protocol);
+        let terms = Terms { timeouts, upload: upload.as_deref(), on_interim: on_interim.as_ref(), retry };
 
         let end = timeouts.total.map(|total| Instant::now() + total);
         let asked = {
             // Pinned where it is made: it is large, and would be moved into whatever waits for it.
             let mut asking = pin!(async {
-                match self.hedge_after(&request, retry) {
+                match self.hedge_after(request, retry) {
                     // Boxed: it is two of the other, and hardly ever.
-                    Some(after) => Box::pin(self.ask_hedged(&mut request, terms, hash, after)).await,
-                    None => self.ask_servers(&mut request, terms, self.balancer.way(hash)).await,
+                    Some(after) => Box::pin(self.ask_hedged(request, terms, hash, after)).await,
+                    None => self.ask_servers(request, terms, self.balancer.way(hash)).await,
                 }
             });
             match end {

@@ -33,8 +33,8 @@ pub struct BodyReader {
     pub(super) at: u64,
     pub(super) end: u64,
     pub(super) over: bool,
-    /// The file that it reads from, where the bytes are not in memory.
-    pub(super) file: Option<FileReader>,
+    /// The file that it reads from, where the bytes are not in memory. Boxed: hardly any reader has one.
+    pub(super) file: Option<Box<FileReader>>,
 }
 
 /// What a reader hands on.
@@ -65,7 +65,7 @@ impl BodyReader {
         let Some(growing) = side.growing.as_deref_mut() else { return Poll::Ready(Some(Err(CutBody))) };
         let next = match self.on_disk(growing) {
             Some(there) => {
-                let file = self.file.get_or_insert_with(|| FileReader::new(there.0));
+                let file = self.file.get_or_insert_with(|| Box::new(FileReader::new(there.0)));
                 let read = file.poll_next(self.at, self.end.min(there.1), there.1, cx);
                 read.map(|read| Some(read.map(|data| self.handed(data))))
             }
@@ -108,7 +108,7 @@ impl BodyReader {
             let side = self.body.0.side.lock();
             let kept = side.growing.as_ref().and_then(|growing| Some(growing.spilled.as_ref()?.file.clone()));
             drop(side);
-            self.file = kept.or_else(|| self.body.stored()?.opened()).map(FileReader::new);
+            self.file = kept.or_else(|| self.body.stored()?.opened()).map(|open| Box::new(FileReader::new(open)));
         }
         let Some(file) = &mut self.file else {
             self.over = true;

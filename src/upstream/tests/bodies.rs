@@ -280,7 +280,7 @@ async fn interim_responses_are_told_as_they_come() {
     let on_interim: InterimCallback =
         Arc::new(move |status, fields: &HeaderMap| tell.lock().push((status.as_u16(), fields.get("link").cloned())));
     let exchange = Exchange { on_interim: Some(on_interim), ..exchange(&pool) };
-    let (answer, ()) = tokio::join!(pool.send(request(Method::GET, RequestBody::Empty), exchange), async {
+    let (answer, ()) = tokio::join!(ask(&pool, request(Method::GET, RequestBody::Empty), exchange), async {
         let mut line = server.serve("HTTP/1.1 103 Early Hints\r\nlink: </a.css>\r\n\r\n").await;
         eventually(|| told.lock().len() == 1).await;
         line.send(&format!("HTTP/1.1 102 Processing\r\n\r\n{OK}")).await;
@@ -297,7 +297,7 @@ async fn upgraded_connection_is_a_tunnel_that_keeps_its_place() {
     request.headers_mut().insert("upgrade", "echo".parse().unwrap());
     request.headers_mut().insert("connection", "upgrade".parse().unwrap());
     let switch = "HTTP/1.1 101 Switching Protocols\r\nupgrade: echo\r\nconnection: upgrade\r\n\r\nfirst";
-    let (answer, mut line) = tokio::join!(pool.send(request, exchange(&pool)), server.serve(switch));
+    let (answer, mut line) = tokio::join!(ask(&pool, request, exchange(&pool)), server.serve(switch));
     let mut tunnel = answer.unwrap().body_mut().take_tunnel().unwrap();
 
     let mut first = [0; 5];

@@ -112,7 +112,7 @@ async fn trailers_of_a_request_go_out_when_they_were_announced() {
         if let Some(announced) = announced {
             request.headers_mut().insert("trailer", announced.parse().unwrap());
         }
-        let (answer, _line) = tokio::join!(pool.send(request, exchange(&pool)), async {
+        let (answer, _line) = tokio::join!(ask(&pool, request, exchange(&pool)), async {
             let mut line = server.accept().await;
             line.head().await;
             assert_eq!(line.read(sent.len()).await, sent);

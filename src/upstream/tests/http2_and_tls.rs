@@ -308,7 +308,7 @@ async fn protocol_is_what_the_server_agrees_to_and_upgrades_get_http1() {
         for (name, value) in [("upgrade", "x"), ("connection", "upgrade")] {
             upgrade.headers_mut().insert(name, value.parse().unwrap());
         }
-        within(pool.send(upgrade, exchange(&pool))).await.unwrap().status()
+        within(ask(&pool, upgrade, exchange(&pool))).await.unwrap().status()
     };
     let (_tls, status) = tokio::join!(script, client);
     assert_eq!(status, StatusCode::SWITCHING_PROTOCOLS);

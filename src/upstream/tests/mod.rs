@@ -134,7 +134,15 @@ fn request(method: Method, body: RequestBody) -> Request<RequestBody> {
 }
 
 async fn send(pool: &Pool, method: Method, body: RequestBody) -> Result<Response<UpstreamBody>, UpstreamError> {
-    within(pool.send(request(method, body), exchange(pool))).await
+    within(ask(pool, request(method, body), exchange(pool))).await
+}
+
+async fn ask(
+    pool: &Pool,
+    mut request: Request<RequestBody>,
+    exchange: Exchange,
+) -> Result<Response<UpstreamBody>, UpstreamError> {
+    pool.send(&mut request, &exchange).await
 }
 
 async fn get(pool: &Pool) -> Result<Response<UpstreamBody>, UpstreamError> {
