@@ -37,6 +37,7 @@ pub mod purge_method;
 pub mod purge_rules;
 mod rate;
 mod received;
+mod record;
 mod redirect;
 pub mod refusal;
 mod respond;
@@ -79,15 +80,14 @@ use crate::policy::present::{Fields, Names};
 use crate::policy::reason::Tier;
 use crate::policy::time::Timestamp;
 use crate::telemetry::Telemetry;
-use crate::telemetry::record::{Reason, RequestRecord};
+use crate::telemetry::record::RequestRecord;
 use crate::telemetry::route_metrics::RouteMetrics;
-use crate::upstream::{Exchange, InterimCallback, Meter};
+use crate::upstream::{Exchange, InterimCallback};
 use admit::Admitted;
 use answer::{Answer, failed_answer, own_answer};
 use body::Body;
 use client::Client;
 use denial::Denial;
-use finish::Finish;
 use guard::Place;
 use lookup::Plan;
 use refusal::Refusal;
@@ -390,54 +390,6 @@ impl Proxy {
         }
         self.answered(metrics, client, parts, address, response, verdict, started, now)
     }
-
-    /// An answer of larder's own before there is a route.
-    #[expect(clippy::too_many_arguments, reason = "what is known of a request this early, in no structure yet")]
-    fn answered(
-        &self,
-        metrics: &Arc<RouteMetrics>,
-        client: &Client,
-        parts: &Parts,
-        address: IpAddr,
-        mut response: Response<Body>,
-        verdict: Verdict,
-        started: Instant,
-        now: Timestamp,
-    ) -> Response<Body> {
-        let headers = response.headers_mut();
-        headers.append(CACHE_STATUS, verdict.render());
-        if let Some(hsts) = &client.front.hsts
-            && client.tls
-        {
-            headers.insert(header::STRICT_TRANSPORT_SECURITY, hsts.clone());
-        }
-        let stand_in = parts.method.as_str() == Client::REFUSED_METHOD;
-        let record = RequestRecord {
-            client: address.to_canonical(),
-            scheme: if client.tls { "https" } else { "http" },
-            host: parts.headers.get(header::HOST).cloned().filter(|_| !stand_in),
-            target: parts.uri.path_and_query().cloned().filter(|_| !stand_in),
-            ..record(parts, &verdict, response.status(), now, metrics.name(), self.telemetry.logs())
-        };
-        self.recorded(response, metrics.clone(), started, record, None, None)
-    }
-
-    fn recorded(
-        &self,
-        mut response: Response<Body>,
-        metrics: Arc<RouteMetrics>,
-        started: Instant,
-        record: RequestRecord,
-        meter: Option<Meter>,
-        place: Option<Place>,
-    ) -> Response<Body> {
-        // RFC 9110 §6.6.1: what came from elsewhere has one.
-        response.headers_mut().entry(header::DATE).or_insert_with(|| {
-            HeaderValue::from_bytes(&self.clock.http_date()).expect("an HTTP-date is visible ASCII")
-        });
-        let finish = Box::new(Finish::new(self.telemetry.clone(), metrics, started, record, meter).keeps(place));
-        response.map(|body| body.recorded(finish))
-    }
 }
 
 /// How long a purge waits for the other nodes to say that they have it.
@@ -496,24 +448,6 @@ impl Asked<'_> {
         self.proxy.recorded(response, self.route.metrics.clone(), started, record, meter, place)
     }
 
-    /// What is known of the request when its answer begins.
-    fn record(&self, verdict: &Verdict, status: StatusCode, logged: bool) -> RequestRecord {
-        RequestRecord {
-            client: self.admitted.client,
-            scheme: self.admitted.scheme,
-            host: logged.then(|| self.host_field()).flatten(),
-            target: logged.then(|| self.admitted.target.clone()),
-            ..record(&self.parts, verdict, status, self.now, self.route.metrics.name(), logged)
-        }
-    }
-
-    /// The host asked for, sharing the request's bytes where it came as it is kept.
-    fn host_field(&self) -> Option<HeaderValue> {
-        let authority = self.admitted.authority.as_str();
-        let given = self.parts.headers.get(header::HOST).filter(|given| *given == authority);
-        given.cloned().or_else(|| HeaderValue::from_str(authority).ok())
-    }
-
     /// How an exchange with the upstream is to be run for this request.
     fn exchange(&self) -> Exchange {
         let timeouts = self.route.route.timeouts.unwrap_or(self.route.pool.settings().timeouts);
@@ -552,53 +486,4 @@ fn take_upgrade(request: &mut Request<Option<Incoming>>) -> Option<hyper::upgrad
         // An upgrade to HTTP/2 is for the next hop, that is for us, and we offer it otherwise.
         && !fields::has_token(request.headers(), &header::UPGRADE, "h2c");
     asks.then(|| hyper::upgrade::on(request))
-}
-
-/// The part of a record that the request and the verdict tell; what only the access log tells, only where it is
-/// `logged`.
-fn record(
-    parts: &Parts,
-    verdict: &Verdict,
-    status: StatusCode,
-    now: Timestamp,
-    route: &Arc<str>,
-    logged: bool,
-) -> RequestRecord {
-    let field = |name: header::HeaderName| if logged { parts.headers.get(name).cloned() } else { None };
-    RequestRecord {
-        started: now,
-        duration: Duration::ZERO,
-        client: std::net::IpAddr::from([0, 0, 0, 0]),
-        method: parts.method.clone(),
-        scheme: "http",
-        host: None,
-        target: None,
-        version: parts.version,
-        status,
-        outcome: verdict.outcome(),
-        reason: reason(verdict),
-        no_store: verdict.no_store,
-        ttl: verdict.ttl.filter(|_| verdict.hit),
-        age: None,
-        route: route.clone(),
-        upstream: None,
-        upstream_first_byte: None,
-        bytes_in: 0,
-        bytes_out: 0,
-        cut: false,
-        referer: field(header::REFERER),
-        user_agent: field(header::USER_AGENT),
-        request_id: field(header::HeaderName::from_static("x-request-id")),
-    }
-}
-
-fn reason(verdict: &Verdict) -> Option<Reason> {
-    match verdict {
-        Verdict { refused: true, error: Some(word), .. } => Some(Reason::Refused(word)),
-        Verdict { error: Some(word), .. } => Some(Reason::Failed(word)),
-        Verdict { stale: Some(why), .. } => Some(Reason::Stale(*why)),
-        Verdict { forward: Some(why), .. } => Some(Reason::Forward(*why)),
-        Verdict { hit: true, tier: Some(tier), .. } => Some(Reason::Found(*tier)),
-        _ => None,
-    }
 }
