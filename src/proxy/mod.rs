@@ -80,7 +80,7 @@ use crate::policy::present::{Fields, Names};
 use crate::policy::reason::Tier;
 use crate::policy::time::Timestamp;
 use crate::telemetry::Telemetry;
-use crate::telemetry::record::RequestRecord;
+use crate::telemetry::record::{Kept, RequestRecord};
 use crate::telemetry::route_metrics::RouteMetrics;
 use crate::upstream::{Exchange, InterimCallback};
 use admit::Admitted;
@@ -88,6 +88,7 @@ use answer::{Answer, failed_answer, own_answer};
 use body::Body;
 use client::Client;
 use denial::Denial;
+use finish::Finish;
 use guard::Place;
 use lookup::Plan;
 use refusal::Refusal;
@@ -433,19 +434,17 @@ impl Asked<'_> {
         if self.parts.version < Version::HTTP_2 && verdict.error.is_some() && status.is_client_error() {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
-        let logged = self.proxy.telemetry.logs();
-        let age = if logged { headers.get(header::AGE) } else { None };
-        let record = RequestRecord {
-            upstream: asked_upstream.then(|| self.route.upstream.clone()),
-            upstream_first_byte: first_byte,
-            age: age.and_then(|age| age.to_str().ok()?.parse().ok()),
-            ..self.record(&verdict, status, logged)
-        };
+        let telemetry = &self.proxy.telemetry;
+        let told = telemetry.logs().then(|| {
+            let age = headers.get(header::AGE).and_then(|age| age.to_str().ok()?.parse().ok());
+            Kept::of(&self.told(age))
+        });
+        let record = RequestRecord { asked_upstream, upstream_first_byte: first_byte, ..self.record(&verdict, status) };
         if let Some(rate) = self.route.guard.as_ref().and_then(|guard| guard.bandwidth()) {
             response = response.map(|body| body.paced(rate));
         }
-        let place = self.place.take();
-        self.proxy.recorded(response, self.route.metrics.clone(), started, record, meter, place)
+        let finish = Finish::new(telemetry.clone(), self.route.metrics.clone(), started, record, told);
+        self.proxy.recorded(response, finish.counts(meter).keeps(self.place.take()))
     }
 
     /// How an exchange with the upstream is to be run for this request.

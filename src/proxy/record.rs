@@ -5,18 +5,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::request::Parts;
-use http::{HeaderValue, Response, StatusCode, header};
+use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 
 use super::body::Body;
 use super::client::Client;
 use super::finish::Finish;
-use super::guard::Place;
 use super::{Asked, CACHE_STATUS, Proxy};
 use crate::policy::cache_status::Verdict;
+use crate::policy::present::Fields;
 use crate::policy::time::Timestamp;
-use crate::telemetry::record::{Reason, RequestRecord};
+use crate::telemetry::record::{Kept, Reason, RequestRecord, Told};
 use crate::telemetry::route_metrics::RouteMetrics;
-use crate::upstream::Meter;
 
 impl Proxy {
     /// An answer of larder's own before there is a route.
@@ -39,90 +38,78 @@ impl Proxy {
         {
             headers.insert(header::STRICT_TRANSPORT_SECURITY, hsts.clone());
         }
-        let stand_in = parts.method.as_str() == Client::REFUSED_METHOD;
         let record = RequestRecord {
             client: address.to_canonical(),
             scheme: if client.tls { "https" } else { "http" },
-            host: parts.headers.get(header::HOST).cloned().filter(|_| !stand_in),
-            target: parts.uri.path_and_query().cloned().filter(|_| !stand_in),
-            ..record(parts, &verdict, response.status(), now, metrics.name(), self.telemetry.logs())
+            ..record(parts, &verdict, response.status(), now)
         };
-        self.recorded(response, metrics.clone(), started, record, None, None)
+        let stand_in = parts.method.as_str() == Client::REFUSED_METHOD;
+        let told = self.telemetry.logs().then(|| {
+            let host = parts.headers.get(header::HOST).map(HeaderValue::as_bytes).filter(|_| !stand_in);
+            let target = parts.uri.path_and_query().map(|target| target.as_str().as_bytes()).filter(|_| !stand_in);
+            Kept::of(&Told { host, target, ..told((&parts.headers).into()) })
+        });
+        self.recorded(response, Finish::new(self.telemetry.clone(), metrics.clone(), started, record, told))
     }
 
-    pub(super) fn recorded(
-        &self,
-        mut response: Response<Body>,
-        metrics: Arc<RouteMetrics>,
-        started: Instant,
-        record: RequestRecord,
-        meter: Option<Meter>,
-        place: Option<Place>,
-    ) -> Response<Body> {
+    /// Has the request recorded when its response has ended.
+    pub(super) fn recorded(&self, mut response: Response<Body>, finish: Finish) -> Response<Body> {
         // RFC 9110 §6.6.1: what came from elsewhere has one.
         response.headers_mut().entry(header::DATE).or_insert_with(|| {
             HeaderValue::from_bytes(&self.clock.http_date()).expect("an HTTP-date is visible ASCII")
         });
-        let finish = Box::new(Finish::new(self.telemetry.clone(), metrics, started, record, meter).keeps(place));
-        response.map(|body| body.recorded(finish))
+        response.map(|body| body.recorded(Box::new(finish)))
     }
 }
 
 impl Asked<'_> {
     /// What is known of the request when its answer begins.
-    pub(super) fn record(&self, verdict: &Verdict, status: StatusCode, logged: bool) -> RequestRecord {
+    pub(super) fn record(&self, verdict: &Verdict, status: StatusCode) -> RequestRecord {
         RequestRecord {
             client: self.admitted.client,
             scheme: self.admitted.scheme,
-            host: logged.then(|| self.host_field()).flatten(),
-            target: logged.then(|| self.admitted.target.clone()),
-            ..record(&self.parts, verdict, status, self.now, self.route.metrics.name(), logged)
+            ..record(&self.parts, verdict, status, self.now)
         }
     }
 
-    /// The host asked for, sharing the request's bytes where it came as it is kept.
-    fn host_field(&self) -> Option<HeaderValue> {
-        let authority = self.admitted.authority.as_str();
-        let given = self.parts.headers.get(header::HOST).filter(|given| *given == authority);
-        given.cloned().or_else(|| HeaderValue::from_str(authority).ok())
+    /// What the access log tells of it beside; the answer is as old as `age`, in seconds.
+    pub(super) fn told(&self, age: Option<u64>) -> Told<'_> {
+        let (host, target) = (self.admitted.authority.as_bytes(), self.admitted.target.as_str().as_bytes());
+        Told { host: Some(host), target: Some(target), age, ..told(self.fields()) }
     }
 }
 
-/// The part of a record that the request and the verdict tell; what only the access log tells, only where it is
-/// `logged`.
-fn record(
-    parts: &Parts,
-    verdict: &Verdict,
-    status: StatusCode,
-    now: Timestamp,
-    route: &Arc<str>,
-    logged: bool,
-) -> RequestRecord {
-    let field = |name: header::HeaderName| if logged { parts.headers.get(name).cloned() } else { None };
+/// What the access log tells of a request's fields.
+fn told(fields: Fields<'_>) -> Told<'_> {
+    const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+    let field = |name| fields.get(name).map(HeaderValue::as_bytes);
+    Told {
+        referer: field(&header::REFERER),
+        user_agent: field(&header::USER_AGENT),
+        request_id: field(&X_REQUEST_ID),
+        ..Told::default()
+    }
+}
+
+/// The part of a record that the request and the verdict tell.
+fn record(parts: &Parts, verdict: &Verdict, status: StatusCode, now: Timestamp) -> RequestRecord {
     RequestRecord {
         started: now,
         duration: Duration::ZERO,
         client: IpAddr::from([0, 0, 0, 0]),
         method: parts.method.clone(),
         scheme: "http",
-        host: None,
-        target: None,
         version: parts.version,
         status,
         outcome: verdict.outcome(),
         reason: reason(verdict),
         no_store: verdict.no_store,
         ttl: verdict.ttl.filter(|_| verdict.hit),
-        age: None,
-        route: route.clone(),
-        upstream: None,
+        asked_upstream: false,
         upstream_first_byte: None,
         bytes_in: 0,
         bytes_out: 0,
         cut: false,
-        referer: field(header::REFERER),
-        user_agent: field(header::USER_AGENT),
-        request_id: field(header::HeaderName::from_static("x-request-id")),
     }
 }
 
