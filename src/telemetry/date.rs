@@ -19,24 +19,27 @@ enum Form {
 }
 
 impl LastSecond {
-    /// Writes `2026-11-21T02:58:53.042Z` (RFC 3339).
-    pub(super) fn write_rfc3339(&mut self, to: &mut Vec<u8>, at: Timestamp) {
-        to.extend_from_slice(self.text(Form::Rfc3339, at.as_secs()));
+    /// `2026-11-21T02:58:53.042Z` (RFC 3339).
+    pub(super) fn rfc3339(&mut self, at: Timestamp) -> &[u8] {
+        let text = self.text(Form::Rfc3339, at.as_secs());
         let millis = at.as_millis().rem_euclid(1000) as u16;
-        to.extend_from_slice(&[b'.', digit(millis / 100), digit(millis / 10), digit(millis), b'Z']);
+        if let [.., hundreds, tens, ones, _] = text {
+            (*hundreds, *tens, *ones) = (digit(millis / 100), digit(millis / 10), digit(millis));
+        }
+        text
     }
 
-    /// Writes `21/Nov/2026:02:58:53 +0000`, as the Common Log Format has it.
-    pub(super) fn write_clf(&mut self, to: &mut Vec<u8>, at: Timestamp) {
-        to.extend_from_slice(self.text(Form::Clf, at.as_secs()));
+    /// `21/Nov/2026:02:58:53 +0000`, as the Common Log Format has it.
+    pub(super) fn clf(&mut self, at: Timestamp) -> &[u8] {
+        self.text(Form::Clf, at.as_secs())
     }
 
-    fn text(&mut self, form: Form, secs: i64) -> &[u8] {
+    fn text(&mut self, form: Form, secs: i64) -> &mut [u8] {
         if self.of != Some((form, secs)) {
             self.text = civil(secs).text(form).into_bytes();
             self.of = Some((form, secs));
         }
-        &self.text
+        &mut self.text
     }
 }
 
@@ -59,7 +62,7 @@ impl Civil {
     fn text(&self, form: Form) -> String {
         let Civil { year, month, day, hour, minute, second } = self;
         match form {
-            Form::Rfc3339 => format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}"),
+            Form::Rfc3339 => format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.000Z"),
             Form::Clf => {
                 let month = MONTHS[usize::from(*month) - 1];
                 format!("{day:02}/{month}/{year:04}:{hour:02}:{minute:02}:{second:02} +0000")
@@ -95,9 +98,7 @@ mod tests {
     use super::*;
 
     fn rfc3339(at: Timestamp) -> String {
-        let mut out = Vec::new();
-        LastSecond::default().write_rfc3339(&mut out, at);
-        String::from_utf8(out).unwrap()
+        String::from_utf8(LastSecond::default().rfc3339(at).to_vec()).unwrap()
     }
 
     #[test]
@@ -128,7 +129,7 @@ mod tests {
     fn a_second_that_is_kept_gives_way_to_the_next() {
         let (mut last, mut out) = (LastSecond::default(), Vec::new());
         for millis in [59_998, 59_999, 60_000, 59_007] {
-            last.write_rfc3339(&mut out, Timestamp::from_millis(millis));
+            out.extend_from_slice(last.rfc3339(Timestamp::from_millis(millis)));
         }
         let expected = ["00:59.998Z", "00:59.999Z", "01:00.000Z", "00:59.007Z"];
         let expected: String = expected.iter().map(|end| format!("1970-01-01T00:{end}")).collect();
@@ -137,8 +138,7 @@ mod tests {
 
     #[test]
     fn clf_names_the_month() {
-        let mut out = Vec::new();
-        LastSecond::default().write_clf(&mut out, Timestamp::from_millis(1_795_229_933_042));
-        assert_eq!(String::from_utf8(out).unwrap(), "21/Nov/2026:02:58:53 +0000");
+        let at = Timestamp::from_millis(1_795_229_933_042);
+        assert_eq!(LastSecond::default().clf(at), b"21/Nov/2026:02:58:53 +0000");
     }
 }

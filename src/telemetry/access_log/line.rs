@@ -23,67 +23,72 @@ pub struct Line<'a> {
     pub told: Told<'a>,
 }
 
-/// Appends one JSON object and a newline; absent fields are left out. Bytes that are no UTF-8 appear as `\xNN`, spelled
-/// out.
+/// Puts one JSON object and a newline; absent fields are left out. Bytes that are no UTF-8 appear as `\xNN`, spelled out.
 pub(super) fn json(to: &mut Vec<u8>, clock: &mut LastSecond, line: &Line<'_>) {
     let Line { route, upstream, record, told } = line;
     to.extend_from_slice(b"{\"time\":\"");
-    clock.write_rfc3339(to, record.started);
+    to.extend_from_slice(clock.rfc3339(record.started));
     to.extend_from_slice(b"\",\"client\":\"");
     address(to, record.client);
     // Of a method's letters (RFC 9110 §5.6.2) and of our own words none is to be escaped.
-    word_field(to, b"\",\"method\":\"", Some(record.method.as_str()));
-    word_field(to, b",\"scheme\":\"", Some(record.scheme));
-    text_field(to, b",\"host\":", told.host);
-    text_field(to, b",\"target\":", told.target);
-    word_field(to, b",\"version\":\"", Some(protocol(record.version)));
-    number_field(to, b",\"status\":", Some(record.status.as_u16()));
+    to.extend_from_slice(b"\",\"method\":\"");
+    to.extend_from_slice(record.method.as_str().as_bytes());
+    to.extend_from_slice(b"\",\"scheme\":\"");
+    to.extend_from_slice(record.scheme.as_bytes());
+    to.extend_from_slice(b"\"");
+    text_field(to, b",\"host\":\"", told.host);
+    text_field(to, b",\"target\":\"", told.target);
+    to.extend_from_slice(b",\"version\":\"");
+    to.extend_from_slice(protocol(record.version).as_bytes());
+    to.extend_from_slice(b"\",\"status\":");
+    to.extend_from_slice(record.status.as_str().as_bytes());
     word_field(to, b",\"outcome\":\"", Some(record.outcome.word()));
     word_field(to, b",\"reason\":\"", record.reason.map(Reason::word));
     word_field(to, b",\"no_store\":\"", record.no_store.map(|reason| reason.word()));
     number_field(to, b",\"ttl\":", record.ttl);
     number_field(to, b",\"age\":", told.age);
-    text_field(to, b",\"route\":", Some(route.as_bytes()));
-    text_field(to, b",\"upstream\":", upstream.map(str::as_bytes));
-    if let Some(span) = record.upstream_first_byte {
-        to.extend_from_slice(b",\"upstream_first_byte_seconds\":");
-        seconds(to, span);
-    }
-    to.extend_from_slice(b",\"duration_seconds\":");
-    seconds(to, record.duration);
+    text_field(to, b",\"route\":\"", Some(route.as_bytes()));
+    text_field(to, b",\"upstream\":\"", upstream.map(str::as_bytes));
+    seconds_field(to, b",\"upstream_first_byte_seconds\":", record.upstream_first_byte);
+    seconds_field(to, b",\"duration_seconds\":", Some(record.duration));
     number_field(to, b",\"bytes_in\":", Some(record.bytes_in));
     number_field(to, b",\"bytes_out\":", Some(record.bytes_out));
     to.extend_from_slice(if record.cut { b",\"cut\":true" } else { b",\"cut\":false" });
-    text_field(to, b",\"referer\":", told.referer);
-    text_field(to, b",\"user_agent\":", told.user_agent);
-    text_field(to, b",\"request_id\":", told.request_id);
+    text_field(to, b",\"referer\":\"", told.referer);
+    text_field(to, b",\"user_agent\":\"", told.user_agent);
+    text_field(to, b",\"request_id\":\"", told.request_id);
     to.extend_from_slice(b"}\n");
 }
 
-/// Appends the combined format, followed by the cache outcome, its reason, and the seconds to the upstream's first byte;
-/// `-` where there is none.
+/// Puts the combined format, followed by the cache outcome, its reason, and the seconds to the upstream's first byte; `-`
+/// where there is none.
 pub(super) fn combined(to: &mut Vec<u8>, clock: &mut LastSecond, line: &Line<'_>) {
     let Line { record, told, .. } = line;
     address(to, record.client);
     to.extend_from_slice(b" - - [");
-    clock.write_clf(to, record.started);
+    to.extend_from_slice(clock.clf(record.started));
     to.extend_from_slice(b"] \"");
     match told.target {
         Some(target) => {
             escape(to, record.method.as_str().as_bytes());
-            to.push(b' ');
+            to.extend_from_slice(b" ");
             escape(to, target);
-            to.push(b' ');
+            to.extend_from_slice(b" ");
             to.extend_from_slice(protocol(record.version).as_bytes());
         }
-        None => to.push(b'-'),
+        None => to.extend_from_slice(b"-"),
     }
-    written(write!(to, "\" {} {} ", record.status.as_u16(), record.bytes_out));
-    quoted(to, told.referer);
-    to.push(b' ');
-    quoted(to, told.user_agent);
+    to.extend_from_slice(b"\" ");
+    to.extend_from_slice(record.status.as_str().as_bytes());
+    to.extend_from_slice(b" ");
+    number(to, record.bytes_out);
+    for field in [told.referer, told.user_agent] {
+        to.extend_from_slice(b" \"");
+        escape(to, field.unwrap_or(b"-"));
+        to.extend_from_slice(b"\"");
+    }
     for word in [record.outcome.word(), record.reason.map_or("-", Reason::word)] {
-        to.push(b' ');
+        to.extend_from_slice(b" ");
         to.extend_from_slice(word.as_bytes());
     }
     match record.upstream_first_byte {
@@ -92,31 +97,36 @@ pub(super) fn combined(to: &mut Vec<u8>, clock: &mut LastSecond, line: &Line<'_>
     }
 }
 
-/// A field of free text. `name` comes with its comma, quotes and colon.
+/// A field of free text. Names of text and words come with their comma, colon and quotes, the value's first among them.
 fn text_field(to: &mut Vec<u8>, name: &[u8], value: Option<&[u8]>) {
     let Some(value) = value else { return };
-    to.extend_from_slice(name);
     if is_plain(value) {
-        to.push(b'"');
+        to.extend_from_slice(name);
         to.extend_from_slice(value);
-        to.push(b'"');
+        to.extend_from_slice(b"\"");
     } else {
+        to.extend_from_slice(name.strip_suffix(b"\"").unwrap_or(name));
         written(serde_json::to_writer(to, &text(value)).map_err(io::Error::from));
     }
 }
 
-/// A field of a word. `name` comes with the value's opening quote.
 fn word_field(to: &mut Vec<u8>, name: &[u8], value: Option<&str>) {
     let Some(value) = value else { return };
     to.extend_from_slice(name);
     to.extend_from_slice(value.as_bytes());
-    to.push(b'"');
+    to.extend_from_slice(b"\"");
 }
 
 fn number_field(to: &mut Vec<u8>, name: &[u8], value: Option<impl itoa::Integer>) {
     let Some(value) = value else { return };
     to.extend_from_slice(name);
     number(to, value);
+}
+
+fn seconds_field(to: &mut Vec<u8>, name: &[u8], value: Option<Duration>) {
+    let Some(value) = value else { return };
+    to.extend_from_slice(name);
+    seconds(to, value);
 }
 
 fn number(to: &mut Vec<u8>, number: impl itoa::Integer) {
@@ -137,15 +147,12 @@ fn seconds(to: &mut Vec<u8>, span: Duration) {
         to.extend_from_slice(&b"0.0000"[..2 + 9 - digits.len()]);
         to.extend_from_slice(significant);
     } else {
-        to.push(significant[0]);
-        if let [_, rest @ ..] = significant
-            && !rest.is_empty()
-        {
-            to.push(b'.');
-            to.extend_from_slice(rest);
+        to.extend_from_slice(&significant[..1]);
+        if significant.len() > 1 {
+            to.extend_from_slice(b".");
+            to.extend_from_slice(&significant[1..]);
         }
-        to.extend_from_slice(b"e-");
-        to.push(b'0' + 10 - digits.len() as u8);
+        to.extend_from_slice(&[b'e', b'-', b'0' + 10 - digits.len() as u8]);
     }
 }
 
@@ -155,7 +162,7 @@ fn address(to: &mut Vec<u8>, address: IpAddr) {
             let [first, rest @ ..] = address.octets();
             number(to, first);
             for octet in rest {
-                to.push(b'.');
+                to.extend_from_slice(b".");
                 number(to, octet);
             }
         }
@@ -164,7 +171,7 @@ fn address(to: &mut Vec<u8>, address: IpAddr) {
 }
 
 fn written(result: io::Result<()>) {
-    result.expect("writing to a Vec cannot fail, and text and numbers have a JSON form");
+    result.expect("writing to memory cannot fail, and text and numbers have a JSON form");
 }
 
 const fn protocol(version: Version) -> &'static str {
@@ -177,9 +184,23 @@ const fn protocol(version: Version) -> &'static str {
     }
 }
 
-/// Whether these bytes are text that no format escapes. Without an early end, so that the compiler vectorises it.
+/// Whether these bytes are text that no format escapes. Looks at eight at a time, at the last ones once more.
 fn is_plain(bytes: &[u8]) -> bool {
-    bytes.iter().fold(true, |plain, byte| plain & matches!(byte, b' '..=b'~') & (*byte != b'"') & (*byte != b'\\'))
+    let Some(last) = bytes.last_chunk::<8>() else {
+        return bytes.iter().all(|byte| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\'));
+    };
+    bytes.as_chunks().0.iter().fold(escaped(last), |found, eight| found | escaped(eight)) == 0
+}
+
+/// Zero where none of eight bytes is to be escaped. Adding to each and taking from each may reach the next byte only from
+/// one that is.
+fn escaped(eight: &[u8; 8]) -> u64 {
+    const EACH: u64 = u64::MAX / 255;
+    let word = u64::from_ne_bytes(*eight);
+    let any_less = |word: u64, bound: u8| word.wrapping_sub(EACH * u64::from(bound)) & !word;
+    let any = |byte: u8| any_less(word ^ (EACH * u64::from(byte)), 1);
+    let any_beyond_tilde = word.wrapping_add(EACH) | word;
+    (any_less(word, b' ') | any(b'"') | any(b'\\') | any_beyond_tilde) & (EACH << 7)
 }
 
 /// Bytes as text; those that are no UTF-8 spelled `\xNN`.
@@ -197,15 +218,6 @@ fn text(bytes: &[u8]) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-fn quoted(to: &mut Vec<u8>, value: Option<&[u8]>) {
-    to.push(b'"');
-    match value {
-        Some(value) => escape(to, value),
-        None => to.push(b'-'),
-    }
-    to.push(b'"');
-}
-
 /// Quotes and backslashes get a backslash, control and non-ASCII bytes become `\xNN`, as Apache does it.
 fn escape(to: &mut Vec<u8>, bytes: &[u8]) {
     if is_plain(bytes) {
@@ -214,7 +226,7 @@ fn escape(to: &mut Vec<u8>, bytes: &[u8]) {
     for &byte in bytes {
         match byte {
             b'"' | b'\\' => to.extend_from_slice(&[b'\\', byte]),
-            b' '..=b'~' => to.push(byte),
+            b' '..=b'~' => to.extend_from_slice(&[byte]),
             _ => written(write!(to, "\\x{byte:02X}")),
         }
     }
@@ -296,6 +308,21 @@ mod tests {
         }
     }
 
+    #[test]
+    fn what_is_escaped_is_found_wherever_it_stands() {
+        for (byte, length) in (0..=u8::MAX).flat_map(|byte| (1..=24).map(move |length| (byte, length))) {
+            let is_escaped = !(b' '..=b'~').contains(&byte) || byte == b'"' || byte == b'\\';
+            for other in [b' ', b'!', b'#', b'[', b']', b'~'] {
+                let mut bytes = vec![other; length];
+                for at in 0..length {
+                    bytes[at] = byte;
+                    assert_eq!(is_plain(&bytes), !is_escaped, "{byte:#x} at {at} of {length} beside {other:#x}");
+                    bytes[at] = other;
+                }
+            }
+        }
+    }
+
     fn seconds_as_text(span: Duration) -> String {
         let mut out = Vec::new();
         seconds(&mut out, span);
@@ -353,8 +380,9 @@ mod tests {
         #[test]
         fn any_bytes_make_the_field_that_serde_makes(bytes in hostile_bytes()) {
             let mut field = Vec::new();
-            text_field(&mut field, b"", Some(&bytes));
-            prop_assert_eq!(field, serde_json::to_vec(&text(&bytes)).unwrap());
+            text_field(&mut field, b":\"", Some(&bytes));
+            let expected = [b":".as_slice(), &serde_json::to_vec(&text(&bytes)).unwrap()].concat();
+            prop_assert_eq!(field, expected);
         }
 
         #[test]
