@@ -65,13 +65,15 @@ fn main() {
 }
 
 /// What is counted: its name, what it is, and the case whose share in it is not the server's.
-const CASES: [(&str, &str, Option<&str>); 9] = [
+const CASES: [(&str, &str, Option<&str>); 11] = [
     ("hyper", "1 KiB by hyper alone", None),
     ("hit", "hit, 1 KiB", None),
+    ("hit-logged", "hit, 1 KiB, with the access log in JSON", None),
     ("hit-64k", "hit, 64 KiB", None),
     ("hit-gzip", "hit, 64 KiB of text, coded", None),
     ("hyper-h2", "1 KiB by hyper alone, HTTP/2", None),
     ("hit-h2", "hit, 1 KiB, HTTP/2", None),
+    ("logged-h2", "hit, 1 KiB, HTTP/2, with the access log in JSON", None),
     ("origin", "1 KiB by the origin", None),
     ("pass", "passed through, 1 KiB, without the origin", Some("origin")),
     ("miss", "miss and fill, 1 KiB, without the origin", Some("origin")),
@@ -84,7 +86,7 @@ fn count() {
     for (case, title, foreign) in CASES {
         let each = (instructions(case, 2 * REQUESTS) - instructions(case, REQUESTS)) / REQUESTS;
         let foreign = counted.iter().find(|(case, _)| Some(*case) == foreign).map_or(0, |(_, each)| *each);
-        println!("{:>8}  {case:<9} {title}", each - foreign);
+        println!("{:>8}  {case:<10} {title}", each - foreign);
         counted.push((case, each));
     }
 }
@@ -106,6 +108,7 @@ fn serve(case: &str, requests: u64) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     let runtime = runtime.expect("a worker thread starts");
     let mut started = None;
+    let directory = tempfile::tempdir().expect("a directory for the log");
     let address = match case {
         "hyper" | "hyper-h2" | "origin" => {
             let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).expect("loopback has a free port");
@@ -117,7 +120,9 @@ fn serve(case: &str, requests: u64) {
             address
         }
         _ => {
-            let (app, address) = runtime.block_on(support::larder());
+            let log = directory.path().join("access.log");
+            let target = if case.contains("logged") { log.to_str().expect("a path of text") } else { "off" };
+            let (app, address) = runtime.block_on(support::larder_logging(support::LISTENER, target));
             started = Some(app);
             address
         }
@@ -130,7 +135,7 @@ fn serve(case: &str, requests: u64) {
     let mut client = Client::open(address);
     for request in 0..requests {
         match case {
-            "hyper" | "hit" | "origin" => client.ask(PAGE),
+            "hyper" | "hit" | "hit-logged" | "origin" => client.ask(PAGE),
             "hit-64k" => client.ask(LARGE),
             "hit-gzip" => client.ask_with(TEXT, "accept-encoding: gzip\r\n"),
             "pass" => client.ask(PASS),

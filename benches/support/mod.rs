@@ -29,16 +29,24 @@ pub const TEXT: &str = "/text";
 /// The rest of a request, nearly as a browser sends it.
 const REST: &str = " HTTP/1.1\r\nhost: app.test\r\nuser-agent: measure/1.0\r\naccept: */*\r\n";
 
+/// A listener on a free port.
+pub const LISTENER: &str = "[[listeners]]\naddress = \"127.0.0.1:0\"\n";
+
 /// Starts larder, with everything off that is not on the way of a hit, before an origin of its own.
 pub async fn larder() -> (Arc<App>, SocketAddr) {
-    larder_with("[[listeners]]\naddress = \"127.0.0.1:0\"\n").await
+    larder_with(LISTENER).await
 }
 
 /// The same with these lines of configuration, which name its listener.
 pub async fn larder_with(lines: &str) -> (Arc<App>, SocketAddr) {
+    larder_logging(lines, "off").await
+}
+
+/// The same with an access log at `target`.
+pub async fn larder_logging(lines: &str, target: &str) -> (Arc<App>, SocketAddr) {
     let origin = TcpListener::bind("127.0.0.1:0").await.expect("loopback has a free port");
     let text = format!(
-        "{lines}[upstreams.app]\nservers = [\"http://{}\"]\n[access_log]\ntarget = \"off\"\n",
+        "{lines}[upstreams.app]\nservers = [\"http://{}\"]\n[access_log]\ntarget = \"{target}\"\n",
         origin.local_addr().expect("it is bound")
     );
     tokio::spawn(serve_origin(origin));

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use notify::event::{AccessKind, AccessMode};
+use notify::event::{AccessKind, AccessMode, ModifyKind};
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -94,9 +94,14 @@ impl Watched {
     }
 }
 
-/// Reading the file is an event as well; our own must not wake us.
+/// Reading the file is an event as well; our own must not wake us. What is written to a file is there when it is closed,
+/// which is an event of its own: an access log in the same directory is written all the time, and closed once.
 fn matters(kind: EventKind) -> bool {
-    !matches!(kind, EventKind::Access(access) if access != AccessKind::Close(AccessMode::Write))
+    match kind {
+        EventKind::Access(access) => access == AccessKind::Close(AccessMode::Write),
+        EventKind::Modify(ModifyKind::Data(_)) => false,
+        _ => true,
+    }
 }
 
 fn directory_of(path: &Path) -> &Path {
@@ -110,6 +115,7 @@ fn content(path: &Path) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::io::Write;
     use std::os::unix::fs::symlink;
 
     use super::*;
@@ -176,6 +182,33 @@ mod tests {
         // It was awake all the while.
         fs::write(&path, "b").unwrap();
         told(&mut changes).await;
+    }
+
+    #[tokio::test]
+    async fn watch_is_not_woken_by_a_file_that_is_written_and_stays_open() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("proxy.toml");
+        fs::write(&path, "a").unwrap();
+        let (sent, mut events) = mpsc::unbounded_channel();
+        let mut watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
+            let _ = sent.send(event.unwrap());
+        })
+        .unwrap();
+        watcher.watch(directory.path(), RecursiveMode::NonRecursive).unwrap();
+        let mut log = fs::File::create(directory.path().join("access.log")).unwrap();
+        log.write_all(b"a line").unwrap();
+        fs::remove_file(&path).unwrap();
+        let mut mattered = Vec::new();
+        loop {
+            let event = timeout(GENEROUS, events.recv()).await.expect("an event comes").expect("the watch runs");
+            if matters(event.kind) {
+                mattered.push(event.kind);
+            }
+            if event.kind.is_remove() {
+                break;
+            }
+        }
+        assert!(matches!(mattered[..], [EventKind::Create(_), EventKind::Remove(_)]), "{mattered:?}");
     }
 
     #[tokio::test]

@@ -244,13 +244,11 @@ impl Asked<'_> {
         stored.count_hit();
         let body = if self.parts.method == Method::HEAD { Bytes::new() } else { content };
 
-        let telemetry = &self.proxy.telemetry;
-        let logged = telemetry.logs();
-        let mut record = self.record(&verdict, status, logged);
-        record.age = logged.then(|| stored.facts.age(self.now).into());
+        let mut record = self.record(&verdict, status);
         record.bytes_out = body.len() as u64;
         record.duration = started.elapsed();
-        telemetry.record(&self.route.metrics, &record);
+        let told = || self.told(Some(stored.facts.age(self.now).into()));
+        self.proxy.telemetry.record(&self.route.metrics, &record, told);
         Some(body)
     }
 }

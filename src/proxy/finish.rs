@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::guard::Place;
 use crate::telemetry::Telemetry;
-use crate::telemetry::record::RequestRecord;
+use crate::telemetry::record::{Kept, RequestRecord};
 use crate::telemetry::route_metrics::RouteMetrics;
 use crate::upstream::Meter;
 
@@ -16,6 +16,8 @@ pub struct Finish {
     metrics: Arc<RouteMetrics>,
     started: Instant,
     record: RequestRecord,
+    /// Where there is an access log.
+    told: Option<Kept>,
     /// Of the request's body, which may end after the response has begun.
     meter: Option<Meter>,
     completed: bool,
@@ -30,9 +32,15 @@ impl Finish {
         metrics: Arc<RouteMetrics>,
         started: Instant,
         record: RequestRecord,
-        meter: Option<Meter>,
+        told: Option<Kept>,
     ) -> Self {
-        Finish { telemetry, metrics, started, record, meter, completed: false, place: None }
+        Finish { telemetry, metrics, started, record, told, meter: None, completed: false, place: None }
+    }
+
+    /// Takes the bytes of the request's body from here at the end.
+    pub(super) fn counts(mut self, meter: Option<Meter>) -> Self {
+        self.meter = meter;
+        self
     }
 
     /// Keeps a place at the upstream until the end.
@@ -62,6 +70,7 @@ impl Drop for Finish {
         self.record.duration = self.started.elapsed();
         self.record.bytes_in = self.meter.as_ref().map_or(0, Meter::bytes);
         self.record.cut = !self.completed;
-        self.telemetry.record(&self.metrics, &self.record);
+        let told = || self.told.as_ref().map(Kept::told).unwrap_or_default();
+        self.telemetry.record(&self.metrics, &self.record, told);
     }
 }

@@ -1,6 +1,6 @@
 //! The request path: one flat run of named steps, one file a step.
 //!
-//! [`Proxy::handle`] reads top to bottom: `admit`, `route`, `lookup` (identify, look up, decide), then `answer`: one of
+//! `Proxy::answer` reads top to bottom: `meet` (admit, route), `lookup` (identify, look up, decide), then one of
 //! serving what is stored (`respond`), fetching for the cache (`fetch`, `fill`, with collapsing) or passing
 //! through (`pass`), and at the end `finish` (record).
 
@@ -38,6 +38,7 @@ pub mod purge_method;
 pub mod purge_rules;
 mod rate;
 mod received;
+mod record;
 mod redirect;
 pub mod refusal;
 mod respond;
@@ -81,9 +82,9 @@ use crate::policy::present::{Fields, Names};
 use crate::policy::reason::Tier;
 use crate::policy::time::Timestamp;
 use crate::telemetry::Telemetry;
-use crate::telemetry::record::{Reason, RequestRecord};
+use crate::telemetry::record::{Kept, RequestRecord};
 use crate::telemetry::route_metrics::RouteMetrics;
-use crate::upstream::{Exchange, InterimCallback, Meter};
+use crate::upstream::{Exchange, InterimCallback};
 use admit::Admitted;
 use answer::{Answer, failed_answer, own_answer};
 use body::Body;
@@ -268,6 +269,7 @@ impl Proxy {
         self.answer(client, request, None, None)
     }
 
+    /// The steps of a request, from the first to the last.
     async fn answer(
         self: &Arc<Self>,
         client: &Arc<Client>,
@@ -432,54 +434,6 @@ impl Proxy {
         }
         self.answered(metrics, client, parts, address, response, verdict, started, now)
     }
-
-    /// An answer of larder's own before there is a route.
-    #[expect(clippy::too_many_arguments, reason = "what is known of a request this early, in no structure yet")]
-    fn answered(
-        &self,
-        metrics: &Arc<RouteMetrics>,
-        client: &Client,
-        parts: &Parts,
-        address: IpAddr,
-        mut response: Response<Body>,
-        verdict: Verdict,
-        started: Instant,
-        now: Timestamp,
-    ) -> Response<Body> {
-        let headers = response.headers_mut();
-        headers.append(CACHE_STATUS, verdict.render());
-        if let Some(hsts) = &client.front.hsts
-            && client.tls
-        {
-            headers.insert(header::STRICT_TRANSPORT_SECURITY, hsts.clone());
-        }
-        let stand_in = parts.method.as_str() == Client::REFUSED_METHOD;
-        let record = RequestRecord {
-            client: address.to_canonical(),
-            scheme: if client.tls { "https" } else { "http" },
-            host: parts.headers.get(header::HOST).cloned().filter(|_| !stand_in),
-            target: parts.uri.path_and_query().cloned().filter(|_| !stand_in),
-            ..record(parts, &verdict, response.status(), now, metrics.name(), self.telemetry.logs())
-        };
-        self.recorded(response, metrics.clone(), started, record, None, None)
-    }
-
-    fn recorded(
-        &self,
-        mut response: Response<Body>,
-        metrics: Arc<RouteMetrics>,
-        started: Instant,
-        record: RequestRecord,
-        meter: Option<Meter>,
-        place: Option<Place>,
-    ) -> Response<Body> {
-        // RFC 9110 §6.6.1: what came from elsewhere has one.
-        response.headers_mut().entry(header::DATE).or_insert_with(|| {
-            HeaderValue::from_bytes(&self.clock.http_date()).expect("an HTTP-date is visible ASCII")
-        });
-        let finish = Box::new(Finish::new(self.telemetry.clone(), metrics, started, record, meter).keeps(place));
-        response.map(|body| body.recorded(finish))
-    }
 }
 
 /// How long a purge waits for the other nodes to say that they have it.
@@ -523,37 +477,17 @@ impl Asked<'_> {
         if self.parts.version < Version::HTTP_2 && verdict.error.is_some() && status.is_client_error() {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
-        let logged = self.proxy.telemetry.logs();
-        let age = if logged { headers.get(header::AGE) } else { None };
-        let record = RequestRecord {
-            upstream: asked_upstream.then(|| self.route.upstream.clone()),
-            upstream_first_byte: first_byte,
-            age: age.and_then(|age| age.to_str().ok()?.parse().ok()),
-            ..self.record(&verdict, status, logged)
-        };
+        let telemetry = &self.proxy.telemetry;
+        let told = telemetry.logs().then(|| {
+            let age = headers.get(header::AGE).and_then(|age| age.to_str().ok()?.parse().ok());
+            Kept::of(&self.told(age))
+        });
+        let record = RequestRecord { asked_upstream, upstream_first_byte: first_byte, ..self.record(&verdict, status) };
         if let Some(rate) = self.route.guard.as_ref().and_then(|guard| guard.bandwidth()) {
             response = response.map(|body| body.paced(rate));
         }
-        let place = self.place.take();
-        self.proxy.recorded(response, self.route.metrics.clone(), started, record, meter, place)
-    }
-
-    /// What is known of the request when its answer begins.
-    fn record(&self, verdict: &Verdict, status: StatusCode, logged: bool) -> RequestRecord {
-        RequestRecord {
-            client: self.admitted.client,
-            scheme: self.admitted.scheme,
-            host: logged.then(|| self.host_field()).flatten(),
-            target: logged.then(|| self.admitted.target.clone()),
-            ..record(&self.parts, verdict, status, self.now, self.route.metrics.name(), logged)
-        }
-    }
-
-    /// The host asked for, sharing the request's bytes where it came as it is kept.
-    fn host_field(&self) -> Option<HeaderValue> {
-        let authority = self.admitted.authority.as_str();
-        let given = self.parts.headers.get(header::HOST).filter(|given| *given == authority);
-        given.cloned().or_else(|| HeaderValue::from_str(authority).ok())
+        let finish = Finish::new(telemetry.clone(), self.route.metrics.clone(), started, record, told);
+        self.proxy.recorded(response, finish.counts(meter).keeps(self.place.take()))
     }
 
     /// How an exchange with the upstream is to be run for this request.
@@ -594,53 +528,4 @@ fn take_upgrade(request: &mut Request<Incoming>) -> Option<OnUpgrade> {
         // An upgrade to HTTP/2 is for the next hop, that is for us, and we offer it otherwise.
         && !fields::has_token(request.headers(), &header::UPGRADE, "h2c");
     asks.then(|| hyper::upgrade::on(request))
-}
-
-/// The part of a record that the request and the verdict tell; what only the access log tells, only where it is
-/// `logged`.
-fn record(
-    parts: &Parts,
-    verdict: &Verdict,
-    status: StatusCode,
-    now: Timestamp,
-    route: &Arc<str>,
-    logged: bool,
-) -> RequestRecord {
-    let field = |name: header::HeaderName| if logged { parts.headers.get(name).cloned() } else { None };
-    RequestRecord {
-        started: now,
-        duration: Duration::ZERO,
-        client: std::net::IpAddr::from([0, 0, 0, 0]),
-        method: parts.method.clone(),
-        scheme: "http",
-        host: None,
-        target: None,
-        version: parts.version,
-        status,
-        outcome: verdict.outcome(),
-        reason: reason(verdict),
-        no_store: verdict.no_store,
-        ttl: verdict.ttl.filter(|_| verdict.hit),
-        age: None,
-        route: route.clone(),
-        upstream: None,
-        upstream_first_byte: None,
-        bytes_in: 0,
-        bytes_out: 0,
-        cut: false,
-        referer: field(header::REFERER),
-        user_agent: field(header::USER_AGENT),
-        request_id: field(header::HeaderName::from_static("x-request-id")),
-    }
-}
-
-fn reason(verdict: &Verdict) -> Option<Reason> {
-    match verdict {
-        Verdict { refused: true, error: Some(word), .. } => Some(Reason::Refused(word)),
-        Verdict { error: Some(word), .. } => Some(Reason::Failed(word)),
-        Verdict { stale: Some(why), .. } => Some(Reason::Stale(*why)),
-        Verdict { forward: Some(why), .. } => Some(Reason::Forward(*why)),
-        Verdict { hit: true, tier: Some(tier), .. } => Some(Reason::Found(*tier)),
-        _ => None,
-    }
 }

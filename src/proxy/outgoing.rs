@@ -40,7 +40,7 @@ pub(super) fn request(asked: &Asked<'_>, upgrade: bool) -> Request<()> {
         headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
         headers.insert(header::UPGRADE, protocol);
     }
-    let host = asked.host_field();
+    let host = host(asked);
     set_forwarded(&mut headers, given, admitted, asked.client, host.as_ref());
     continue_list(
         &mut headers,
@@ -68,6 +68,13 @@ pub(super) fn request(asked: &Asked<'_>, upgrade: bool) -> Request<()> {
     }
     *request.headers_mut() = headers;
     request
+}
+
+/// The host asked for, sharing the request's bytes where it came as it is kept.
+fn host(asked: &Asked<'_>) -> Option<HeaderValue> {
+    let authority = asked.admitted.authority.as_str();
+    let given = asked.fields().get(&header::HOST).filter(|given| *given == authority);
+    given.cloned().or_else(|| HeaderValue::from_str(authority).ok())
 }
 
 /// RFC 7239 and its older kin. Behind a trusted proxy what it said (in the fields `given`) is continued; what others

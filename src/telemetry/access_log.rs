@@ -1,7 +1,8 @@
-//! The access log: requests hand their records to a bounded channel, one thread formats and writes them in batches.
-//! A request never waits for it.
+//! The access log: whoever answers a request writes its line into memory, one thread writes what has gathered to the
+//! target. A request never waits for it.
 
 mod line;
+mod waiting;
 
 use std::fs::OpenOptions;
 use std::io::{self, Write};
@@ -9,23 +10,24 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{self, Receiver, SyncSender};
+use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use prometheus::IntCounter;
 
-use super::record::RequestRecord;
 use crate::config::settings::{self, LogFormat, LogTarget};
+pub use line::Line;
+use waiting::{Lines, Waiting};
 
-/// Records that may wait for the writer.
-const CAPACITY: usize = 4096;
-/// How long a record waits for others: without, each would wake the writer and be written by itself, for half of what a
+/// Bytes that may wait for the writer, of those threads that share a shelf: some 5,000 lines.
+const ROOM: usize = 2 * 1024 * 1024;
+/// How long a line waits for others: without, each would wake the writer and be written by itself, for half of what a
 /// hit costs.
 const GATHERS: Duration = Duration::from_millis(2);
-/// A batch is written once it has this many bytes, or when no more records wait.
-const BATCH_BYTES: usize = 256 * 1024;
+/// What a buffer may keep of its memory when it is empty: more is needed after a stall only.
+const KEPT_BYTES: usize = 256 * 1024;
 
 /// Where finished requests are logged.
 #[derive(Debug)]
@@ -44,7 +46,7 @@ impl AccessLog {
     /// The file cannot be opened, or no thread be started.
     pub fn open(settings: &settings::AccessLog, dropped: IntCounter) -> io::Result<Self> {
         let writer = match open(&settings.target)? {
-            Some(sink) => Some(Writer::start(sink, settings, CAPACITY, dropped.clone())?),
+            Some(sink) => Some(Writer::start(sink, settings, ROOM, dropped.clone())?),
             None => None,
         };
         Ok(AccessLog { settings: settings.clone(), dropped, writer })
@@ -60,11 +62,14 @@ impl AccessLog {
         self.writer.is_some()
     }
 
-    /// Takes in a record, or drops and counts it when too many wait.
-    pub fn write(&self, record: RequestRecord) {
-        if let Some(writer) = &self.writer
-            && writer.records.try_send(Some(record)).is_err()
-        {
+    /// Takes in a line, or drops and counts it when too many wait.
+    pub fn write(&self, line: &Line<'_>) {
+        let Some(writer) = &self.writer else { return };
+        let taken = writer.waiting.put(|to, clock| match self.settings.format {
+            LogFormat::Json => line::json(to, clock, line),
+            LogFormat::Combined => line::combined(to, clock, line),
+        });
+        if !taken {
             self.dropped.inc();
         }
     }
@@ -72,8 +77,8 @@ impl AccessLog {
     /// Has the file opened again, after a rotation moved it away.
     pub fn reopen(&self) {
         if let Some(writer) = &self.writer {
-            writer.signals.reopen.store(true, Ordering::Release);
-            writer.wake();
+            writer.reopen.store(true, Ordering::Release);
+            writer.waiting.tell();
         }
     }
 
@@ -81,8 +86,7 @@ impl AccessLog {
     /// all was written in that time.
     pub fn close(&self, patience: Duration) -> bool {
         let Some(writer) = &self.writer else { return true };
-        writer.signals.close.store(true, Ordering::Release);
-        writer.wake();
+        writer.waiting.close();
         // The writer drops its end when it is done, which is the answer waited for.
         !matches!(writer.ended.lock().recv_timeout(patience), Err(mpsc::RecvTimeoutError::Timeout))
     }
@@ -91,60 +95,46 @@ impl AccessLog {
 /// The near end of the writing thread.
 #[derive(Debug)]
 struct Writer {
-    /// `None` only wakes the thread.
-    records: SyncSender<Option<RequestRecord>>,
-    signals: Arc<Signals>,
+    waiting: Arc<Waiting>,
+    reopen: Arc<AtomicBool>,
     ended: Mutex<Receiver<()>>,
-}
-
-#[derive(Debug, Default)]
-struct Signals {
-    reopen: AtomicBool,
-    close: AtomicBool,
 }
 
 impl Writer {
     fn start(
         sink: Box<dyn Write + Send>,
         settings: &settings::AccessLog,
-        capacity: usize,
+        room: usize,
         dropped: IntCounter,
     ) -> io::Result<Self> {
-        let (records, waiting) = mpsc::sync_channel(capacity);
         let (ending, ended) = mpsc::channel();
-        let signals = Arc::<Signals>::default();
+        let (waiting, woken) = Waiting::new(room);
+        let reopen = Arc::<AtomicBool>::default();
         let thread = WriterThread {
-            waiting,
-            signals: signals.clone(),
+            reopen: reopen.clone(),
             target: settings.target.clone(),
-            format: settings.format,
             sink,
-            batch: Vec::with_capacity(BATCH_BYTES),
-            lines: 0,
             failing: false,
             dropped,
             _ending: ending,
         };
-        thread::Builder::new().name("access-log".to_owned()).spawn(|| thread.run())?;
-        Ok(Writer { records, signals, ended: Mutex::new(ended) })
-    }
-
-    /// Makes the thread look at its signals. A full channel needs no waking: the thread is at work.
-    fn wake(&self) {
-        let _ = self.records.try_send(None);
+        let takes_from = waiting.clone();
+        thread::Builder::new().name("access-log".to_owned()).spawn(move || thread.run(&takes_from, &woken))?;
+        Ok(Writer { waiting, reopen, ended: Mutex::new(ended) })
     }
 }
 
-/// The far end: formats and writes until it is closed or nobody can send any more.
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.waiting.close();
+    }
+}
+
+/// The far end: writes until it is closed.
 struct WriterThread {
-    waiting: Receiver<Option<RequestRecord>>,
-    signals: Arc<Signals>,
+    reopen: Arc<AtomicBool>,
     target: LogTarget,
-    format: LogFormat,
     sink: Box<dyn Write + Send>,
-    batch: Vec<u8>,
-    /// Lines in `batch`.
-    lines: u64,
     /// Whether the last write failed: reported once, not once a line.
     failing: bool,
     dropped: IntCounter,
@@ -152,63 +142,42 @@ struct WriterThread {
 }
 
 impl WriterThread {
-    fn run(mut self) {
-        while let Ok(first) = self.waiting.recv() {
+    fn run(mut self, waiting: &Waiting, woken: &Receiver<()>) {
+        let mut lines = Lines::default();
+        while let Ok(()) = woken.recv() {
             thread::sleep(GATHERS);
-            self.format(first);
-            self.drain();
-            if self.signals.close.load(Ordering::Acquire) {
-                // What was taken in between the last look and the signal.
-                return self.drain();
+            if waiting.take(&mut lines, |lines| self.write(lines)) {
+                return;
             }
-            if self.signals.reopen.swap(false, Ordering::AcqRel) {
+            if self.reopen.swap(false, Ordering::AcqRel) {
                 self.reopen();
             }
         }
     }
 
-    /// Writes everything that waits.
-    fn drain(&mut self) {
-        while let Ok(next) = self.waiting.try_recv() {
-            self.format(next);
-            if self.batch.len() >= BATCH_BYTES {
-                self.write();
-            }
-        }
-        self.write();
-    }
-
-    fn format(&mut self, record: Option<RequestRecord>) {
-        let Some(record) = record else { return };
-        match self.format {
-            LogFormat::Json => line::json(&mut self.batch, &record),
-            LogFormat::Combined => line::combined(&mut self.batch, &record),
-        }
-        self.lines += 1;
-    }
-
-    fn write(&mut self) {
-        if self.batch.is_empty() {
+    fn write(&mut self, lines: &mut Lines) {
+        if lines.count == 0 {
             return;
         }
         let result = if self.failing {
             // A write that failed may have left part of a line.
-            self.sink.write_all(b"\n").and_then(|()| self.sink.write_all(&self.batch))
+            self.sink.write_all(b"\n").and_then(|()| self.sink.write_all(&lines.text))
         } else {
-            self.sink.write_all(&self.batch)
+            self.sink.write_all(&lines.text)
         };
         match result.and_then(|()| self.sink.flush()) {
             Ok(()) => self.failing = false,
             Err(error) => {
-                self.dropped.inc_by(self.lines);
+                self.dropped.inc_by(lines.count);
                 if !self.failing {
                     tracing::warn!(%error, "the access log cannot be written; lines are dropped");
                 }
                 self.failing = true;
             }
         }
-        self.batch.clear();
-        self.lines = 0;
+        lines.text.clear();
+        lines.text.shrink_to(KEPT_BYTES);
+        lines.count = 0;
     }
 
     fn reopen(&mut self) {
@@ -247,9 +216,12 @@ mod tests {
     use std::sync::mpsc::Sender;
     use std::time::Instant;
 
-    use super::super::record::tests::sample;
+    use super::super::date::LastSecond;
+    use super::super::record::tests::{sample, told};
     use super::*;
 
+    /// Less than there is room for.
+    const LINES: usize = 4096;
     const PATIENCE: Duration = Duration::from_secs(10);
 
     fn to_file(path: &Path) -> AccessLog {
@@ -257,10 +229,23 @@ mod tests {
         AccessLog::open(&settings, IntCounter::new("dropped", "dropped").unwrap()).unwrap()
     }
 
-    fn to_sink(sink: impl Write + Send + 'static, capacity: usize) -> AccessLog {
+    /// A line of which all are equally long.
+    fn write(log: &AccessLog) {
+        log.write(&Line { route: "app", upstream: Some("web"), record: &sample(), told: told() });
+    }
+
+    /// Bytes of so many lines.
+    fn lines(count: usize) -> usize {
+        let mut line = Vec::new();
+        let told = Line { route: "app", upstream: Some("web"), record: &sample(), told: told() };
+        line::json(&mut line, &mut LastSecond::default(), &told);
+        count * line.len()
+    }
+
+    fn to_sink(sink: impl Write + Send + 'static, room: usize) -> AccessLog {
         let settings = settings::AccessLog { target: LogTarget::Off, format: LogFormat::Json };
         let dropped = IntCounter::new("dropped", "dropped").unwrap();
-        let writer = Writer::start(Box::new(sink), &settings, capacity, dropped.clone()).unwrap();
+        let writer = Writer::start(Box::new(sink), &settings, room, dropped.clone()).unwrap();
         AccessLog { settings, dropped, writer: Some(writer) }
     }
 
@@ -282,18 +267,18 @@ mod tests {
     }
 
     #[test]
-    fn a_full_channel_drops_and_counts_without_blocking() {
+    fn a_full_shelf_drops_and_counts_without_blocking() {
         let ((entered, enters), (opener, open)) = (mpsc::channel(), mpsc::channel());
-        let log = to_sink(Gate { entered, open }, 2);
-        log.write(sample());
+        let log = to_sink(Gate { entered, open }, lines(2));
+        write(&log);
         enters.recv_timeout(PATIENCE).unwrap();
         for _ in 0..9 {
-            log.write(sample());
+            write(&log);
         }
         assert_eq!(log.dropped.get(), 7, "one is being written and two wait");
         drop(opener);
         assert!(log.close(PATIENCE));
-        log.write(sample());
+        write(&log);
         assert_eq!(log.dropped.get(), 8, "after the end");
     }
 
@@ -310,9 +295,9 @@ mod tests {
             }
         }
         let (counts, counted) = mpsc::channel();
-        let log = to_sink(Count(counts), CAPACITY);
+        let log = to_sink(Count(counts), ROOM);
         for _ in 0..200 {
-            log.write(sample());
+            write(&log);
             // As on a busy server: time enough for a writer to write each by itself.
             let sent = Instant::now();
             while sent.elapsed() < Duration::from_micros(30) {
@@ -329,8 +314,8 @@ mod tests {
     #[test]
     fn closing_gives_up_on_a_target_that_hangs() {
         let ((entered, enters), (_opener, open)) = (mpsc::channel(), mpsc::channel());
-        let log = to_sink(Gate { entered, open }, 2);
-        log.write(sample());
+        let log = to_sink(Gate { entered, open }, lines(2));
+        write(&log);
         enters.recv_timeout(PATIENCE).unwrap();
         assert!(!log.close(Duration::from_millis(1)));
     }
@@ -352,10 +337,10 @@ mod tests {
     #[test]
     fn a_failing_target_loses_lines_counted_and_recovers_on_a_new_line() {
         let (sent, written) = mpsc::channel();
-        let log = to_sink(FirstFails(true, sent), 8);
-        log.write(sample());
+        let log = to_sink(FirstFails(true, sent), lines(8));
+        write(&log);
         written.recv_timeout(PATIENCE).unwrap();
-        log.write(sample());
+        write(&log);
         assert!(log.close(PATIENCE));
         assert_eq!(log.dropped.get(), 1);
         let written: Vec<Vec<u8>> = written.try_iter().collect();
@@ -368,7 +353,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (path, moved) = (dir.path().join("access.log"), dir.path().join("access.log.1"));
         let log = to_file(&path);
-        log.write(sample());
+        write(&log);
         fs::rename(&path, &moved).unwrap();
         log.reopen();
         // The writer looks at its signals between batches: these lines may still go to the old file, none is lost.
@@ -376,10 +361,35 @@ mod tests {
             log.reopen();
             thread::yield_now();
         }
-        log.write(sample());
+        write(&log);
         assert!(log.close(PATIENCE));
         assert_eq!(fs::read_to_string(&moved).unwrap().lines().count(), 1);
         assert_eq!(fs::read_to_string(&path).unwrap().lines().count(), 1);
+    }
+
+    #[test]
+    fn each_line_of_many_threads_is_written_whole_or_counted() {
+        let (sent, written) = mpsc::channel();
+        let log = to_sink(FirstFails(false, sent), lines(100));
+        thread::scope(|scope| {
+            for _ in 0..12 {
+                scope.spawn(|| (0..2000).for_each(|_| write(&log)));
+            }
+        });
+        assert!(log.close(PATIENCE));
+        let text = written.try_iter().collect::<Vec<_>>().concat();
+        let line = text.split_inclusive(|byte| *byte == b'\n').next().unwrap();
+        assert!(text.chunks(line.len()).all(|each| each == line), "lines are mixed");
+        assert_eq!((text.len() / line.len()) as u64 + log.dropped.get(), 12 * 2000);
+    }
+
+    #[test]
+    fn a_log_that_is_given_up_writes_what_it_has() {
+        let (sent, written) = mpsc::channel();
+        write(&to_sink(FirstFails(false, sent), lines(8)));
+        let text = written.recv_timeout(PATIENCE).unwrap();
+        assert_eq!(text.len(), lines(1));
+        assert!(written.recv_timeout(PATIENCE).is_err_and(|end| end == mpsc::RecvTimeoutError::Disconnected));
     }
 
     #[test]
@@ -387,12 +397,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("access.log");
         let log = to_file(&path);
-        for _ in 0..CAPACITY {
-            log.write(sample());
+        for _ in 0..LINES {
+            write(&log);
         }
         assert!(log.close(PATIENCE));
         let lines = fs::read_to_string(&path).unwrap().lines().count() as u64;
-        assert_eq!(lines + log.dropped.get(), CAPACITY as u64);
+        assert_eq!(lines + log.dropped.get(), LINES as u64);
         assert_eq!(log.dropped.get(), 0);
     }
 

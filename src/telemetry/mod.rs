@@ -16,9 +16,9 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 
 use crate::config::settings;
-use access_log::AccessLog;
+use access_log::{AccessLog, Line};
 use metrics::Metrics;
-use record::RequestRecord;
+use record::{RequestRecord, Told};
 use route_metrics::RouteMetrics;
 
 /// Metrics and access log of a process.
@@ -48,20 +48,22 @@ impl Telemetry {
         Telemetry::new(&off, &[]).expect("an access log that is off opens no file")
     }
 
-    /// Whether there is an access log, for which records need the request's fields.
+    /// Whether there is an access log, for which more must be kept of a request until its end.
     pub fn logs(&self) -> bool {
         self.access_log.load().is_on()
     }
 
-    /// Takes in one finished request. Never blocks: a line the access log has no room for is dropped and counted.
-    pub fn record(&self, route: &RouteMetrics, record: &RequestRecord) {
+    /// Takes in one finished request; `told` is what the access log tells of it beside, asked for where there is one.
+    /// Never blocks: a line the access log has no room for is dropped and counted.
+    pub fn record<'a>(&self, route: &RouteMetrics, record: &RequestRecord, told: impl FnOnce() -> Told<'a>) {
         route.count(record);
         if let Some(record::Reason::Refused(word)) = record.reason {
             self.metrics.refused(word);
         }
         let log = self.access_log.load();
         if log.is_on() {
-            log.write(record.clone());
+            let upstream = route.upstream().filter(|_| record.asked_upstream);
+            log.write(&Line { route: route.name(), upstream, record, told: told() });
         }
     }
 
@@ -94,7 +96,7 @@ impl Telemetry {
 
 #[cfg(test)]
 mod tests {
-    use super::record::tests::sample;
+    use super::record::tests::{sample, told};
     use super::*;
     use crate::config::settings::{LogFormat, LogTarget};
     use crate::policy::reason::Outcome;
@@ -107,10 +109,11 @@ mod tests {
         let telemetry = Telemetry::new(&settings, &["bad-host", "no-route"]).unwrap();
         let route = telemetry.metrics.route("app", "web");
 
-        telemetry.record(&route, &sample());
+        telemetry.record(&route, &sample(), told);
         telemetry.record(
             &telemetry.metrics.unrouted(),
             &RequestRecord { outcome: Outcome::Refused, reason: Some(record::Reason::Refused("bad-host")), ..sample() },
+            told,
         );
         assert!(telemetry.shutdown(Duration::from_secs(10)));
 
@@ -134,7 +137,7 @@ mod tests {
         assert!(telemetry.reconfigure(&at("no/such/dir.log")).is_err());
         assert_eq!(telemetry.access_log.load().settings(), &at("one.log"));
         telemetry.reconfigure(&at("two.log")).unwrap();
-        telemetry.record(&route, &sample());
+        telemetry.record(&route, &sample(), told);
         assert!(telemetry.shutdown(Duration::from_secs(10)));
         assert_eq!(std::fs::read_to_string(dir.path().join("one.log")).unwrap(), "");
         assert_eq!(std::fs::read_to_string(dir.path().join("two.log")).unwrap().lines().count(), 1);

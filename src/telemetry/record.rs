@@ -1,18 +1,16 @@
 //! All that one finished request tells: made once, when its body has ended, and handed to metrics and access log.
 
+use std::mem;
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
-use http::uri::PathAndQuery;
-use http::{HeaderValue, Method, StatusCode, Version};
+use http::{Method, StatusCode, Version};
 
 use crate::policy::reason::{ForwardReason, NoStoreReason, Outcome, StaleReason, Tier};
 use crate::policy::time::Timestamp;
 
-/// One finished request. Where there is no access log it lacks what only that tells: host, target, age and the
-/// request's fields. Its parts are reference-counted where they come from the request, so that making a record
-/// copies no text.
+/// One finished request. The names of its route and its upstream are those of its
+/// [`RouteMetrics`](super::route_metrics::RouteMetrics).
 #[derive(Clone, Debug)]
 pub struct RequestRecord {
     /// When its head had arrived.
@@ -25,10 +23,6 @@ pub struct RequestRecord {
     pub method: Method,
     /// `http` or `https`, as the client sees it.
     pub scheme: &'static str,
-    /// The host asked for; `None` when the head was refused before there was one.
-    pub host: Option<HeaderValue>,
-    /// Path and query; `None` when the head was refused before there was one.
-    pub target: Option<PathAndQuery>,
     /// The protocol the client speaks.
     pub version: Version,
     /// The status sent to the client.
@@ -41,12 +35,8 @@ pub struct RequestRecord {
     pub no_store: Option<NoStoreReason>,
     /// Freshness that remained when it was answered from the cache, in seconds; negative when stale.
     pub ttl: Option<i64>,
-    /// The Age sent, in seconds.
-    pub age: Option<u64>,
-    /// The route's name.
-    pub route: Arc<str>,
-    /// The upstream's name, when it was asked.
-    pub upstream: Option<Arc<str>>,
+    /// Whether the upstream was asked.
+    pub asked_upstream: bool,
     /// From asking the upstream to the first byte of its answer, when it was asked and answered.
     pub upstream_first_byte: Option<Duration>,
     /// Bytes of the request's body.
@@ -55,12 +45,54 @@ pub struct RequestRecord {
     pub bytes_out: u64,
     /// Whether the response ended before its body did.
     pub cut: bool,
+}
+
+/// What only the access log tells of a request, in the bytes that came.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Told<'a> {
+    /// The host asked for; `None` when the head was refused before there was one.
+    pub host: Option<&'a [u8]>,
+    /// Path and query; `None` when the head was refused before there was one.
+    pub target: Option<&'a [u8]>,
+    /// The Age sent, in seconds.
+    pub age: Option<u64>,
     /// The request's Referer.
-    pub referer: Option<HeaderValue>,
+    pub referer: Option<&'a [u8]>,
     /// The request's User-Agent.
-    pub user_agent: Option<HeaderValue>,
+    pub user_agent: Option<&'a [u8]>,
     /// The request's identifier, where one is used.
-    pub request_id: Option<HeaderValue>,
+    pub request_id: Option<&'a [u8]>,
+}
+
+/// The same for as long as an answer takes, copied into one block: a download of hours does not hold on to the head of
+/// its request.
+#[derive(Debug)]
+pub struct Kept {
+    text: Box<[u8]>,
+    /// Where host, target, Referer, User-Agent and identifier end in `text`, one behind the other.
+    ends: [Option<usize>; 5],
+    age: Option<u64>,
+}
+
+impl Kept {
+    /// Copies what is told.
+    pub fn of(told: &Told<'_>) -> Self {
+        let fields = [told.host, told.target, told.referer, told.user_agent, told.request_id];
+        let mut text = Vec::with_capacity(fields.iter().flatten().map(|field| field.len()).sum());
+        let ends = fields.map(|field| {
+            text.extend_from_slice(field?);
+            Some(text.len())
+        });
+        Kept { text: text.into_boxed_slice(), ends, age: told.age }
+    }
+
+    /// What was told.
+    pub fn told(&self) -> Told<'_> {
+        let mut start = 0;
+        let field = |end: Option<usize>| end.map(|end| &self.text[mem::replace(&mut start, end)..end]);
+        let [host, target, referer, user_agent, request_id] = self.ends.map(field);
+        Told { host, target, age: self.age, referer, user_agent, request_id }
+    }
 }
 
 /// Why a request had the outcome it had.
@@ -102,24 +134,34 @@ pub(super) mod tests {
             client: IpAddr::from([192, 0, 2, 7]),
             method: Method::GET,
             scheme: "https",
-            host: Some(HeaderValue::from_static("app.example")),
-            target: Some(PathAndQuery::from_static("/list?page=2")),
             version: Version::HTTP_11,
             status: StatusCode::OK,
             outcome: Outcome::Miss,
             reason: Some(Reason::Forward(ForwardReason::UriMiss)),
             no_store: Some(NoStoreReason::SetCookie),
             ttl: None,
-            age: None,
-            route: Arc::from("app"),
-            upstream: Some(Arc::from("web")),
+            asked_upstream: true,
             upstream_first_byte: Some(Duration::from_millis(10)),
             bytes_in: 3,
             bytes_out: 2048,
             cut: false,
-            referer: None,
-            user_agent: Some(HeaderValue::from_static("curl/8.14")),
-            request_id: None,
+        }
+    }
+
+    /// What the log tells of it beside.
+    pub(in crate::telemetry) fn told() -> Told<'static> {
+        Told {
+            host: Some(b"app.example"),
+            target: Some(b"/list?page=2"),
+            user_agent: Some(b"curl/8.14"),
+            ..Told::default()
+        }
+    }
+
+    #[test]
+    fn what_is_kept_is_what_was_told() {
+        for told in [told(), Told::default(), Told { host: Some(b""), age: Some(7), referer: Some(b"r"), ..told() }] {
+            assert_eq!(Kept::of(&told).told(), told);
         }
     }
 

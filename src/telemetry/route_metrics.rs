@@ -23,6 +23,7 @@ const REASONS: usize = 32;
 #[derive(Debug)]
 pub struct RouteMetrics {
     name: Arc<str>,
+    upstream: Option<Arc<str>>,
     metrics: Metrics,
     /// By method, class of status and outcome.
     requests: Box<[OnceLock<IntCounter>]>,
@@ -50,6 +51,7 @@ impl RouteMetrics {
             cut_responses: metrics.cut_responses.with_label_values(&route),
             first_byte: upstream.map(|upstream| metrics.first_byte.with_label_values(&[upstream])),
             metrics: metrics.clone(),
+            upstream: upstream.map(Arc::from),
             name,
         }
     }
@@ -57,6 +59,11 @@ impl RouteMetrics {
     /// The route's name, as labels and log lines have it.
     pub fn name(&self) -> &Arc<str> {
         &self.name
+    }
+
+    /// The name of its upstream, if it has one.
+    pub fn upstream(&self) -> Option<&str> {
+        self.upstream.as_deref()
     }
 
     /// Counts one finished request.
