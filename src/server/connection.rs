@@ -36,7 +36,7 @@ use super::plain::{Plain, PlainExchange};
 use super::proxy_protocol;
 use super::rarely::Rarely;
 use super::slots::Slot;
-use super::socket::Socket;
+use super::socket::{ClientStream, Socket};
 use super::wire::{BODY_EXPIRED, Expiry, HEAD_EXPIRED, Idle, Wire};
 use crate::config::settings::{ClientTimeouts, Limits, Listener};
 use crate::proxy::admit::contains;
@@ -217,7 +217,7 @@ async fn serve_stream<S, H, F, B>(
     hits: Hits<B>,
     handler: H,
 ) where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: ClientStream,
     H: Fn(Arc<Client>, Request<Incoming>) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Response<B>> + Send + 'static,
     B: http_body::Body<Data = Bytes> + Send + 'static,
@@ -268,7 +268,7 @@ struct Http1Service<H, B> {
 
 impl<S, H, F, B> Service<S> for Http1Service<H, B>
 where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: ClientStream,
     H: Fn(Arc<Client>, Request<Incoming>) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Response<B>> + Send + 'static,
     B: http_body::Body<Data = Bytes> + Send + 'static,
@@ -284,7 +284,7 @@ where
     }
 
     fn plainly(&self, stream: Box<Inspected<S>>, request: Unanswered) -> Pin<Box<dyn PlainExchange<S>>> {
-        let go_on = self.go_on.as_ref().expect("who has read it is not alone");
+        let go_on = self.go_on.as_ref().expect("a look comes with who answers what it has read");
         let method = request.method().clone();
         let answer = go_on(self.wire.client.clone(), request);
         Box::pin(Plain::new(stream, method, exchange::plainly(answer, self.wire.clone())))
@@ -332,7 +332,7 @@ trait Graceful: Future<Output = hyper::Result<()>> {
     fn finish(self: Pin<&mut Self>);
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Graceful for Http1<S> {
+impl<S: ClientStream> Graceful for Http1<S> {
     const LOSES_NONE: bool = false;
 
     fn finish(self: Pin<&mut Self>) {

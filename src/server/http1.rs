@@ -18,6 +18,7 @@ use tokio::time::{Instant, Sleep};
 use super::alone::Next;
 use super::inspect::Inspected;
 use super::plain::{Ended, PlainExchange};
+use super::socket::ClientStream;
 use super::wire::Wire;
 use crate::proxy::met::Unanswered;
 
@@ -81,7 +82,7 @@ enum State<S> {
     Over,
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Http1<S> {
+impl<S: ClientStream> Http1<S> {
     pub(super) fn new(stream: Box<Inspected<S>>, wire: Arc<Wire>, service: Box<dyn Service<S>>) -> Self {
         Http1 { state: State::Alone(stream), service, wire, finishing: false }
     }
@@ -104,6 +105,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Http1<S> {
             Next::Request(request) => State::Plain(self.service.plainly(stream, request)),
             Next::Hyper => {
                 stream.alone = false;
+                stream.expects(None);
                 let mut exchange = self.service.by_hyper(stream);
                 if self.finishing {
                     exchange.finish();
@@ -115,7 +117,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Http1<S> {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Future for Http1<S> {
+impl<S: ClientStream> Future for Http1<S> {
     type Output = hyper::Result<()>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<hyper::Result<()>> {

@@ -15,6 +15,7 @@ use tokio_util::sync::WaitForCancellationFutureOwned;
 use super::alone::Look;
 use super::http1_framing::{Http1Framing, Verdict};
 use super::output::Output;
+use super::socket::{ClientStream, KERNEL_UNSENT, unsent_of};
 use super::wire::{BODY_EXPIRED, HEAD_EXPIRED, NOT_SWITCHED, SWITCHED, Wire};
 use crate::proxy::refusal::Refusal;
 
@@ -50,6 +51,8 @@ pub(super) struct Inspected<S> {
     pub(super) alone: bool,
     /// What is sent past hyper.
     pub(super) output: Output,
+    /// How much of it the kernel may hold unsent, in bytes.
+    unsent: u32,
     /// The driver was told of an incomplete head.
     pub(super) head_noted: bool,
     /// Responses that had ended when all that hyper had to write was written; at first it has written nothing.
@@ -92,6 +95,7 @@ impl<S> Inspected<S> {
             look: None,
             alone: false,
             output: Output::default(),
+            unsent: KERNEL_UNSENT,
             head_noted: false,
             flushed: u64::MAX,
             interim_begun: false,
@@ -214,6 +218,16 @@ impl<S> Inspected<S> {
     /// Whether the client may still be sending what we will not read.
     fn ought_to_linger(&self) -> bool {
         self.end != End::Eof && (self.framing.is_dead() || self.framing.in_body() || !self.held.is_empty())
+    }
+}
+
+impl<S: ClientStream> Inspected<S> {
+    /// What comes next is a response with content of this length; `None`: that is not known.
+    pub(super) fn expects(&mut self, length: Option<u64>) {
+        if let Some(bytes) = unsent_of(length).filter(|bytes| *bytes != self.unsent) {
+            self.inner.hold_unsent(bytes);
+            self.unsent = bytes;
+        }
     }
 }
 

@@ -11,10 +11,10 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http::{HeaderMap, Method, Response, header};
 use http_body::Body;
-use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::inspect::Inspected;
 use super::response_head::{self, Framing};
+use super::socket::ClientStream;
 use crate::policy::fields;
 
 /// Pieces of at most so many bytes are copied behind what is sent before them.
@@ -67,7 +67,7 @@ impl<S, F, B> Plain<S, F, B> {
 
 impl<S, F, B> PlainExchange<S> for Plain<S, F, B>
 where
-    S: AsyncRead + AsyncWrite + Unpin + Send,
+    S: ClientStream,
     F: Future<Output = Response<B>> + Send,
     B: Body<Data = Bytes> + Send,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -75,10 +75,10 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>, finishing: bool) -> Poll<Ended<S>> {
         let mut this = self.project();
         let stream = this.stream.as_mut().expect("it is not polled any more once it has ended");
-        let polled = match poll_exchange(stream, this.method, this.stage.as_mut(), cx, finishing) {
-            // While it waits, it is noticed when nobody waits for it any more.
-            Poll::Pending => stream.poll_beside(cx).map(Err),
-            ended => ended,
+        let polled = match stream.poll_beside(cx).map(Err) {
+            // First: for a client that has left nobody is asked any more.
+            Poll::Pending => poll_exchange(stream, this.method, this.stage.as_mut(), cx, finishing),
+            left => left,
         };
         let last = ready!(polled);
         // What the response was made of goes first: then its end is known.
@@ -102,7 +102,7 @@ fn poll_exchange<S, F, B>(
     finishing: bool,
 ) -> Poll<io::Result<bool>>
 where
-    S: AsyncRead + AsyncWrite + Unpin,
+    S: ClientStream,
     F: Future<Output = Response<B>>,
     B: Body<Data = Bytes>,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -123,6 +123,11 @@ where
                 let out = &mut stream.output.text;
                 let reason = head.extensions.get();
                 let framing = response_head::write(method, head.status, reason, &head.headers, &body.size_hint(), out);
+                if let Framing::Length(length) = framing {
+                    stream.expects(Some(length));
+                } else if framing == Framing::Chunked {
+                    stream.expects(None);
+                }
                 stage.set(Stage::Sending { body, framing, last: ends_connection(&head.headers) });
             }
             StageNow::Sending { mut body, framing, last } => loop {

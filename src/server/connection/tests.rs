@@ -1,13 +1,15 @@
 //! Whole connections over an in-memory pipe: hyper, a small service, and raw bytes on the client's side.
 
 use std::sync::atomic::Ordering;
+use std::task::Context;
 
 use futures_util::stream::{Iter, iter};
 use http::{StatusCode, header};
 use http_body::Frame;
 use http_body_util::{BodyExt, Empty, Full, StreamBody};
 use hyper_util::rt::TokioExecutor;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, BufWriter, DuplexStream, duplex};
+use parking_lot::Mutex;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, BufWriter, DuplexStream, ReadBuf, duplex};
 use tokio::task::JoinHandle;
 
 use super::*;
@@ -15,6 +17,7 @@ use crate::proxy::at_once::AtOnce;
 use crate::proxy::refusal::Refusal;
 use crate::server::alone::Look;
 use crate::server::exchange::Hit;
+use crate::server::socket::{KERNEL_UNSENT, KERNEL_UNSENT_WHOLE};
 
 const GET: &str = "GET /plain HTTP/1.1\r\nHost: a\r\n\r\n";
 const GET_AND_CLOSE: &str = "GET /last HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
@@ -67,6 +70,7 @@ async fn app<B: http_body::Body>(client: Arc<Client>, mut request: Request<B>) -
             tokio::time::sleep(Duration::from_secs(100)).await;
             answer(StatusCode::OK, "slow".to_owned())
         }
+        "/medium" => answer(StatusCode::OK, "x".repeat(1 << 20)),
         "/big" => answer(StatusCode::OK, "x".repeat(4 << 20)),
         "/whole" => {
             let mut response = answer(StatusCode::OK, String::new());
@@ -221,7 +225,7 @@ fn connect_before(protocol: Protocol, hits: Hits<Pieces>) -> Peer {
 /// The same, with a layer above the socket.
 fn connect_through<S>(layer: impl FnOnce(DuplexStream) -> S, protocol: Protocol, hits: Hits<Pieces>) -> Peer
 where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: ClientStream,
 {
     let (stream, ours) = duplex(64 * 1024);
     let ours = layer(ours);
@@ -234,6 +238,60 @@ where
         async move { serve_stream(ours, protocol, BytesMut::new(), &wire, &terms(), &stop, hits, app).await }
     });
     Peer { stream, wire, stop, task }
+}
+
+/// A stream that notes how much it may hold unsent.
+struct Noting(DuplexStream, Arc<Mutex<Vec<u32>>>);
+
+impl ClientStream for Noting {
+    fn hold_unsent(&self, bytes: u32) {
+        self.1.lock().push(bytes);
+    }
+}
+
+impl AsyncRead for Noting {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Noting {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn http1_kernel_holds_what_is_all_of_a_response_and_little_of_what_is_long() {
+    let notes = Arc::<Mutex<Vec<u32>>>::default();
+    let mut peer = connect_through(|socket| Noting(socket, notes.clone()), Protocol::Http1, hits(Way::Plainly));
+    let (little, whole) = (KERNEL_UNSENT, KERNEL_UNSENT_WHOLE);
+    // It holds little at first.
+    for (path, expected) in [
+        ("/big", &[][..]),
+        ("/medium", &[whole]),
+        ("/plain", &[whole]),
+        ("/medium", &[whole]),
+        ("/big", &[whole, little]),
+        ("/medium", &[whole, little, whole]),
+        // By hyper, who is given responses of any length.
+        ("/plain HTTP/1.1\r\nConnection: keep-alive", &[whole, little, whole, little]),
+    ] {
+        let line = if path.contains(' ') { path.to_owned() } else { format!("{path} HTTP/1.1") };
+        peer.send(&format!("GET {line}\r\nHost: a\r\n\r\n")).await;
+        let head = peer.until("\r\n\r\n").await;
+        let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap().parse().unwrap();
+        peer.stream.read_exact(&mut vec![0; length]).await.unwrap();
+        assert_eq!(*notes.lock(), expected, "{path}");
+    }
 }
 
 impl Peer {
