@@ -1,6 +1,7 @@
 //! Tells when the configuration file has changed, however that is done: written in place, renamed over by an editor,
 //! or swapped by a symbolic link as Kubernetes does with a ConfigMap.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -25,8 +26,9 @@ pub fn watch(path: &Path) -> notify::Result<mpsc::Receiver<()>> {
     let path = std::path::absolute(path)?;
     // One waiting event is enough: whoever takes it looks at the file itself.
     let (wake, events) = mpsc::channel(1);
+    let file = path.file_name().map(OsStr::to_owned);
     let mut watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
-        if event.map_or(true, |event| matters(event.kind)) {
+        if event.map_or(true, |event| matters(&event, file.as_deref())) {
             // Full: a wake-up is waiting already.
             let _ = wake.try_send(());
         }
@@ -94,12 +96,12 @@ impl Watched {
     }
 }
 
-/// Reading the file is an event as well; our own must not wake us. What is written to a file is there when it is closed,
-/// which is an event of its own: an access log in the same directory is written all the time, and closed once.
-fn matters(kind: EventKind) -> bool {
-    match kind {
+/// Reading the file is an event as well; our own must not wake us. An access log in the same directory is written all the
+/// time, and closed once: what another file is written matters when it is closed, should the path lead there.
+fn matters(event: &Event, file: Option<&OsStr>) -> bool {
+    match event.kind {
         EventKind::Access(access) => access == AccessKind::Close(AccessMode::Write),
-        EventKind::Modify(ModifyKind::Data(_)) => false,
+        EventKind::Modify(ModifyKind::Data(_)) => event.paths.iter().any(|path| path.file_name() == file),
         _ => true,
     }
 }
@@ -201,7 +203,7 @@ mod tests {
         let mut mattered = Vec::new();
         loop {
             let event = timeout(GENEROUS, events.recv()).await.expect("an event comes").expect("the watch runs");
-            if matters(event.kind) {
+            if matters(&event, path.file_name()) {
                 mattered.push(event.kind);
             }
             if event.kind.is_remove() {

@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 pub struct Names(u64);
 
 impl Names {
-    /// Nothing is known.
+    /// Any may be there: nothing is known.
     const ANY: Names = Names(u64::MAX);
 
     /// Those of a message as it is now. Fields that are added later are not known.

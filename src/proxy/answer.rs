@@ -65,8 +65,7 @@ impl Asked<'_> {
         }
         let entry = self.proxy.cache.memory.get(key).unwrap_or_default();
         let ask = Ask::of(self, Some(stored), None, false);
-        let distinction = variant(&entry, &self.parts.headers) ^ ask.distinction(&self.parts.headers);
-        let Role::Leader(lead) = self.proxy.cache.flights.join(key, distinction) else {
+        let Role::Leader(lead) = self.proxy.cache.flights.join(key, self.distinction(&entry, &ask)) else {
             return;
         };
         let (key, stored) = (key.clone(), Some(stored.clone()));
@@ -82,21 +81,21 @@ impl Asked<'_> {
     /// By a fetch for the cache that nobody else may wait for.
     pub(super) async fn fetch_uncollapsed(&mut self, wanted: Box<Wanted>) -> Answer {
         let flights = &self.proxy.cache.flights;
-        let passes_by =
-            wanted.facts.directives.no_store && flights.is_under_way(&wanted.key, self.distinction(&wanted));
+        let passes_by = wanted.facts.directives.no_store
+            && flights.is_under_way(&wanted.key, self.distinction(&wanted.entry, &wanted.ask));
         let why = if passes_by { ForwardReason::RequestNoStore } else { wanted.why };
         self.fetch_alone(why, wanted).await
     }
 
     /// What tells apart fetches of one key that do not bring the same.
-    fn distinction(&self, wanted: &Wanted) -> u64 {
-        variant(&wanted.entry, &self.parts.headers) ^ wanted.ask.distinction(&self.parts.headers)
+    fn distinction(&self, entry: &Entry, ask: &Ask) -> u64 {
+        variant(entry, &self.parts.headers) ^ ask.distinction(&self.parts.headers)
     }
 
-    /// By a fetch for the cache: as its leader, as a follower, or alone where the answer is of no use to others.
+    /// By a fetch for the cache that others may wait for (see [`Wanted::collapsible`]): as its leader, as a follower, or
+    /// alone where the answer proves to be of no use to others.
     pub(super) async fn fetch(&mut self, wanted: Box<Wanted>) -> Answer {
-        let distinction = self.distinction(&wanted);
-        match self.proxy.cache.flights.join(&wanted.key, distinction) {
+        match self.proxy.cache.flights.join(&wanted.key, self.distinction(&wanted.entry, &wanted.ask)) {
             Role::Leader(lead) => {
                 // Another's fill may have ended since the look-up: then there is nothing to lead.
                 if let Plan::Serve { key, stored, stale } = lookup::plan(self)

@@ -1,8 +1,8 @@
 //! A hit in memory answered at once: from the bytes of a request's head to those of the response, past hyper.
 //!
-//! [`Proxy::at_once`] takes the steps of [`Proxy::handle`] as long as they are plain, by the same functions, and leaves
-//! no trace before it is certain that it has the answer. Whatever is not plain is none of its business, and `handle`
-//! meets the request as if nobody had looked at it.
+//! [`Proxy::at_once`] takes the steps of [`Proxy::handle`] as long as they are plain, by the same functions, and counts
+//! nothing before it is certain that it has the answer. A request that it does not answer goes on from where the look
+//! ended ([`Proxy::go_on`]), or from the beginning where a step was not plain.
 
 mod head;
 mod http2;
@@ -75,42 +75,45 @@ impl Proxy {
         let head = scratch.head.split().freeze();
         let mut parts = scratch.parts.take().unwrap_or_else(empty);
         // Nobody else has it, so that it is never copied.
-        let request = Arc::make_mut(&mut parts);
-        let looked = match read(&head, request) {
-            None => {
-                clear(request);
+        let read = read(&head, Arc::make_mut(&mut parts));
+        let (mut parts, looked) = match read {
+            Some(Read { is_plain: true }) => self.look(client, parts, out),
+            _ => (parts, Err(None)),
+        };
+        let looked = match looked {
+            Err(met) if read.is_some() => AtOnce::Read(Unanswered { parts, met }),
+            looked => {
+                clear(Arc::make_mut(&mut parts));
                 scratch.parts = Some(parts);
-                AtOnce::Other
-            }
-            Some(Read { is_plain: false }) => AtOnce::Read(Unanswered { parts, met: None }),
-            Some(Read { is_plain: true }) => {
-                let started = Instant::now();
-                let site = self.site.load();
-                match self.plain(&site, client, request, has_own_fields) {
-                    None => AtOnce::Read(Unanswered { parts, met: None }),
-                    Some((admitted, route)) => {
-                        let now = self.clock.at(started);
-                        let asked = Asked::of(self, &site, route, client, parts, admitted, Known::default(), now);
-                        let body = asked.hit().and_then(|stored| asked.write(&stored, out, started));
-                        let Asked { mut parts, admitted, known, .. } = asked;
-                        match body {
-                            Some(body) => {
-                                clear(Arc::make_mut(&mut parts));
-                                scratch.parts = Some(parts);
-                                AtOnce::Answered(body)
-                            }
-                            None => {
-                                let (site, route) = (Arc::clone(&site), route.clone());
-                                let met = Met { site, route, admitted, known, started, now };
-                                AtOnce::Read(Unanswered { parts, met: Some(Box::new(met)) })
-                            }
-                        }
-                    }
-                }
+                looked.map_or(AtOnce::Other, AtOnce::Answered)
             }
         };
         SCRATCH.set(Some(scratch));
         looked
+    }
+
+    /// Answers a request that asks for nothing more than looking, or tells what was found out about it.
+    fn look(
+        self: &Arc<Self>,
+        client: &Arc<Client>,
+        mut request: Arc<Parts>,
+        out: &mut Vec<u8>,
+    ) -> (Arc<Parts>, Result<Bytes, Option<Box<Met>>>) {
+        let started = Instant::now();
+        let site = self.site.load();
+        let parts = Arc::make_mut(&mut request);
+        let Some((admitted, route)) = self.plain(&site, client, parts, has_own_fields) else {
+            return (request, Err(None));
+        };
+        let (known, now) = (Known::of(route, parts), self.clock.at(started));
+        let asked = Asked::of(self, &site, route, client, request, admitted, known, now);
+        let body = asked.hit().and_then(|stored| asked.write(&stored, out, started));
+        let Asked { parts, admitted, known, .. } = asked;
+        let met = |(): ()| {
+            let (site, route) = (Arc::clone(&site), route.clone());
+            Some(Box::new(Met { site, route, admitted, known, started, now }))
+        };
+        (parts, body.ok_or(()).map_err(met))
     }
 
     /// Admits and routes a request, if it is a plain one and its route suits whoever asks; see [`Proxy::handle`], whose
@@ -205,7 +208,7 @@ fn read(head: &Bytes, parts: &mut Parts) -> Option<Read> {
                 return None;
             }
             header::RANGE => read.is_plain = false,
-            // `Connection: keep-alive` nominates it (RFC 9110 §7.6.1), which `handle` sees to.
+            // `Connection: keep-alive` nominates it (RFC 9110 §7.6.1), which `meet` sees to.
             _ if name == "keep-alive" => read.is_plain = false,
             _ => {}
         }

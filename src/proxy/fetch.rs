@@ -122,8 +122,9 @@ impl Fetch {
         let conditions = validate::CLIENT_CONDITIONS.iter().filter(|_| withholds_conditions);
         let parts = [header::RANGE, header::IF_RANGE].into_iter().filter(|_| wanted.ask == Ask::Whole);
         let codings = asked.route.route.compression.is_some().then_some(header::ACCEPT_ENCODING);
-        let left_out = conditions.cloned().chain(parts).chain(codings);
-        for name in left_out.filter(|name| asked.names.may_have(name)) {
+        // Not by the request's names: the route may have added some of these fields.
+        let names = Names::of(outgoing.headers());
+        for name in conditions.cloned().chain(parts).chain(codings).filter(|name| names.may_have(name)) {
             outgoing.headers_mut().remove(name);
         }
         let rewrites = asked.route.route.rewrite.is_some();

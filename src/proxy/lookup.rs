@@ -174,7 +174,7 @@ fn plan_for_all(asked: &Asked<'_>, exact: CacheKey, own: Option<Own>) -> Plan {
 pub(super) fn identify<'a>(asked: &'a Asked<'_>) -> &'a CacheKey {
     asked.known.key.get_or_init(|| {
         let key = CacheKey::new(&asked.admitted.uri(), &asked.route.route.key, &asked.parts.headers);
-        match asked.device {
+        match asked.known.device.as_deref() {
             Some(class) => key.with("device", class),
             None => key,
         }

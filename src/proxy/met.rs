@@ -7,6 +7,7 @@ use http::Method;
 use http::request::Parts;
 
 use super::admit::Admitted;
+use super::device;
 use super::site::{Site, SiteRoute};
 use crate::cache::key::CacheKey;
 use crate::policy::facts::RequestFacts;
@@ -49,9 +50,20 @@ pub(super) struct Met {
     pub(super) now: Timestamp,
 }
 
-/// What is found out about a request when that is first asked for: it may be looked up several times.
-#[derive(Debug, Default)]
+/// What is found out about a request, once: it may be looked up several times, and is not as it came any more.
+#[derive(Debug)]
 pub(super) struct Known {
+    /// The class of device that asks, where it is part of the key.
+    pub(super) device: Option<Box<str>>,
     pub(super) key: OnceLock<CacheKey>,
     pub(super) facts: OnceLock<RequestFacts>,
+}
+
+impl Known {
+    /// Of a request whose route was just found. The class of device is told in one of its fields.
+    pub(super) fn of(route: &SiteRoute, request: &mut Parts) -> Self {
+        let devices = route.route.devices.as_ref();
+        let device = devices.map(|devices| device::classify(devices, &mut request.headers).into());
+        Known { device, key: OnceLock::new(), facts: OnceLock::new() }
+    }
 }

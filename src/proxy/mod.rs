@@ -127,8 +127,6 @@ struct Asked<'a> {
     /// Shared with the fetch that may outlive it.
     parts: Arc<Parts>,
     admitted: Admitted,
-    /// The class of device that asks, where it is part of the key.
-    device: Option<&'a str>,
     /// Whose session asks, where private answers are kept by session.
     whose: Whose<'a>,
     /// What fields the request may have.
@@ -159,17 +157,13 @@ impl<'a> Asked<'a> {
         site: &'a Arc<Site>,
         route: &'a Arc<SiteRoute>,
         client: &'a Arc<Client>,
-        mut parts: Arc<Parts>,
+        parts: Arc<Parts>,
         admitted: Admitted,
         known: Known,
         now: Timestamp,
     ) -> Self {
-        let whose = session::identify(&route.route, &parts.headers, &proxy.cache.sessions);
-        let devices = route.route.devices.as_ref();
-        let device = devices.map(|devices| device::classify(devices, &mut Arc::make_mut(&mut parts).headers));
         Asked {
-            whose,
-            device,
+            whose: session::identify(&route.route, &parts.headers, &proxy.cache.sessions),
             names: Names::of(&parts.headers),
             known,
             proxy,
@@ -364,7 +358,8 @@ impl Proxy {
         {
             return Err(self.deny(&route.metrics, client, parts, admitted.client, denial, started, now));
         }
-        Ok(Met { site, route, admitted, known: Known::default(), started, now })
+        let known = Known::of(&route, parts);
+        Ok(Met { site, route, admitted, known, started, now })
     }
 
     /// Step 1: admits a request to one of the listeners, and frees it of what it may not say.

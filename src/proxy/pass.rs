@@ -83,6 +83,7 @@ pub(super) async fn pass(
     let request_time = asked.proxy.clock.at(sent);
     let exchange = asked.exchange();
     let mut response = asked.route.pool.send(&mut request, &exchange).await?;
+    drop(request);
     let came = Instant::now();
     let (times, first_byte) = (asked.proxy.clock.times_since(request_time, came), came - sent);
 

@@ -13,7 +13,7 @@ use super::super::{Asked, Body, Client, Proxy, SiteRoute, lookup};
 
 impl Proxy {
     /// Answers a request that came over HTTP/2, if it is a plain one and memory has a fresh response for it: that is it.
-    /// Otherwise the request goes on, to [`Proxy::handle`].
+    /// Otherwise the request goes on as it came, to [`Proxy::handle`].
     pub fn hit<B: http_body::Body>(
         self: &Arc<Self>,
         client: &Arc<Client>,
@@ -31,8 +31,8 @@ impl Proxy {
         let Some((admitted, route)) = self.plain(&site, client, &mut parts, leaves_requests_alone) else {
             return ControlFlow::Continue(Request::from_parts(parts, body));
         };
-        let now = self.clock.at(started);
-        let mut asked = Asked::of(self, &site, route, client, Arc::new(parts), admitted, Known::default(), now);
+        let (known, now) = (Known::of(route, &mut parts), self.clock.at(started));
+        let mut asked = Asked::of(self, &site, route, client, Arc::new(parts), admitted, known, now);
         match asked.hit() {
             // What is on disk alone has to be opened.
             Some(stored) if stored.body.stored().is_none() => {

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 
 use crate::telemetry::date::LastSecond;
 
-/// As many threads never wait for one another.
+/// As many threads never wait for one another; of more, some share one for as long as a line is put there.
 const SHELVES: usize = 8;
 
 /// What lies on the shelves, and whether the writer knows.
@@ -97,6 +97,7 @@ impl Waiting {
     /// Takes all there is, a shelf at a time: `write` gets its lines, and leaves an empty buffer for the next. Returns
     /// whether that was the last time.
     pub(super) fn take(&self, lines: &mut Lines, mut write: impl FnMut(&mut Lines)) -> bool {
+        // A swap, not a store: it makes seen what was said before it was told.
         self.told.swap(false, Ordering::AcqRel);
         let last = self.closing.load(Ordering::Acquire);
         for shelf in &self.shelves {

@@ -14,6 +14,7 @@ stories![
     key_by_fields_and_cookies_of_the_request,
     key_by_device_keeps_one_answer_for_each_class_and_tells_the_app,
     key_by_device_without_telling_the_app,
+    key_by_device_is_told_in_place_of_what_it_was_told_by,
     key_without_device_leaves_the_field_alone,
 ];
 
@@ -162,6 +163,18 @@ async fn key_by_device_keeps_one_answer_for_each_class_and_tells_the_app() {
     for fields in [[PHONE], [DESKTOP]] {
         assert!(!proxy.get("/page", &fields).await.is_hit(), "an invalidation takes the answers for all classes");
     }
+}
+
+async fn key_by_device_is_told_in_place_of_what_it_was_told_by() {
+    let upstream = Upstream::start(|request| ok("max-age=60", request.fields.get("user-agent").unwrap_or("-"))).await;
+    let classes = "classes = [{ name = \"small\", user_agent = \"Phone\" }]";
+    let proxy =
+        Proxy::with_rules(&upstream, &format!("{KEY}device = true\n[devices]\nfield = \"User-Agent\"\n{classes}"));
+    let phone = &[("user-agent", "a Phone")];
+    assert_eq!(proxy.get("/page", phone).await.text(), "small", "a class is not taken for a device");
+    let desktop = &[("user-agent", "a desk")];
+    assert_ne!(proxy.get("/page", desktop).await.text(), "small");
+    assert!(proxy.get("/page", phone).await.is_hit());
 }
 
 async fn key_by_device_without_telling_the_app() {

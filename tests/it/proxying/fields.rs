@@ -235,6 +235,21 @@ async fn fields_are_edited_by_the_route() {
 }
 
 #[tokio::test]
+async fn fields_that_the_cache_decides_about_are_not_added_by_a_route_either() {
+    let upstream = Upstream::start(|_| Reply::ok().header("cache-control", "max-age=60").body("x")).await;
+    let proxy = before(
+        &upstream,
+        "[[routes]]\n\
+         [routes.request_headers]\nset = { \"Accept-Encoding\" = \"gzip\", \"If-None-Match\" = '\"a\"', \"Range\" = \"bytes=0-0\" }",
+    );
+    proxy.get("/", &[]).await;
+    let seen = &upstream.requests()[0].fields;
+    for name in ["accept-encoding", "if-none-match", "range"] {
+        assert_eq!(seen.get(name), None, "what is stored is for all");
+    }
+}
+
+#[tokio::test]
 async fn host_is_kept_the_servers_or_fixed() {
     let upstream = Upstream::start(|_| Reply::ok().body("x")).await;
     let server = upstream.address().to_string();
