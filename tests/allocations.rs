@@ -21,7 +21,7 @@ static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 const OF_A_HIT: f64 = 2.0;
 
 /// The same for a page that nobody may store, asked of the upstream on a kept connection; with the look
-/// whether it is a hit, before hyper is asked.
+/// whether it is a hit.
 const OF_PASSING_THROUGH: f64 = 29.0;
 
 /// What may be added before the test fails.
