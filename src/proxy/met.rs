@@ -11,6 +11,7 @@ use super::device;
 use super::site::{Site, SiteRoute};
 use crate::cache::key::CacheKey;
 use crate::policy::facts::RequestFacts;
+use crate::policy::present::Names;
 use crate::policy::time::Timestamp;
 
 /// A request that is read and not answered yet.
@@ -55,6 +56,8 @@ pub(super) struct Met {
 pub(super) struct Known {
     /// The class of device that asks, where it is part of the key.
     pub(super) device: Option<Box<str>>,
+    /// What fields the request may have.
+    pub(super) names: Names,
     pub(super) key: OnceLock<CacheKey>,
     pub(super) facts: OnceLock<RequestFacts>,
 }
@@ -64,6 +67,6 @@ impl Known {
     pub(super) fn of(route: &SiteRoute, request: &mut Parts) -> Self {
         let devices = route.route.devices.as_ref();
         let device = devices.map(|devices| device::classify(devices, &mut request.headers).into());
-        Known { device, key: OnceLock::new(), facts: OnceLock::new() }
+        Known { device, names: Names::of(&request.headers), key: OnceLock::new(), facts: OnceLock::new() }
     }
 }

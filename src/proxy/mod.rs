@@ -129,8 +129,6 @@ struct Asked<'a> {
     admitted: Admitted,
     /// Whose session asks, where private answers are kept by session.
     whose: Whose<'a>,
-    /// What fields the request may have.
-    names: Names,
     known: Known,
     now: Timestamp,
     upgrade: bool,
@@ -164,7 +162,6 @@ impl<'a> Asked<'a> {
     ) -> Self {
         Asked {
             whose: session::identify(&route.route, &parts.headers, &proxy.cache.sessions),
-            names: Names::of(&parts.headers),
             known,
             proxy,
             site,
@@ -186,7 +183,7 @@ impl<'a> Asked<'a> {
 
     /// The request's fields.
     fn fields(&self) -> Fields<'_> {
-        Fields::new(&self.parts.headers, self.names)
+        Fields::new(&self.parts.headers, self.known.names)
     }
 }
 

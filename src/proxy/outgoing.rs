@@ -28,7 +28,7 @@ pub(super) fn request(asked: &Asked<'_>, upgrade: bool) -> Request<()> {
     headers.extend(received.headers.iter().map(|(name, value)| (name.clone(), value.clone())));
     let wants_trailers = given.has(&header::TE) && fields::has_token(&headers, &header::TE, "trailers");
     let protocol = given.get(&header::UPGRADE).cloned().filter(|_| upgrade);
-    fields::remove_hop_by_hop(&mut headers, asked.names);
+    fields::remove_hop_by_hop(&mut headers, asked.known.names);
     if given.has(&header::EXPECT) {
         // hyper answers 100-continue when the body is first read, that is when the upstream's connection takes it.
         headers.remove(header::EXPECT);

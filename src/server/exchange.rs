@@ -67,7 +67,7 @@ where
     response
 }
 
-/// Waits for the answer to an HTTP/1 request that does not ask to switch protocols.
+/// Waits for the answer to an HTTP/1 request.
 pub(super) async fn plainly<F, B>(answer: F, wire: Arc<Wire>) -> Response<Answer<B>>
 where
     F: Future<Output = Response<B>>,
