@@ -1,6 +1,7 @@
 //! A body that one task fills and many read, each at its own pace, while it grows and after.
 
 mod coded;
+mod file_copy;
 mod filling;
 mod reader;
 
@@ -15,6 +16,7 @@ use http::HeaderMap;
 use parking_lot::Mutex;
 
 use super::disk::stored_body::StoredBody;
+use super::file_copies::Claim;
 use super::room::allotted;
 use crate::config::settings::Coding;
 
@@ -49,13 +51,17 @@ struct Side {
     /// What has come so far, until all has: then it is given back, since it takes as much room as the fields of a page.
     /// Never made anew.
     growing: Option<Box<Growing>>,
-    /// The same body in content codings.
-    coded: Option<Box<Coded>>,
+    /// What was made of it.
+    made: Option<Box<Made>>,
 }
 
-/// Bodies by their coding.
+/// What larder has made of a body, and what goes with it.
 #[derive(Debug, Default)]
-struct Coded(Vec<(Coding, SharedBody)>);
+struct Made {
+    /// The same body in content codings.
+    coded: Vec<(Coding, SharedBody)>,
+    file_copy: Option<Claim>,
+}
 
 #[derive(Debug)]
 enum Complete {
@@ -144,7 +150,7 @@ impl Complete {
 impl SharedBody {
     /// An empty body and the hand that fills it.
     pub fn growing() -> (SharedBody, Filler) {
-        let side = Side { growing: Some(Box::default()), coded: None };
+        let side = Side { growing: Some(Box::default()), made: None };
         let shared = Arc::new(Shared { complete: OnceLock::new(), side: Mutex::new(side) });
         (SharedBody(shared.clone()), Filler(shared))
     }

@@ -1,7 +1,7 @@
 //! What is kept, and who fetches it.
 //!
 //! [`key`] names a stored response, [`entry`] holds the variants of a key, [`body`] is filled by one and read by
-//! many, [`parts`] are what there is of a body in part, [`memory`] bounds it all in bytes, [`collapse`] makes one fetch
+//! many, [`parts`] are what there is of a body in part, [`file_copies`] are sent by the kernel, [`memory`] bounds it all in bytes, [`collapse`] makes one fetch
 //! of many requests, [`purge`] takes out what is no longer to be used, which [`index`] finds. Below memory are further
 //! [`tiers`], which keep [`record`]s.
 
@@ -11,6 +11,7 @@ pub mod disk;
 pub mod entry;
 pub mod epoch;
 pub mod fields;
+pub mod file_copies;
 pub mod index;
 pub mod key;
 pub mod memory;
@@ -28,6 +29,7 @@ use std::sync::Arc;
 
 use collapse::Flights;
 use entry::StoredResponse;
+use file_copies::FileCopies;
 use key::CacheKey;
 use memory::MemoryTier;
 use purge::{Outstanding, PurgeLog, Receipts};
@@ -41,6 +43,8 @@ use tiers::Tiers;
 pub struct Cache {
     /// The memory tier.
     pub memory: Arc<MemoryTier>,
+    /// Copies of hot bodies that the kernel sends.
+    pub file_copies: Arc<FileCopies>,
     /// The tiers below it.
     pub lower: Tiers,
     /// Fetches under way.
@@ -74,10 +78,12 @@ impl Cache {
         }
         let searches = Arc::new(Searches::default());
         let sessions = Arc::new(Sessions::default());
+        let file_copies = FileCopies::new(memory);
         let memory = Arc::new(MemoryTier::new(memory, log.clone(), searches.clone(), sessions.clone()));
         lower.look_after(&memory, &log);
         Cache {
             memory,
+            file_copies,
             lower,
             flights: Arc::new(Flights::new(log.clone())),
             shared: None,

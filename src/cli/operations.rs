@@ -120,7 +120,7 @@ impl AppOperations {
         let cache = &self.0.proxy.cache;
         let (sessions, session_bytes, session_evictions) = cache.sessions.figures();
         CacheFigures {
-            bytes: cache.memory.bytes() + cache.memory.filling(),
+            bytes: cache.memory.bytes() + cache.memory.filling() + cache.file_copies.held(),
             entries: cache.memory.entries(),
             budget_bytes: cache.memory.size(),
             evictions: cache.memory.evictions(),

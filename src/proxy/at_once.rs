@@ -9,6 +9,7 @@ mod http2;
 
 use std::cell::Cell;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
@@ -26,11 +27,16 @@ use super::route;
 use super::site::{Site, SiteRoute};
 use super::{Asked, Proxy, ambiguous, fields};
 use crate::cache::entry::StoredResponse;
+use crate::cache::file_copies::{FileCopies, FileCopy};
 use crate::policy::cache_status::Verdict;
 use crate::policy::reuse::{self, Reuse};
 
-/// The largest body that is written at once, in bytes: more than a socket takes in one go gains nothing.
-const LARGEST: usize = 256 * 1024;
+/// The largest body that is written at once, in bytes: the kernel takes no more as a whole.
+const LARGEST: usize = 1024 * 1024;
+
+/// A body is copied to where the kernel sends it from with one in so many hits, if at all: copying takes as long as three
+/// hits, and where the copies that there may be are all in use, each lasts only until another body is copied.
+const HITS_FOR_COPY: u32 = 16;
 
 /// Fields that there is room for.
 const FIELDS: usize = 24;
@@ -57,11 +63,20 @@ thread_local! {
 #[derive(Debug)]
 pub enum AtOnce {
     /// The request is answered and recorded: the response's head is written, and this is its body.
-    Answered(Bytes),
+    Answered(Content),
     /// It is for [`Proxy::go_on`]: it has no body and asks for nothing of its connection.
     Read(Unanswered),
     /// It has to be read by somebody else.
     Other,
+}
+
+/// A body to be sent.
+#[derive(Debug, Default)]
+pub struct Content {
+    /// All of it.
+    pub bytes: Bytes,
+    /// The same in a file, from where the kernel is to send it.
+    pub copy: Option<Arc<FileCopy>>,
 }
 
 impl Proxy {
@@ -98,7 +113,7 @@ impl Proxy {
         client: &Arc<Client>,
         mut request: Arc<Parts>,
         out: &mut Vec<u8>,
-    ) -> (Arc<Parts>, Result<Bytes, Option<Box<Met>>>) {
+    ) -> (Arc<Parts>, Result<Content, Option<Box<Met>>>) {
         let started = Instant::now();
         let site = self.site.load();
         let parts = Arc::make_mut(&mut request);
@@ -239,35 +254,44 @@ impl Asked<'_> {
 
     /// Writes the response's head, records the request and hands back the body; see [`respond::stored`] and
     /// [`Asked::finish`].
-    fn write(&self, stored: &StoredResponse, out: &mut Vec<u8>, started: Instant) -> Option<Bytes> {
+    fn write(&self, stored: &StoredResponse, out: &mut Vec<u8>, started: Instant) -> Option<Content> {
         let form = respond::form(self, stored);
-        let content = if form.not_modified { Bytes::new() } else { content(stored, form)? };
+        let content = if form.not_modified { Content::default() } else { self.content(stored, form)? };
         let verdict = Verdict { hit: true, ttl: Some(stored.facts.ttl(self.now)), ..Verdict::default() };
-        let status = head::write(self, stored, form, content.len(), &verdict, out)?;
+        let status = head::write(self, stored, form, content.bytes.len(), &verdict, out)?;
         stored.count_hit();
-        let body = if self.parts.method == Method::HEAD { Bytes::new() } else { content };
+        let body = if self.parts.method == Method::HEAD { Content::default() } else { content };
 
         let mut record = self.record(&verdict, status);
-        record.bytes_out = body.len() as u64;
+        record.bytes_out = body.bytes.len() as u64;
         record.duration = started.elapsed();
         let told = || self.told(Some(stored.facts.age(self.now).into()));
         self.proxy.telemetry.record(&self.route.metrics, &record, told);
         Some(body)
     }
-}
 
-/// All bytes of a stored response in a form, if memory has them in one piece that is not too large.
-fn content(stored: &StoredResponse, form: Form) -> Option<Bytes> {
-    let coded = match form.coding {
-        Some(coding) => Some(stored.body.coded(coding.coding)?),
-        None => None,
-    };
-    let body = coded.as_ref().unwrap_or(&stored.body);
-    match body.pieces()? {
-        _ if body.trailers().is_some() || stored.parts().is_some() => None,
-        [] => Some(Bytes::new()),
-        [whole] if whole.len() <= LARGEST => Some(whole.clone()),
-        _ => None,
+    /// All of a stored response in a form, if memory has it in one piece that is not too large.
+    fn content(&self, stored: &StoredResponse, form: Form) -> Option<Content> {
+        let coded = match form.coding {
+            Some(coding) => Some(stored.body.coded(coding.coding)?),
+            None => None,
+        };
+        let body = coded.as_ref().unwrap_or(&stored.body);
+        let bytes = match body.pieces()? {
+            _ if body.trailers().is_some() || stored.parts().is_some() => return None,
+            [] => Bytes::new(),
+            [whole] if whole.len() <= LARGEST => whole.clone(),
+            _ => return None,
+        };
+        // Over TLS the kernel does not see what it sends.
+        let copy = if self.client.tls { None } else { body.file_copy(self.copies_for(stored)) };
+        Some(Content { bytes, copy })
+    }
+
+    /// Where a body may be copied to now: one that is often asked for may try, now and then.
+    fn copies_for(&self, stored: &StoredResponse) -> Option<&Arc<FileCopies>> {
+        let hits = stored.hits.load(Ordering::Relaxed);
+        (hits % HITS_FOR_COPY == HITS_FOR_COPY - 1).then_some(&self.proxy.cache.file_copies)
     }
 }
 

@@ -14,7 +14,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::http1_framing::Verdict;
 use super::inspect::{End, Inspected, READ};
-use crate::proxy::at_once::AtOnce;
+use super::sendfile;
+use super::socket::ClientStream;
+use crate::proxy::at_once::{AtOnce, Content};
 use crate::proxy::client::Client;
 use crate::proxy::met::Unanswered;
 
@@ -38,7 +40,7 @@ pub(super) enum Next {
     End,
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Inspected<S> {
+impl<S: ClientStream> Inspected<S> {
     /// Without hyper: reads and answers until hyper is needed, or the connection has ended. `finishing`: reads no more.
     pub(super) fn poll_alone(&mut self, cx: &mut Context<'_>, finishing: bool) -> Poll<Next> {
         let next = match ready!(self.poll_at_once(cx, finishing)) {
@@ -188,8 +190,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Inspected<S> {
             return Offered::Otherwise(verdict);
         };
         match look(&self.wire.client, &bytes[..len], &mut self.output.text) {
-            AtOnce::Answered(body) => {
-                self.output.piece = body;
+            AtOnce::Answered(Content { bytes, copy }) => {
+                self.expects(Some(bytes.len() as u64));
+                (self.output.piece, self.output.copy) = (bytes, copy);
                 self.wire.end(false);
                 self.flushed = self.wire.ended();
                 Offered::Taken(len, None)
@@ -204,11 +207,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Inspected<S> {
         while !self.output.is_empty() {
             let parts = self.output.parts();
             let whole = parts.iter().map(|part| part.len()).sum();
-            let wrote = match parts {
-                [text, [], []] => Pin::new(&mut self.inner).poll_write(cx, text),
-                [[], piece, []] => Pin::new(&mut self.inner).poll_write(cx, piece),
-                parts if whole <= TOGETHER => poll_write_together(&mut self.inner, cx, parts),
-                parts => Pin::new(&mut self.inner).poll_write_vectored(cx, &parts.map(IoSlice::new)),
+            let by_kernel = self.output.copy.as_deref().zip(self.inner.plain_tcp());
+            let wrote = match (parts, by_kernel) {
+                ([text, piece, []], Some((copy, socket))) => sendfile::poll_send(socket, cx, text, copy, piece.len()),
+                ([text, [], []], _) => Pin::new(&mut self.inner).poll_write(cx, text),
+                ([[], piece, []], _) => Pin::new(&mut self.inner).poll_write(cx, piece),
+                (parts, _) if whole <= TOGETHER => poll_write_together(&mut self.inner, cx, parts),
+                (parts, _) => Pin::new(&mut self.inner).poll_write_vectored(cx, &parts.map(IoSlice::new)),
             };
             let Poll::Ready(sent) = wrote? else {
                 self.output.behind = true;

@@ -12,7 +12,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1::UpgradeableConnection;
 use hyper::service::HttpService;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::AsyncWrite;
 use tokio::time::{Instant, Sleep};
 
 use super::alone::Next;
@@ -34,7 +34,7 @@ pub(super) trait Exchanges<S>: Future<Output = hyper::Result<()>> + Send + Unpin
 
 impl<S, V, B> Exchanges<S> for UpgradeableConnection<TokioIo<Box<Inspected<S>>>, V>
 where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: ClientStream,
     V: HttpService<Incoming, ResBody = B> + Send,
     V::Future: Send,
     V::Error: Into<Box<dyn std::error::Error + Send + Sync>>,

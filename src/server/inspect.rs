@@ -231,7 +231,7 @@ impl<S: ClientStream> Inspected<S> {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Inspected<S> {
+impl<S: ClientStream> Inspected<S> {
     /// Reads on behind what is held.
     pub(super) fn poll_hold_more(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         self.held.reserve(READ);
@@ -360,7 +360,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Inspected<S> {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Inspected<S> {
+impl<S: ClientStream> AsyncRead for Inspected<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         if buf.remaining() == 0 {
@@ -390,7 +390,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Inspected<S> {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Inspected<S> {
+impl<S: ClientStream> AsyncWrite for Inspected<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         ready!(this.poll_output(cx))?;

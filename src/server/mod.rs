@@ -29,6 +29,7 @@ mod plain;
 mod proxy_protocol;
 mod rarely;
 mod response_head;
+mod sendfile;
 pub mod shutdown;
 mod slots;
 mod socket;

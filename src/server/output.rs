@@ -1,6 +1,10 @@
 //! What is being sent past hyper: the bytes of heads and small pieces together, and one piece of a body.
 
+use std::sync::Arc;
+
 use bytes::{Buf, Bytes};
+
+use crate::cache::file_copies::FileCopy;
 
 /// Largest buffer that an idle connection keeps for the heads of responses, in bytes.
 const KEPT: usize = 1024;
@@ -14,6 +18,8 @@ pub(super) struct Output {
     at: usize,
     /// A piece of a body.
     pub(super) piece: Bytes,
+    /// The same piece, or what it is the end of, in a file from where the kernel may send it.
+    pub(super) copy: Option<Arc<FileCopy>>,
     /// What stands behind the piece.
     pub(super) tail: &'static [u8],
     /// It was handed to the stream below, which may hold it back.
@@ -43,6 +49,7 @@ impl Output {
         if self.is_empty() {
             self.at = 0;
             self.piece = Bytes::new();
+            self.copy = None;
             if self.text.capacity() > KEPT { self.text = Vec::new() } else { self.text.clear() }
         }
     }

@@ -29,16 +29,24 @@ pub(super) const KERNEL_UNSENT_WHOLE: u32 = 1024 * 1024 + 64 * 1024;
 /// The longest content of which the kernel may hold all, in bytes.
 const LONGEST_WHOLE: u64 = 1024 * 1024;
 
+/// The longest that fits in [`KERNEL_UNSENT`] with its head, in bytes.
+const LONGEST_USUAL: u64 = 96 * 1024;
+
 /// A client's byte stream.
 pub(super) trait ClientStream: AsyncRead + AsyncWrite + Unpin + Send + 'static {
     /// Lets the kernel hold so many unsent bytes.
     fn hold_unsent(&self, bytes: u32);
+
+    /// The socket, where bytes go over it as they are.
+    fn plain_tcp(&self) -> Option<&TcpStream> {
+        None
+    }
 }
 
 /// How much of a response with content of this length the kernel is to hold unsent; `None`: it makes no difference.
 pub(super) fn unsent_of(length: Option<u64>) -> Option<u32> {
     match length {
-        Some(length) if length <= u64::from(KERNEL_UNSENT) => None,
+        Some(length) if length <= LONGEST_USUAL => None,
         Some(length) if length <= LONGEST_WHOLE => Some(KERNEL_UNSENT_WHOLE),
         _ => Some(KERNEL_UNSENT),
     }
@@ -177,6 +185,13 @@ impl ClientStream for Socket {
         #[cfg(target_os = "linux")]
         if let Socket::Tcp(stream) = self {
             let _ = SockRef::from(stream).set_tcp_notsent_lowat(bytes);
+        }
+    }
+
+    fn plain_tcp(&self) -> Option<&TcpStream> {
+        match self {
+            Socket::Tcp(stream) => Some(stream),
+            Socket::Unix(_) => None,
         }
     }
 }

@@ -32,7 +32,11 @@ pub(super) fn families(snapshot: &Snapshot) -> Vec<MetricFamily> {
 }
 
 fn cache(families: &mut Families, cache: &CacheFigures) {
-    families.gauge("larder_cache_bytes", "Bytes held in memory, fills in progress included.", cache.bytes);
+    families.gauge(
+        "larder_cache_bytes",
+        "Bytes held in memory, fills in progress and copies for the kernel included.",
+        cache.bytes,
+    );
     families.gauge("larder_cache_entries", "Cache keys held in memory, each with its variants.", cache.entries);
     families.gauge("larder_cache_budget_bytes", "Most bytes that may be held in memory.", cache.budget_bytes);
     families.gauge("larder_cache_sessions", "Sessions with a private cache.", cache.sessions);

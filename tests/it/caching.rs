@@ -8,6 +8,7 @@ mod collapsing;
 mod content_codings;
 mod crowds;
 mod differential;
+mod file_copies;
 mod filling;
 mod freshness;
 mod invalidation;

@@ -7,15 +7,15 @@ impl SharedBody {
     /// The same body in a coding, if it has been begun.
     pub fn coded(&self, coding: Coding) -> Option<SharedBody> {
         let side = self.0.side.lock();
-        let coded = side.coded.as_ref()?;
-        coded.0.iter().find(|(of, _)| *of == coding).map(|(_, body)| body.clone())
+        let coded = &side.made.as_ref()?.coded;
+        coded.iter().find(|(of, _)| *of == coding).map(|(_, body)| body.clone())
     }
 
     /// The same; `make` is called to begin it where that has not been done, under the lock, so that it is begun once
     /// however many ask. It must not come back to this body.
     pub fn coded_or_begun(&self, coding: Coding, make: impl FnOnce() -> SharedBody) -> SharedBody {
         let mut side = self.0.side.lock();
-        let bodies = &mut side.coded.get_or_insert_default().0;
+        let bodies = &mut side.made.get_or_insert_default().coded;
         if let Some((_, body)) = bodies.iter().find(|(of, _)| *of == coding) {
             return body.clone();
         }
@@ -26,20 +26,20 @@ impl SharedBody {
 
     /// Forgets a coding whose making failed.
     pub fn forget_coded(&self, coding: Coding) {
-        if let Some(coded) = &mut self.0.side.lock().coded {
-            coded.0.retain(|(of, _)| *of != coding);
+        if let Some(made) = &mut self.0.side.lock().made {
+            made.coded.retain(|(of, _)| *of != coding);
         }
     }
 
     /// All codings that are complete.
     pub fn all_coded(&self) -> Vec<(Coding, SharedBody)> {
         let side = self.0.side.lock();
-        let coded = side.coded.iter().flat_map(|coded| &coded.0);
+        let coded = side.made.iter().flat_map(|made| &made.coded);
         coded.filter(|(_, body)| body.len().is_some()).cloned().collect()
     }
 
     /// Bytes of memory that they hold.
     pub fn coded_held(&self) -> u64 {
-        self.0.side.lock().coded.iter().flat_map(|coded| &coded.0).map(|(_, body)| body.held()).sum()
+        self.0.side.lock().made.iter().flat_map(|made| &made.coded).map(|(_, body)| body.held()).sum()
     }
 }

@@ -13,7 +13,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, BufWriter, DuplexStream, ReadBuf, d
 use tokio::task::JoinHandle;
 
 use super::*;
-use crate::proxy::at_once::AtOnce;
+use crate::proxy::at_once::{AtOnce, Content};
 use crate::proxy::refusal::Refusal;
 use crate::server::alone::Look;
 use crate::server::exchange::Hit;
@@ -344,7 +344,7 @@ const RESPONSE: &str = "HTTP/1.1 200 OK\r\ncontent-length: 61440\r\n\r\n";
 fn at_once() -> Hits<Pieces> {
     let http1: Look = Arc::new(|_, _, out| {
         out.extend_from_slice(RESPONSE.as_bytes());
-        AtOnce::Answered(Bytes::from_static(&[b'x'; 61440]))
+        AtOnce::Answered(Content { bytes: Bytes::from_static(&[b'x'; 61440]), copy: None })
     });
     Hits { http1: Some((http1, go_on())), http2: None }
 }
