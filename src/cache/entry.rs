@@ -2,10 +2,11 @@
 
 mod marks;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, OnceLock};
 
 use http::{HeaderMap, header};
+use once_cell::race::OnceBox;
 
 use super::body::SharedBody;
 use super::epoch::Epoch;
@@ -15,6 +16,7 @@ use super::key::CacheKey;
 use super::parts::StoredParts;
 use super::purge::Meta;
 use super::room::allotted;
+use crate::policy::dates;
 use crate::policy::facts::Facts;
 use crate::policy::tags::Tags;
 use crate::policy::time::Timestamp;
@@ -41,13 +43,13 @@ pub struct StoredResponse {
     /// How often it answered.
     pub hits: AtomicU32,
     /// Its places in the memory tier's index, while it is there.
-    pub listing: OnceLock<Option<Listing>>,
+    pub listing: OnceBox<Listing>,
 }
 
 /// What a stored response costs beside its key, fields and bodies: its own structs, its body's, its share of the
 /// tier's tables, and what the allocator needs for itself. With it `hit memory 100000` (see `benches/hit.rs`) accounts
 /// for what becomes resident.
-const OVERHEAD: u64 = 420;
+const OVERHEAD: u64 = 388;
 
 impl StoredResponse {
     /// Which requests select it.
@@ -74,6 +76,12 @@ impl StoredResponse {
     pub fn is_selected_by(&self, request: &HeaderMap) -> bool {
         let selection = self.selection();
         selection.is_empty() || selection.matches(request, self.fields.get_bytes(&header::CONTENT_LANGUAGE))
+    }
+
+    /// Its Last-Modified, where that is a date.
+    pub fn last_modified(&self) -> Option<Timestamp> {
+        let lines = self.fields.iter().filter(|(name, _)| *name == header::LAST_MODIFIED).map(|(_, value)| value);
+        dates::of_lines(lines).flatten()
     }
 
     /// What it costs in bytes under a key: fields, bodies, tags and overhead, its key not included.
@@ -115,7 +123,7 @@ impl StoredResponse {
             compressible: self.compressible,
             own_tag,
             hits: AtomicU32::new(self.hits.load(Ordering::Relaxed)),
-            listing: OnceLock::new(),
+            listing: OnceBox::new(),
         }
     }
 
@@ -163,7 +171,7 @@ impl StoredResponse {
             compressible: self.compressible,
             own_tag: self.own_tag,
             hits: AtomicU32::new(self.hits.load(Ordering::Relaxed)),
-            listing: OnceLock::new(),
+            listing: OnceBox::new(),
         }
     }
 

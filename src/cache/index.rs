@@ -38,11 +38,6 @@ const LISTING_OVERHEAD: u64 = 96;
 /// A stored response's places in the index; they are given up with it.
 #[derive(Debug)]
 pub struct Listing {
-    _places: Box<Places>,
-}
-
-#[derive(Debug)]
-struct Places {
     index: Arc<Index>,
     key: Arc<CacheKey>,
     tags: Tags,
@@ -54,14 +49,14 @@ impl Index {
         if !key.has_additions() && tags.is_empty() {
             return None;
         }
-        let places = Places { index: self.clone(), key: Arc::new(key.clone()), tags: tags.clone() };
+        let listing = Listing { index: self.clone(), key: Arc::new(key.clone()), tags: tags.clone() };
         if key.has_additions() {
-            add(&self.urls, key.url(), &places.key);
+            add(&self.urls, key.url(), &listing.key);
         }
-        for name in places.meta().tag_names() {
-            add(&self.tags, &name, &places.key);
+        for name in listing.meta().tag_names() {
+            add(&self.tags, &name, &listing.key);
         }
-        Some(Listing { _places: Box::new(places) })
+        Some(listing)
     }
 
     /// Keys with additions of a URL.
@@ -94,13 +89,13 @@ pub fn cost(key: &str, tags: &Tags) -> u64 {
     }
 }
 
-impl Places {
+impl Listing {
     fn meta(&self) -> Meta<'_> {
         Meta { key: self.key.as_str(), tags: &self.tags, status: 0, content_type: None }
     }
 }
 
-impl Drop for Places {
+impl Drop for Listing {
     fn drop(&mut self) {
         if self.key.has_additions() {
             remove(&self.index.urls, self.key.url(), &self.key);

@@ -157,7 +157,12 @@ impl MemoryTier {
     /// Lists a response, so that purges find it. It is listed until it is dropped: before it is in the tier, and for a
     /// moment after, but never not while it is there.
     pub(super) fn list(&self, key: &CacheKey, response: &StoredResponse) {
-        response.listing.get_or_init(|| self.index.list(key, response.tags()));
+        if response.listing.get().is_none()
+            && let Some(listing) = self.index.list(key, response.tags())
+        {
+            // Who lists it at the same time lists it as well, and then once less.
+            let _ = response.listing.set(Box::new(listing));
+        }
     }
 
     /// Removes all variants of a key. How many there were.

@@ -33,7 +33,7 @@ pub use head::{BodyPlace, Head, ResponseHead};
 /// What stands at the beginning of a record.
 const MAGIC: [u8; 6] = *b"larder";
 /// The layout. A record of another version is as good as damaged.
-const VERSION: u16 = 2;
+const VERSION: u16 = 3;
 /// Bytes of the prelude.
 pub const PRELUDE: usize = 40;
 /// Most bytes of prelude and payload; a response with more is not stored outside the process.

@@ -56,13 +56,17 @@ pub fn text(at: Timestamp) -> [u8; LENGTH] {
 }
 
 /// The date in a field: `None` when absent, `Some(None)` when present but no date, or when several differ.
-pub(super) fn field(headers: &HeaderMap, name: &HeaderName) -> Option<Option<Timestamp>> {
-    let mut lines = headers.get_all(name).iter();
+pub fn field(headers: &HeaderMap, name: &HeaderName) -> Option<Option<Timestamp>> {
+    of_lines(headers.get_all(name).iter().map(HeaderValue::as_bytes))
+}
+
+/// The same of the lines that a field has.
+pub fn of_lines<'a>(mut lines: impl Iterator<Item = &'a [u8]>) -> Option<Option<Timestamp>> {
     let first = lines.next()?;
     if lines.any(|line| line != first) {
         return Some(None);
     }
-    Some(first.to_str().ok().and_then(parse))
+    Some(std::str::from_utf8(first).ok().and_then(parse))
 }
 
 #[cfg(test)]

@@ -62,8 +62,6 @@ fn is_conditional_fetch(headers: &HeaderMap) -> bool {
 pub struct Facts {
     /// Its status.
     pub status: StatusCode,
-    /// When its request was sent (RFC 9111 §4.2.3).
-    pub request_time: Timestamp,
     /// When its head was received.
     pub response_time: Timestamp,
     /// `corrected_initial_age` in seconds (RFC 9111 §4.2.3).
@@ -88,8 +86,6 @@ pub struct Facts {
     pub allows_cookies: bool,
     /// Since when it is stale by hand: a soft purge.
     pub stale_since: Option<Timestamp>,
-    /// Last-Modified, when it is a date.
-    pub last_modified: Option<Timestamp>,
     /// Date, or the time of receipt where there was none.
     pub date: Timestamp,
 }

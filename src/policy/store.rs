@@ -142,7 +142,8 @@ fn is_worth_storing(facts: &Facts, directives: &ResponseDirectives, fields: Fiel
     let usable_without_validation = facts.seconds_of_use(facts.response_time) > 0 && !facts.no_cache;
     // Stale on arrival: still of use to those who accept that (§5.2.1.2) or would take it instead of an error.
     let usable_stale = facts.lifetime > 0 && !facts.forbids_stale && !facts.no_cache;
-    let can_be_validated = fields.has(&header::ETAG) || facts.last_modified.is_some();
+    let can_be_validated =
+        fields.has(&header::ETAG) || dates::field(fields.map(), &header::LAST_MODIFIED).flatten().is_some();
     if usable_without_validation || usable_stale || can_be_validated {
         return Ok(());
     }
@@ -160,7 +161,6 @@ fn facts(arrival: &Arrival<'_>, directives: &ResponseDirectives, rules: &CacheRu
     };
     Facts {
         status: arrival.status,
-        request_time: arrival.times.request,
         response_time: arrival.times.response,
         initial_age: freshness::initial_age(headers, &arrival.times),
         lifetime,
@@ -173,7 +173,6 @@ fn facts(arrival: &Arrival<'_>, directives: &ResponseDirectives, rules: &CacheRu
         allows_authorization: directives.allows_authorization() && !arrival.private,
         allows_cookies: arrival.private || allows_cookies(arrival, directives, rules),
         stale_since: None,
-        last_modified: dates::field(headers, &header::LAST_MODIFIED).flatten(),
         date: freshness::date(headers, arrival.times.response),
     }
 }

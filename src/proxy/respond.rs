@@ -19,6 +19,7 @@ use crate::config::settings::{Coding, CompressionCoding};
 use crate::content::coded_body::CodedBody;
 use crate::content::ranges::{self, RangeOutcome};
 use crate::content::{accept, compressible, digest, etag};
+use crate::policy::dates;
 use crate::policy::entity_tag::{EntityTag, TagList};
 use crate::policy::facts::Facts;
 use crate::policy::fields;
@@ -204,10 +205,10 @@ fn beginning(asked: &Asked<'_>, head: &mut http::response::Parts) -> Option<u64>
     let RangeOutcome::Single(range) = ranges::evaluate(range, length, asked.site.settings.limits.ranges) else {
         return None;
     };
-    let date = |name| crate::policy::dates::parse(head.headers.get(name)?.to_str().ok()?);
+    let date = |name| dates::field(&head.headers, name).flatten();
     let etag = head.headers.get(header::ETAG).and_then(|tag| EntityTag::parse(tag.as_bytes()));
-    let validators = Validators { etag, last_modified: date(header::LAST_MODIFIED) };
-    let applies = preconditions::range_applies(&asked.parts.headers, &validators, date(header::DATE)?);
+    let validators = Validators { etag, last_modified: date(&header::LAST_MODIFIED) };
+    let applies = preconditions::range_applies(&asked.parts.headers, &validators, date(&header::DATE)?);
     if range.start > 0 || !applies {
         return None;
     }
@@ -272,7 +273,7 @@ fn is_not_modified(
         return false;
     }
     // RFC 9111 §4.3.2: where there is no Last-Modified, the Date stands in for it.
-    let last_modified = Some(response.facts.last_modified.unwrap_or(response.facts.date));
+    let last_modified = Some(response.last_modified().unwrap_or(response.facts.date));
     let tag = tag_of(response, coding);
     let etag = tag.as_ref().and_then(|tag| EntityTag::parse(tag.as_bytes()));
     let validators = Validators { etag, last_modified };
@@ -295,16 +296,14 @@ fn evaluate_here(asked: &Asked<'_>, headers: &HeaderMap) -> bool {
         return false;
     }
     let etag = headers.get(header::ETAG).and_then(|tag| EntityTag::parse(tag.as_bytes()));
-    let last_modified =
-        headers.get(header::LAST_MODIFIED).and_then(|value| crate::policy::dates::parse(value.to_str().ok()?));
-    let validators = Validators { etag, last_modified };
+    let validators = Validators { etag, last_modified: dates::field(headers, &header::LAST_MODIFIED).flatten() };
     preconditions::evaluate(&asked.parts.method, &asked.parts.headers, &validators) == Precondition::NotModified
 }
 
 /// Whether Range counts for what would be sent (RFC 9110 §13.1.5).
 pub(super) fn applies_range(request: &HeaderMap, headers: &HeaderMap, facts: &Facts) -> bool {
     let etag = headers.get(header::ETAG).and_then(|tag| EntityTag::parse(tag.as_bytes()));
-    let validators = Validators { etag, last_modified: facts.last_modified };
+    let validators = Validators { etag, last_modified: dates::field(headers, &header::LAST_MODIFIED).flatten() };
     preconditions::range_applies(request, &validators, facts.date)
 }
 

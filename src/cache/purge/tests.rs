@@ -1,6 +1,6 @@
 //! What purges do to memory, and what they look at.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
@@ -46,7 +46,7 @@ fn response(cache: &Cache, status: u16, media_type: &str, tags: &[&str]) -> Arc<
         own_tag: false,
         marks: Marks::since(cache.log.begin().epoch()).tagged(Tags::new(tags.iter().map(|tag| Tag::Named(tag)))),
         hits: 0.into(),
-        listing: OnceLock::new(),
+        listing: Default::default(),
     })
 }
 

@@ -1,8 +1,8 @@
 //! The head of a record: everything but the bodies.
 
 use std::ops::Range;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, OnceLock};
 
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
@@ -260,7 +260,7 @@ impl Head {
             compressible: head.compressible,
             own_tag: head.own_tag,
             hits: AtomicU32::new(head.hits),
-            listing: OnceLock::new(),
+            listing: Default::default(),
         };
         Some(Record::Response(self.key, Arc::new(response)))
     }
@@ -375,19 +375,13 @@ fn wall_ahead(clock: &Clock) -> i64 {
 /// Facts by a clock that is so many milliseconds ahead. Outside the process times are the wall clock's.
 fn shifted(facts: &Facts, by: i64) -> Facts {
     let shift = |time: Timestamp| Timestamp::from_millis(time.as_millis().saturating_add(by));
-    Facts {
-        request_time: shift(facts.request_time),
-        response_time: shift(facts.response_time),
-        stale_since: facts.stale_since.map(shift),
-        ..facts.clone()
-    }
+    Facts { response_time: shift(facts.response_time), stale_since: facts.stale_since.map(shift), ..facts.clone() }
 }
 
 /// Named one by one: a new fact must find its place here, and in [`VERSION`].
 fn put_facts(put: &mut Put, facts: &Facts) {
     let Facts {
         status,
-        request_time,
         response_time,
         initial_age,
         lifetime,
@@ -400,11 +394,9 @@ fn put_facts(put: &mut Put, facts: &Facts) {
         allows_authorization,
         allows_cookies,
         stale_since,
-        last_modified,
         date,
     } = facts;
     put.u16(status.as_u16());
-    put.i64(request_time.as_millis());
     put.i64(response_time.as_millis());
     put.u32(*initial_age);
     put.u32(*lifetime);
@@ -416,7 +408,6 @@ fn put_facts(put: &mut Put, facts: &Facts) {
     }
     // Of one length, so that a soft purge can be written in its place.
     put.i64(stale_since.map_or(NOT_STALE, Timestamp::as_millis));
-    put.option(*last_modified, |put, time| put.i64(time.as_millis()));
     put.i64(date.as_millis());
 }
 
@@ -424,7 +415,6 @@ fn take_facts(take: &mut Take<'_>) -> Result<Facts, Damaged> {
     let time = |take: &mut Take<'_>| take.i64().map(Timestamp::from_millis);
     Ok(Facts {
         status: StatusCode::from_u16(take.u16()?).map_err(|_| Damaged)?,
-        request_time: time(take)?,
         response_time: time(take)?,
         initial_age: take.u32()?,
         lifetime: take.u32()?,
@@ -437,7 +427,6 @@ fn take_facts(take: &mut Take<'_>) -> Result<Facts, Damaged> {
         allows_authorization: take.bool()?,
         allows_cookies: take.bool()?,
         stale_since: Some(take.i64()?).filter(|since| *since != NOT_STALE).map(Timestamp::from_millis),
-        last_modified: take.option(time)?,
         date: time(take)?,
     })
 }

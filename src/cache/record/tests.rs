@@ -22,7 +22,6 @@ fn facts() -> Facts {
     let time = |seconds: i64| Timestamp::from_millis(NOW - seconds * 1000);
     Facts {
         status: StatusCode::OK,
-        request_time: time(10),
         response_time: time(9),
         initial_age: 3,
         lifetime: 60,
@@ -35,7 +34,6 @@ fn facts() -> Facts {
         allows_authorization: false,
         allows_cookies: true,
         stale_since: Some(time(2)),
-        last_modified: None,
         date: time(9),
     }
 }

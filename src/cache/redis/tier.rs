@@ -186,8 +186,8 @@ impl RedisTier {
     fn ttl(&self, record: &Record) -> Option<Duration> {
         let Record::Response(_, response) = record else { return Some(VARY_TTL) };
         let facts = &response.facts;
-        let has_validator =
-            (response.fields.get_bytes(&header::ETAG).is_some() && !response.own_tag) || facts.last_modified.is_some();
+        let has_validator = (response.fields.get_bytes(&header::ETAG).is_some() && !response.own_tag)
+            || response.last_modified().is_some();
         let validation = if has_validator { u64::from(facts.lifetime).clamp(VALIDATION.0, VALIDATION.1) } else { 0 };
         let seconds = facts.seconds_of_use(self.clock.now()) + validation;
         (seconds > 0).then(|| Duration::from_secs(seconds))

@@ -139,8 +139,7 @@ pub(in crate::proxy) fn freshened(
         }
         Err(reason) => {
             let initial_age = freshness::initial_age(&headers, &times);
-            let (request_time, response_time) = (times.request, times.response);
-            let facts = Facts { request_time, response_time, initial_age, ..stored.facts.clone() };
+            let facts = Facts { response_time: times.response, initial_age, ..stored.facts.clone() };
             (facts, stored.selection().clone(), Some(reason))
         }
     };

@@ -1,7 +1,7 @@
 //! Step 9: what becomes of it: filled into the cache or passed on, and what those who wait are told.
 
+use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
-use std::sync::{Arc, OnceLock};
 
 use http::{HeaderMap, HeaderName};
 
@@ -126,7 +126,7 @@ impl Fetch {
             compressible,
             own_tag: false,
             hits: AtomicU32::new(0),
-            listing: OnceLock::new(),
+            listing: Default::default(),
         });
         let ready = Ready { key: key.clone(), response: response.clone(), forward_status: head.status };
         match private {
