@@ -22,7 +22,7 @@ const OF_A_HIT: f64 = 2.0;
 
 /// The same for a page that nobody may store, asked of the upstream on a kept connection; with the look
 /// whether it is a hit.
-const OF_PASSING_THROUGH: f64 = 29.0;
+const OF_PASSING_THROUGH: f64 = 24.0;
 
 /// What may be added before the test fails.
 const SLACK: f64 = 1.05;

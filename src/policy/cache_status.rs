@@ -1,9 +1,15 @@
 //! The Cache-Status member that larder adds to every response (RFC 9211).
 
-use bytes::Bytes;
+use std::cell::Cell;
+
 use http::{HeaderValue, StatusCode};
 
 use super::reason::{ForwardReason, NoStoreReason, Outcome, StaleReason, Tier};
+
+thread_local! {
+    /// Room for a text, kept from one to the next.
+    static TEXT: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
 
 /// Everything that was decided about a request; the source of Cache-Status, log, metric and explanation alike.
 #[derive(Clone, Copy, Debug, Default)]
@@ -71,9 +77,13 @@ impl Verdict {
 
     /// The member, e.g. `larder; fwd=stale; fwd-status=304; stored; ttl=60`.
     pub fn render(&self) -> HeaderValue {
-        let mut text = Vec::with_capacity(64);
+        // Copied out, in one piece of its length: the buffer itself would get a second one that counts who shares it.
+        let mut text = TEXT.take();
+        text.clear();
         self.render_into(&mut text);
-        HeaderValue::from_maybe_shared(Bytes::from(text)).expect("words and numbers are visible ASCII")
+        let value = HeaderValue::from_bytes(&text).expect("words and numbers are visible ASCII");
+        TEXT.set(text);
+        value
     }
 
     /// The same at the end of a text. Without the formatter: one of its numbers costs what all of this does.

@@ -22,6 +22,8 @@ pub struct Client {
     pub peer: SocketAddr,
     /// Its address as forwarding fields have it, written once a connection instead of with each request.
     pub(super) address: HeaderValue,
+    /// What was said of it in the last request that was forwarded.
+    pub(super) forwarded: Mutex<Option<Box<Forwarded>>>,
     /// Our end.
     pub local: SocketAddr,
     /// Whether the client speaks TLS to us.
@@ -45,6 +47,14 @@ pub struct Client {
     pub bytes_out: AtomicU64,
 }
 
+/// An element of the field Forwarded, and what it was made of.
+#[derive(Debug)]
+pub(super) struct Forwarded {
+    pub(super) host: HeaderValue,
+    pub(super) scheme: &'static str,
+    pub(super) element: HeaderValue,
+}
+
 impl Client {
     /// The method of the stand-in for a refused head. A client that sends it itself has `refused` unset.
     pub const REFUSED_METHOD: &'static str = "LARDER-REFUSED";
@@ -54,6 +64,7 @@ impl Client {
         Client {
             peer,
             address: HeaderValue::try_from(peer.ip().to_canonical().to_string()).expect("an address is visible ASCII"),
+            forwarded: Mutex::default(),
             local,
             tls,
             front: Arc::default(),

@@ -314,7 +314,9 @@ impl Proxy {
             Plan::Pass { why, freshens } => Box::pin(asked.pass(why, freshens.as_deref(), body, client_upgrade)).await,
             Plan::OnlyIfCached { .. } => failed_answer(StatusCode::GATEWAY_TIMEOUT, "only-if-cached", None),
         };
-        asked.finish(answer, started)
+        let response = asked.finish(answer, started);
+        at_once::take_back(asked.parts);
+        response
     }
 
     /// Steps 1 and 2: admits and routes a request, and checks that its client may make it.

@@ -5,7 +5,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, header};
 
 use super::Asked;
 use super::admit::Admitted;
-use super::client::Client;
+use super::client::{Client, Forwarded};
 use super::rewrite;
 use crate::config::settings::{HeaderEdit, UpstreamProtocol};
 use crate::content::etag;
@@ -93,9 +93,21 @@ pub(super) fn set_forwarded(
     let Some(host) = host else { return };
     headers.insert(HOST, host.clone());
 
+    if let Some(ours) = forwarded(client, host, admitted.scheme) {
+        let chain = readable(given, &header::FORWARDED);
+        continue_list(headers, header::FORWARDED, chain, &ours);
+    }
+}
+
+/// An element of Forwarded. Most requests of a connection are for the same host: then it is that of the one before.
+fn forwarded(client: &Client, host: &HeaderValue, scheme: &'static str) -> Option<HeaderValue> {
+    let mut last = client.forwarded.lock();
+    if let Some(last) = last.as_ref().filter(|last| last.host == *host && last.scheme == scheme) {
+        return Some(last.element.clone());
+    }
     let is_ipv6 = client.address.as_bytes().contains(&b':');
     let (opening, closing) = if is_ipv6 { ("for=\"[", "]\"") } else { ("for=", "") };
-    let ours = concatenated(&[
+    let element = concatenated(&[
         opening.as_bytes(),
         client.address.as_bytes(),
         closing.as_bytes(),
@@ -103,11 +115,11 @@ pub(super) fn set_forwarded(
         host.as_bytes(),
         b"\";proto=",
         scheme.as_bytes(),
-    ]);
-    if let Some(ours) = ours {
-        let chain = readable(given, &header::FORWARDED);
-        continue_list(headers, header::FORWARDED, chain, &ours);
-    }
+    ])?;
+    // Copied, since a connection must not keep a whole head for it.
+    let host = HeaderValue::from_bytes(host.as_bytes()).ok()?;
+    *last = Some(Box::new(Forwarded { host, scheme, element: element.clone() }));
+    Some(element)
 }
 
 /// What a list field says already, where everybody can read it.

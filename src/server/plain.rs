@@ -45,6 +45,7 @@ pin_project_lite::pin_project! {
         // Until it is given back.
         stream: Option<Box<Inspected<S>>>,
         method: Method,
+        begun: bool,
         #[pin]
         stage: Stage<F, B>,
     }
@@ -61,7 +62,7 @@ pin_project_lite::pin_project! {
 
 impl<S, F, B> Plain<S, F, B> {
     pub(super) fn new(stream: Box<Inspected<S>>, method: Method, answer: F) -> Self {
-        Plain { stream: Some(stream), method, stage: Stage::Answering { answer } }
+        Plain { stream: Some(stream), method, begun: false, stage: Stage::Answering { answer } }
     }
 }
 
@@ -75,11 +76,15 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>, finishing: bool) -> Poll<Ended<S>> {
         let mut this = self.project();
         let stream = this.stream.as_mut().expect("it is not polled any more once it has ended");
-        let polled = match stream.poll_beside(cx).map(Err) {
-            // First: for a client that has left nobody is asked any more.
-            Poll::Pending => poll_exchange(stream, this.method, this.stage.as_mut(), cx, finishing),
-            left => left,
-        };
+        // First at the beginning, since for a client that has left nobody is asked; then only while there is nothing for it.
+        let is_first = !std::mem::replace(this.begun, true);
+        let mut polled = if is_first { stream.poll_beside(cx).map(Err) } else { Poll::Pending };
+        if polled.is_pending() {
+            polled = poll_exchange(stream, this.method, this.stage.as_mut(), cx, finishing);
+        }
+        if polled.is_pending() && !is_first {
+            polled = stream.poll_beside(cx).map(Err);
+        }
         let last = ready!(polled);
         // What the response was made of goes first: then its end is known.
         this.stage.set(Stage::Over);

@@ -185,8 +185,8 @@ impl Pool {
 
         let end = timeouts.total.map(|total| Instant::now() + total);
         let asked = {
-            // Pinned where it is made: it is large, and would be moved into whatever waits for it.
-            let mut asking = pin!(async {
+            // Boxed: it is large, and each future around it would be moved with room for it (12 KB a request).
+            let mut asking = Box::pin(async {
                 match self.hedge_after(request, retry) {
                     // Boxed: it is two of the other, and hardly ever.
                     Some(after) => Box::pin(self.ask_hedged(request, terms, hash, after)).await,
