@@ -66,7 +66,7 @@ pub fn of_lines<'a>(mut lines: impl Iterator<Item = &'a [u8]>) -> Option<Option<
     if lines.any(|line| line != first) {
         return Some(None);
     }
-    Some(std::str::from_utf8(first).ok().and_then(parse))
+    Some(std::str::from_utf8(first).ok().filter(|text| text.is_ascii()).and_then(parse))
 }
 
 #[cfg(test)]

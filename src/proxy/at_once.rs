@@ -292,8 +292,8 @@ impl Asked<'_> {
             [whole] if whole.len() <= LARGEST => whole.clone(),
             _ => return None,
         };
-        // Over TLS the kernel does not see what it sends.
-        let copy = if self.client.tls { None } else { body.file_copy(self.copies_for(stored)) };
+        let may_copy = self.client.takes_files && self.parts.method != Method::HEAD;
+        let copy = if may_copy { body.file_copy(self.copies_for(stored)) } else { None };
         Some(Content { bytes, copy })
     }
 

@@ -28,6 +28,8 @@ pub struct Client {
     pub local: SocketAddr,
     /// Whether the client speaks TLS to us.
     pub tls: bool,
+    /// Whether bytes go to it over TCP as they are, so that the kernel may send files.
+    pub takes_files: bool,
     /// What its listener asks of its requests.
     pub front: Arc<Front>,
     /// The subject of the client's certificate, and the field in which the app is told.
@@ -67,6 +69,7 @@ impl Client {
             forwarded: Mutex::default(),
             local,
             tls,
+            takes_files: false,
             front: Arc::default(),
             subject: None,
             refused: OnceLock::new(),

@@ -23,8 +23,11 @@ use crate::proxy::met::Unanswered;
 /// Looks at the request whose approved head these bytes are; see [`Proxy::at_once`](crate::proxy::Proxy::at_once).
 pub(super) type Look = Arc<dyn Fn(&Arc<Client>, &[u8], &mut Vec<u8>) -> AtOnce + Send + Sync>;
 
-/// Requests of one connection that are answered before others get their turn.
-const TURN: u32 = 16;
+/// Requests of one connection that are answered before others get their turn ...
+const TURN: usize = 16;
+
+/// ... where a body counts as one more for each so many bytes.
+const TURN_BYTES: usize = 64 * 1024;
 
 /// Bytes up to which the parts of a response are copied behind one another: the kernel takes longer for several.
 const TOGETHER: usize = 4096;
@@ -89,7 +92,7 @@ impl<S: ClientStream> Inspected<S> {
                 let mut held = std::mem::take(&mut self.held);
                 match self.offer(&held) {
                     Offered::Taken(len, request) => {
-                        answers += 1;
+                        answers += self.answered();
                         self.forget_head();
                         held.advance(len);
                         // With nothing in it, it would only keep its memory.
@@ -123,8 +126,17 @@ impl<S: ClientStream> Inspected<S> {
         }
     }
 
+    /// For how many answers the one that is to be sent counts.
+    fn answered(&self) -> usize {
+        1 + self.output.piece.len() / TURN_BYTES
+    }
+
     /// Reads what begins a head. Where that is a whole one that hyper is not needed for, nothing is copied or kept.
-    fn poll_first(&mut self, cx: &mut Context<'_>, answers: &mut u32) -> Poll<io::Result<(usize, Option<Unanswered>)>> {
+    fn poll_first(
+        &mut self,
+        cx: &mut Context<'_>,
+        answers: &mut usize,
+    ) -> Poll<io::Result<(usize, Option<Unanswered>)>> {
         let mut space = [std::mem::MaybeUninit::uninit(); READ];
         let mut buf = ReadBuf::uninit(&mut space);
         ready!(Pin::new(&mut self.inner).poll_read(cx, &mut buf))?;
@@ -134,7 +146,7 @@ impl<S: ClientStream> Inspected<S> {
         }
         let request = match self.offer(read) {
             Offered::Taken(len, request) => {
-                *answers += 1;
+                *answers += self.answered();
                 self.held.extend_from_slice(&read[len..]);
                 request
             }
@@ -209,7 +221,16 @@ impl<S: ClientStream> Inspected<S> {
             let whole = parts.iter().map(|part| part.len()).sum();
             let by_kernel = self.output.copy.as_deref().zip(self.inner.plain_tcp());
             let wrote = match (parts, by_kernel) {
-                ([text, piece, []], Some((copy, socket))) => sendfile::poll_send(socket, cx, text, copy, piece.len()),
+                ([text, piece, []], Some((copy, socket))) => {
+                    match sendfile::poll_send(socket, cx, text, copy, piece.len()) {
+                        // Where the kernel can't send from there, the bytes are here.
+                        Poll::Ready(Err(_)) => {
+                            self.output.copy = None;
+                            continue;
+                        }
+                        sent => sent,
+                    }
+                }
                 ([text, [], []], _) => Pin::new(&mut self.inner).poll_write(cx, text),
                 ([[], piece, []], _) => Pin::new(&mut self.inner).poll_write(cx, piece),
                 (parts, _) if whole <= TOGETHER => poll_write_together(&mut self.inner, cx, parts),

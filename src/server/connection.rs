@@ -125,6 +125,7 @@ where
     let slot = slot.with(presence);
     let mut client = Client::new(peer, local, tls.is_some());
     client.front = listener.front.clone();
+    client.takes_files = tls.is_none() && socket.plain_tcp().is_some();
     let opening = async {
         let Some(config) = tls else {
             let deadline = timeout(terms.timeouts.header, sniff(&mut socket));

@@ -375,6 +375,7 @@ impl<S: ClientStream> AsyncRead for Inspected<S> {
                     return Poll::Pending;
                 };
                 next?;
+                this.expects(None);
                 this.wire.needs_hyper();
             }
             this.heed_signals();

@@ -46,7 +46,8 @@ fn send(socket: &TcpStream, head: &[u8], copy: &FileCopy, mut left: usize) -> io
     while left > 0 && !is_full {
         let room = segment - sent % segment;
         let took = match copy.send(left, room.min(left), socket) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock && sent > 0 => break,
+            // What has gone counts; the next call tells why no more did.
+            Err(_) if sent > 0 => break,
             took => took?,
         };
         is_full = took < room;

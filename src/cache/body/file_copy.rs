@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{Complete, SharedBody};
-use crate::cache::file_copies::{Claim, FileCopies, FileCopy, LENGTHS};
+use crate::cache::file_copies::{FileCopies, FileCopy, LENGTHS};
 
 impl SharedBody {
     /// Its copy in a file, if there is one. `copies`: one is to be made if not, and if it gains by that.
@@ -12,13 +12,17 @@ impl SharedBody {
         if !LENGTHS.contains(&block.len()) {
             return None;
         }
-        let mut side = self.0.side.lock();
-        let claim = side.made.as_ref().and_then(|made| made.file_copy.as_ref());
-        if let Some(copy) = claim.and_then(Claim::copy) {
+        if let Some(copy) = self.claimed_copy() {
             return Some(copy);
         }
+        // Without the lock, which others take with each hit. Of two that are made at once, the later stays.
         let (claim, copy) = copies?.make(block)?;
-        side.made.get_or_insert_default().file_copy = Some(claim);
+        let former = self.0.side.lock().made.get_or_insert_default().file_copy.replace(claim);
+        drop(former);
         Some(copy)
+    }
+
+    fn claimed_copy(&self) -> Option<Arc<FileCopy>> {
+        self.0.side.lock().made.as_ref()?.file_copy.as_ref()?.copy()
     }
 }

@@ -349,6 +349,30 @@ fn at_once() -> Hits<Pieces> {
     Hits { http1: Some((http1, go_on())), http2: None }
 }
 
+/// A hit that is answered while hyper rests says nothing about what hyper sends next.
+#[tokio::test(start_paused = true)]
+async fn http1_kernel_holds_little_for_hyper_after_a_hit_at_once() {
+    let notes = Arc::<Mutex<Vec<u32>>>::default();
+    let look: Look = Arc::new(|_, head, out| {
+        if !head.starts_with(b"GET /hit") {
+            return AtOnce::Other;
+        }
+        out.extend_from_slice(b"HTTP/1.1 200 OK\r\ncontent-length: 200000\r\n\r\n");
+        AtOnce::Answered(Content { bytes: Bytes::from_static(&[b'x'; 200_000]), copy: None })
+    });
+    let hits = Hits { http1: Some((look, go_on())), http2: None };
+    let mut peer = connect_through(|socket| Noting(socket, notes.clone()), Protocol::Http1, hits);
+    for (path, expected) in
+        [("/plain", &[][..]), ("/hit", &[KERNEL_UNSENT_WHOLE]), ("/plain", &[KERNEL_UNSENT_WHOLE, KERNEL_UNSENT])]
+    {
+        peer.send(&format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n")).await;
+        let head = peer.until("\r\n\r\n").await;
+        let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap().parse().unwrap();
+        peer.stream.read_exact(&mut vec![0; length]).await.unwrap();
+        assert_eq!(*notes.lock(), expected, "{path}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn http1_requests_that_wait_for_the_client_to_read_have_no_deadline() {
     let mut peer = connect_before(Protocol::Http1, at_once());

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use larder::cache::purge::PurgeTarget;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 
 use super::ok;
 use crate::support::client::{Connection, request};
@@ -75,7 +76,7 @@ async fn copied_bodies_arrive_as_they_are() {
 }
 
 #[tokio::test]
-async fn what_is_too_small_or_not_asked_for_again_is_not_copied() {
+async fn what_is_too_small_or_not_asked_for_again_or_by_head_alone_is_not_copied() {
     let upstream =
         Upstream::start(|request| image(bytes(if request.path() == "/small" { 16_000 } else { 20_000 }, 0))).await;
     let proxy = Proxy::before(&upstream);
@@ -85,6 +86,37 @@ async fn what_is_too_small_or_not_asked_for_again_is_not_copied() {
     for page in 0..OFTEN {
         proxy.get(&format!("/{page}"), &[]).await;
         proxy.get(&format!("/{page}"), &[]).await;
+    }
+    proxy.get("/page", &[]).await;
+    for _ in 0..OFTEN {
+        proxy.ask("HEAD", "/page", &[], "").await;
+    }
+    assert_eq!(copied(&proxy), 0);
+}
+
+/// Who speaks through a Unix socket gets no files, so that nothing is copied for it.
+#[tokio::test]
+async fn nothing_is_copied_for_a_unix_socket() {
+    let upstream = Upstream::start(|_| image(bytes(100_000, 0))).await;
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("larder.sock");
+    let proxy = Proxy::as_written(&format!(
+        "[[listeners]]\naddress = \"127.0.0.1:0\"\n[[listeners]]\naddress = \"unix:{}\"\n[upstreams.app]\nservers = \
+         [\"http://{}\"]\n",
+        path.display(),
+        upstream.address()
+    ));
+    let mut stream = BufReader::new(tokio::net::UnixStream::connect(&path).await.unwrap());
+    for _ in 0..OFTEN {
+        stream.write_all(request("GET", "/a", &[], "").as_bytes()).await.unwrap();
+        let mut line = String::new();
+        while line != "\r\n" {
+            line.clear();
+            stream.read_line(&mut line).await.unwrap();
+        }
+        let mut body = vec![0; 100_000];
+        stream.read_exact(&mut body).await.unwrap();
+        assert!(body == bytes(100_000, 0));
     }
     assert_eq!(copied(&proxy), 0);
 }
