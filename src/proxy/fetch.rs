@@ -7,11 +7,12 @@ mod keep;
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 
+use super::exchange::{self, Answered};
 use super::guard::Place;
 use super::lease;
 use super::lookup::{self, Wanted};
@@ -282,11 +283,8 @@ impl Fetch {
         *request.headers_mut() = headers;
         let cache = &self.proxy.cache;
         let began = (cache.searches.moment(), cache.sessions.moment());
-        let sent = Instant::now();
-        let request_time = self.proxy.clock.at(sent);
-        let mut response = Box::new(self.route.pool.send(&mut request, &self.exchange).await?);
-        let came = Instant::now();
-        let (times, first_byte) = (self.proxy.clock.times_since(request_time, came), came - sent);
+        let answered = exchange::ask(&self.proxy.clock, &self.route, &mut request, &self.exchange).await?;
+        let Answered { mut response, times, first_byte } = answered;
         settle(&self.route, &mut response).await;
         let names = prepare(response.headers_mut(), times.wall);
         if let Some(own) = &self.wanted.own

@@ -16,6 +16,7 @@ pub mod client;
 mod code;
 mod denial;
 mod device;
+mod exchange;
 mod fetch;
 mod fill;
 pub mod finish;
@@ -57,7 +58,6 @@ use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use bytes::{BufMut, BytesMut};
 use http::request::Parts;
 use http::{HeaderValue, Request, Response, StatusCode, Version, header};
 use hyper::body::Incoming;
@@ -78,13 +78,12 @@ use crate::clock::Clock;
 use crate::config::settings::Settings;
 use crate::policy::cache_status::Verdict;
 use crate::policy::fields;
-use crate::policy::present::{Fields, Names};
+use crate::policy::present::Fields;
 use crate::policy::reason::Tier;
 use crate::policy::time::Timestamp;
 use crate::telemetry::Telemetry;
 use crate::telemetry::record::{Kept, RequestRecord};
 use crate::telemetry::route_metrics::RouteMetrics;
-use crate::upstream::{Exchange, InterimCallback};
 use admit::Admitted;
 use answer::{Answer, failed_answer, own_answer};
 use body::Body;
@@ -246,7 +245,7 @@ impl Proxy {
         client: &Arc<Client>,
         mut request: Request<Incoming>,
     ) -> impl Future<Output = Response<Body>> + Send {
-        let upgrade = take_upgrade(&mut request);
+        let upgrade = exchange::take_upgrade(&mut request);
         let (parts, body) = request.into_parts();
         self.answer(client, Unanswered::new(parts), Some(body), upgrade)
     }
@@ -483,43 +482,4 @@ impl Asked<'_> {
         let finish = Finish::new(telemetry.clone(), self.route.metrics.clone(), started, record, told);
         self.proxy.recorded(response, finish.counts(meter).keeps(self.place.take()))
     }
-
-    /// How an exchange with the upstream is to be run for this request.
-    fn exchange(&self) -> Exchange {
-        let timeouts = self.route.route.timeouts.unwrap_or(self.route.pool.settings().timeouts);
-        let on_interim = (self.parts.version == Version::HTTP_11).then(|| interim_to(self.client.clone()));
-        Exchange { timeouts, on_interim, hash: balance_key::of(self), retry: self.route.route.retry }
-    }
-}
-
-/// Hands interim responses (RFC 9110 §15.2) of the upstream to the client's connection. 100 is ours to send.
-fn interim_to(client: Arc<Client>) -> InterimCallback {
-    Arc::new(move |status, headers| {
-        if status == StatusCode::CONTINUE {
-            return;
-        }
-        let mut end_to_end = headers.clone();
-        fields::remove_hop_by_hop(&mut end_to_end, Names::of(headers));
-        let mut head = BytesMut::new();
-        head.put_slice(
-            format!("HTTP/1.1 {} {}\r\n", status.as_u16(), status.canonical_reason().unwrap_or("")).as_bytes(),
-        );
-        for (name, value) in &end_to_end {
-            for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
-                head.put_slice(part);
-            }
-        }
-        head.put_slice(b"\r\n");
-        client.queue_interim(head.freeze());
-    })
-}
-
-/// The connection itself, where an HTTP/1.1 client asks to switch protocols (RFC 9110 §7.8).
-fn take_upgrade(request: &mut Request<Incoming>) -> Option<OnUpgrade> {
-    let asks = request.version() == Version::HTTP_11
-        && request.headers().contains_key(header::UPGRADE)
-        && fields::has_token(request.headers(), &header::CONNECTION, "upgrade")
-        // An upgrade to HTTP/2 is for the next hop, that is for us, and we offer it otherwise.
-        && !fields::has_token(request.headers(), &header::UPGRADE, "h2c");
-    asks.then(|| hyper::upgrade::on(request))
 }

@@ -2,7 +2,7 @@
 //! ask for it are stored; others may invalidate (RFC 9111 §4.4) or freshen (§4.3.5) what is.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Version, header};
@@ -11,6 +11,7 @@ use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 
 use super::body::Body;
+use super::exchange::{self, Answered};
 use super::fetch::Outcome;
 use super::fetch::freshen::freshened;
 use super::lookup::Wanted;
@@ -79,19 +80,15 @@ pub(super) async fn pass(
     let post = Post::of(asked);
     // Held until what it may freshen is stored: the log then forgets no purge that comes meanwhile.
     let began = freshens.map(|_| asked.proxy.cache.log.begin());
-    let sent = Instant::now();
-    let request_time = asked.proxy.clock.at(sent);
-    let exchange = asked.exchange();
-    let mut response = asked.route.pool.send(&mut request, &exchange).await?;
+    let answered = exchange::ask(&asked.proxy.clock, asked.route, &mut request, &asked.exchange()).await?;
+    let Answered { mut response, times, first_byte } = answered;
     drop(request);
-    let came = Instant::now();
-    let (times, first_byte) = (asked.proxy.clock.times_since(request_time, came), came - sent);
 
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         if let Some(client) = client_upgrade {
             tunnel(asked, client, &mut response);
         }
-        let outcome = Outcome::Passed(Box::new(response), NoStoreReason::Upgrade);
+        let outcome = Outcome::Passed(response, NoStoreReason::Upgrade);
         return Ok(Passed { outcome, stored_as: None, first_byte, meter });
     }
     if asked.parts.method != Method::HEAD {
@@ -122,7 +119,7 @@ pub(super) async fn pass(
         return Ok(Passed { outcome, stored_as: Some(wanted), first_byte, meter });
     }
     let no_store = if freshens.is_some() { NoStoreReason::Method } else { NoStoreReason::Bypass };
-    Ok(Passed { outcome: Outcome::Passed(Box::new(response), no_store), stored_as: None, first_byte, meter })
+    Ok(Passed { outcome: Outcome::Passed(response, no_store), stored_as: None, first_byte, meter })
 }
 
 /// RFC 9111 §4.3.5: the answer to a HEAD confirms the response stored for GET that could have been chosen for it, or

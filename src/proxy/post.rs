@@ -43,7 +43,7 @@ impl Post {
     pub(super) fn store(
         self,
         asked: &Asked<'_>,
-        response: Response<UpstreamBody>,
+        response: Box<Response<UpstreamBody>>,
         times: Times,
         first_byte: Duration,
         tags: Result<Tags, TooManyTags>,
@@ -59,7 +59,7 @@ impl Post {
         let is_overtaken = cache.log.is_overtaken(&meta, self.began.epoch(), own);
         let (epoch, began) = (lead.flight().epoch(), (cache.searches.moment(), cache.sessions.moment()));
         let names = Names::of(response.headers());
-        let arrived = Arrived { response: Box::new(response), names, times, first_byte, epoch, began, tags };
+        let arrived = Arrived { response, names, times, first_byte, epoch, began, tags };
         let entry = cache.memory.get(&key).unwrap_or_default();
         let (why, ask) = (ForwardReason::Method, Ask::Whole);
         let wanted =
