@@ -111,21 +111,20 @@ impl FileCopies {
             return None;
         }
         // They go after the lock.
-        let mut gone = Vec::new();
+        let (mut gone, mut freed) = (Vec::new(), 0);
         let mut kept = self.kept.lock();
         // Each has one more chance if it was asked for since it last had one.
         for _ in 0..=kept.copies.len() {
-            if self.fits(bytes, &gone) {
+            let copies = self.held.copies.load(Ordering::Relaxed);
+            if self.held() + bytes <= self.limit + freed && copies < self.most + gone.len() {
                 return Some(Room::taken(&self.held, bytes));
             }
-            gone.extend(kept.pass_over_or_remove());
+            if let Some(copy) = kept.pass_over_or_remove() {
+                freed += copy.room.bytes;
+                gone.push(copy);
+            }
         }
         None
-    }
-
-    fn fits(&self, bytes: u64, gone: &[Arc<FileCopy>]) -> bool {
-        let freed: u64 = gone.iter().map(|copy| copy.room.bytes).sum();
-        self.held() + bytes <= self.limit + freed && self.held.copies.load(Ordering::Relaxed) < self.most + gone.len()
     }
 }
 
