@@ -1,5 +1,8 @@
 //! Whole connections over an in-memory pipe: hyper, a small service, and raw bytes on the client's side.
 
+mod http2;
+mod kernel;
+
 use std::sync::atomic::Ordering;
 use std::task::Context;
 
@@ -7,17 +10,14 @@ use futures_util::stream::{Iter, iter};
 use http::{StatusCode, header};
 use http_body::Frame;
 use http_body_util::{BodyExt, Empty, Full, StreamBody};
-use hyper_util::rt::TokioExecutor;
 use parking_lot::Mutex;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, BufWriter, DuplexStream, ReadBuf, duplex};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, BufWriter, DuplexStream, duplex};
 use tokio::task::JoinHandle;
 
 use super::*;
 use crate::proxy::at_once::{AtOnce, Content};
 use crate::proxy::refusal::Refusal;
 use crate::server::alone::Look;
-use crate::server::exchange::Hit;
-use crate::server::socket::{KERNEL_UNSENT, KERNEL_UNSENT_WHOLE};
 
 const GET: &str = "GET /plain HTTP/1.1\r\nHost: a\r\n\r\n";
 const GET_AND_CLOSE: &str = "GET /last HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
@@ -240,60 +240,6 @@ where
     Peer { stream, wire, stop, task }
 }
 
-/// A stream that notes how much it may hold unsent.
-struct Noting(DuplexStream, Arc<Mutex<Vec<u32>>>);
-
-impl ClientStream for Noting {
-    fn hold_unsent(&self, bytes: u32) {
-        self.1.lock().push(bytes);
-    }
-}
-
-impl AsyncRead for Noting {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(cx, buf)
-    }
-}
-
-impl AsyncWrite for Noting {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn http1_kernel_holds_what_is_all_of_a_response_and_little_of_what_is_long() {
-    let notes = Arc::<Mutex<Vec<u32>>>::default();
-    let mut peer = connect_through(|socket| Noting(socket, notes.clone()), Protocol::Http1, hits(Way::Plainly));
-    let (little, whole) = (KERNEL_UNSENT, KERNEL_UNSENT_WHOLE);
-    // It holds little at first.
-    for (path, expected) in [
-        ("/big", &[][..]),
-        ("/medium", &[whole]),
-        ("/plain", &[whole]),
-        ("/medium", &[whole]),
-        ("/big", &[whole, little]),
-        ("/medium", &[whole, little, whole]),
-        // By hyper, who is given responses of any length.
-        ("/plain HTTP/1.1\r\nConnection: keep-alive", &[whole, little, whole, little]),
-    ] {
-        let line = if path.contains(' ') { path.to_owned() } else { format!("{path} HTTP/1.1") };
-        peer.send(&format!("GET {line}\r\nHost: a\r\n\r\n")).await;
-        let head = peer.until("\r\n\r\n").await;
-        let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap().parse().unwrap();
-        peer.stream.read_exact(&mut vec![0; length]).await.unwrap();
-        assert_eq!(*notes.lock(), expected, "{path}");
-    }
-}
-
 impl Peer {
     async fn send(&mut self, bytes: &str) {
         self.stream.write_all(bytes.as_bytes()).await.unwrap();
@@ -347,30 +293,6 @@ fn at_once() -> Hits<Pieces> {
         AtOnce::Answered(Content { bytes: Bytes::from_static(&[b'x'; 61440]), copy: None })
     });
     Hits { http1: Some((http1, go_on())), http2: None }
-}
-
-/// A hit that is answered while hyper rests says nothing about what hyper sends next.
-#[tokio::test(start_paused = true)]
-async fn http1_kernel_holds_little_for_hyper_after_a_hit_at_once() {
-    let notes = Arc::<Mutex<Vec<u32>>>::default();
-    let look: Look = Arc::new(|_, head, out| {
-        if !head.starts_with(b"GET /hit") {
-            return AtOnce::Other;
-        }
-        out.extend_from_slice(b"HTTP/1.1 200 OK\r\ncontent-length: 200000\r\n\r\n");
-        AtOnce::Answered(Content { bytes: Bytes::from_static(&[b'x'; 200_000]), copy: None })
-    });
-    let hits = Hits { http1: Some((look, go_on())), http2: None };
-    let mut peer = connect_through(|socket| Noting(socket, notes.clone()), Protocol::Http1, hits);
-    for (path, expected) in
-        [("/plain", &[][..]), ("/hit", &[KERNEL_UNSENT_WHOLE]), ("/plain", &[KERNEL_UNSENT_WHOLE, KERNEL_UNSENT])]
-    {
-        peer.send(&format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n")).await;
-        let head = peer.until("\r\n\r\n").await;
-        let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap().parse().unwrap();
-        peer.stream.read_exact(&mut vec![0; length]).await.unwrap();
-        assert_eq!(*notes.lock(), expected, "{path}");
-    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -562,21 +484,6 @@ async fn http1_a_client_that_has_taken_all_that_was_held_back_is_idle(way: Way) 
     assert_eq!(peer.wire.counters.send_timeouts.load(Ordering::Relaxed), 0);
 }
 
-#[tokio::test(start_paused = true)]
-async fn http2_a_client_that_takes_slowly_is_served() {
-    let peer = connect(Protocol::Http2);
-    let mut sender = http2(peer.stream).await;
-    let mut body = sender.send_request(http2_get("/whole")).await.unwrap().into_body();
-    assert_eq!(http_body::Body::size_hint(&body).exact(), Some(4 << 20));
-    let (mut taken, begun) = (0, Instant::now());
-    while let Some(frame) = body.frame().await {
-        taken += frame.unwrap().into_data().unwrap().len();
-        // 4 KiB a second.
-        tokio::time::sleep_until(begun + Duration::from_millis(taken as u64 / 4)).await;
-    }
-    assert_eq!(taken, 4 << 20);
-}
-
 async fn interim_heads_come_before_their_response_and_behind_the_one_before(way: Way) {
     let answers = exchange(
         way,
@@ -668,18 +575,6 @@ async fn drain_answers_a_request_that_was_on_its_way_and_closes(way: Way) {
     assert!(answers.contains("connection: close") && answers.ends_with("/plain"));
 }
 
-#[tokio::test(start_paused = true)]
-async fn drain_of_http2_tells_the_client_and_answers_what_is_under_way() {
-    let peer = connect(Protocol::Http2);
-    let mut sender = http2(peer.stream).await;
-    let response = tokio::spawn(sender.send_request(http2_get("/slow")));
-    tokio::time::sleep(Duration::from_secs(1)).await;
-    peer.stop.cancel();
-    assert_eq!(response.await.unwrap().unwrap().collect().await.unwrap().to_bytes(), "slow");
-    peer.task.await.unwrap();
-    assert!(sender.send_request(http2_get("/late")).await.is_err());
-}
-
 async fn kill_ends_a_request_under_way(way: Way) {
     let mut peer = connect_http1(way);
     peer.send("GET /hang HTTP/1.1\r\nHost: a\r\n\r\n").await;
@@ -700,124 +595,6 @@ async fn http1_counts_bytes_both_ways(way: Way) {
     ] {
         assert_eq!(counter.load(Ordering::Relaxed), expected as u64);
     }
-}
-
-/// A client's side of HTTP/2.
-async fn http2(peer: DuplexStream) -> hyper::client::conn::http2::SendRequest<Full<Bytes>> {
-    let (sender, connection) = hyper::client::conn::http2::Builder::new(TokioExecutor::new())
-        .initial_stream_window_size(65_535)
-        .handshake(TokioIo::new(peer))
-        .await
-        .unwrap();
-    tokio::spawn(connection);
-    sender
-}
-
-fn http2_get(path: &str) -> Request<Full<Bytes>> {
-    Request::builder().uri(format!("http://a{path}")).body(Full::default()).unwrap()
-}
-
-#[tokio::test(start_paused = true)]
-async fn http2_requests_are_answered() {
-    let peer = connect(Protocol::Http2);
-    let mut sender = http2(peer.stream).await;
-    let (first, second) = (sender.send_request(http2_get("/one")), sender.clone().send_request(http2_get("/two")));
-    let (first, second) = tokio::join!(first, second);
-    let bodies = [first.unwrap().collect().await.unwrap(), second.unwrap().collect().await.unwrap()];
-    assert_eq!(bodies.map(|body| body.to_bytes()), ["/one", "/two"]);
-}
-
-#[tokio::test(start_paused = true)]
-async fn http2_a_stream_whose_window_stays_shut_ends_the_connection() {
-    let peer = connect(Protocol::Http2);
-    let mut sender = http2(peer.stream).await;
-    let response = sender.send_request(http2_get("/big")).await.unwrap();
-    let begun = Instant::now();
-    peer.task.await.unwrap();
-    assert!((30..=60).contains(&begun.elapsed().as_secs()), "{:?}", begun.elapsed());
-    assert_eq!(peer.wire.counters.send_timeouts.load(Ordering::Relaxed), 1);
-    drop(response);
-}
-
-/// Answers everything over HTTP/2 with so many bytes.
-fn http2_hits(length: usize) -> Hits<Pieces> {
-    let http2: Hit<Pieces> = Arc::new(move |_, _| ControlFlow::Break(Response::new(pieces("x".repeat(length)))));
-    Hits { http1: None, http2: Some(http2) }
-}
-
-#[tokio::test(start_paused = true)]
-async fn http2_hits_are_answered_side_by_side() {
-    let peer = connect_before(Protocol::Http2, http2_hits(9000));
-    let sender = http2(peer.stream).await;
-    let asked = (0..50).map(|_| {
-        let mut sender = sender.clone();
-        async move { sender.send_request(http2_get("/")).await.unwrap().collect().await.unwrap().to_bytes() }
-    });
-    for body in futures_util::future::join_all(asked).await {
-        assert_eq!(body, "x".repeat(9000));
-    }
-    assert!(peer.wire.ended() >= 50);
-}
-
-#[tokio::test(start_paused = true)]
-async fn http2_a_hit_whose_window_stays_shut_ends_the_connection() {
-    let peer = connect_before(Protocol::Http2, http2_hits(100_000));
-    let mut sender = http2(peer.stream).await;
-    let response = sender.send_request(http2_get("/")).await.unwrap();
-    let begun = Instant::now();
-    peer.task.await.unwrap();
-    assert!((30..=60).contains(&begun.elapsed().as_secs()), "{:?}", begun.elapsed());
-    assert_eq!(peer.wire.counters.send_timeouts.load(Ordering::Relaxed), 1);
-    drop(response);
-}
-
-#[tokio::test(start_paused = true)]
-async fn http2_a_hit_that_waits_for_its_window_comes_whole() {
-    let peer = connect_before(Protocol::Http2, http2_hits(400_000));
-    let mut sender = http2(peer.stream).await;
-    for _ in 0..3 {
-        let response = sender.send_request(http2_get("/")).await.unwrap();
-        tokio::time::sleep(Duration::from_secs(5)).await;
-        assert_eq!(response.collect().await.unwrap().to_bytes().len(), 400_000);
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn http2_a_connection_that_has_answered_hits_ends_when_told_to_stop() {
-    let peer = connect_before(Protocol::Http2, http2_hits(1000));
-    let mut sender = http2(peer.stream).await;
-    sender.send_request(http2_get("/")).await.unwrap().collect().await.unwrap();
-    let begun = Instant::now();
-    peer.stop.cancel();
-    peer.task.await.unwrap();
-    assert!(begun.elapsed().as_secs() < 2, "{:?}", begun.elapsed());
-}
-
-#[tokio::test(start_paused = true)]
-async fn http2_a_client_that_abandons_request_after_request_is_cut() {
-    let peer = connect(Protocol::Http2);
-    let mut sender = http2(peer.stream).await;
-    let mut refused = false;
-    for _ in 0..200 {
-        if sender.ready().await.is_err() {
-            refused = true;
-            break;
-        }
-        let request = sender.send_request(http2_get("/hang"));
-        let _ = tokio::time::timeout(Duration::from_millis(1), request).await;
-    }
-    assert!(refused, "went on for ever");
-    peer.task.await.unwrap();
-}
-
-#[tokio::test(start_paused = true)]
-async fn http2_an_idle_connection_is_closed() {
-    let peer = connect(Protocol::Http2);
-    let mut sender = http2(peer.stream).await;
-    sender.send_request(http2_get("/one")).await.unwrap().collect().await.unwrap();
-    let begun = Instant::now();
-    peer.task.await.unwrap();
-    assert!((59..=121).contains(&begun.elapsed().as_secs()), "{:?}", begun.elapsed());
 }
 
 #[tokio::test]
