@@ -34,6 +34,16 @@ impl AsyncWrite for Noting {
     }
 }
 
+impl Peer {
+    /// Sends a request, and takes all of its response, which says how long it is.
+    async fn take(&mut self, request: &str) {
+        self.send(request).await;
+        let head = self.until("\r\n\r\n").await;
+        let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap().parse().unwrap();
+        self.stream.read_exact(&mut vec![0; length]).await.unwrap();
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn http1_kernel_holds_what_is_all_of_a_response_and_little_of_what_is_long() {
     let notes = Arc::<Mutex<Vec<u32>>>::default();
@@ -51,10 +61,7 @@ async fn http1_kernel_holds_what_is_all_of_a_response_and_little_of_what_is_long
         ("/plain HTTP/1.1\r\nConnection: keep-alive", &[whole, little, whole, little]),
     ] {
         let line = if path.contains(' ') { path.to_owned() } else { format!("{path} HTTP/1.1") };
-        peer.send(&format!("GET {line}\r\nHost: a\r\n\r\n")).await;
-        let head = peer.until("\r\n\r\n").await;
-        let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap().parse().unwrap();
-        peer.stream.read_exact(&mut vec![0; length]).await.unwrap();
+        peer.take(&format!("GET {line}\r\nHost: a\r\n\r\n")).await;
         assert_eq!(*notes.lock(), expected, "{path}");
     }
 }
@@ -75,10 +82,7 @@ async fn http1_kernel_holds_little_for_hyper_after_a_hit_at_once() {
     for (path, expected) in
         [("/plain", &[][..]), ("/hit", &[KERNEL_UNSENT_WHOLE]), ("/plain", &[KERNEL_UNSENT_WHOLE, KERNEL_UNSENT])]
     {
-        peer.send(&format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n")).await;
-        let head = peer.until("\r\n\r\n").await;
-        let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap().parse().unwrap();
-        peer.stream.read_exact(&mut vec![0; length]).await.unwrap();
+        peer.take(&format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n")).await;
         assert_eq!(*notes.lock(), expected, "{path}");
     }
 }
