@@ -128,7 +128,8 @@ impl Source {
             Source::Empty => true,
             Source::Text(bytes) => bytes.is_empty(),
             Source::Stored(reader, _) => reader.is_over(),
-            Source::Multipart(multipart) => multipart.parts.is_empty(),
+            // The end of its last part shows only to who asks for more, which a sender that knows the length does not.
+            Source::Multipart(multipart) => multipart.left == 0,
             Source::Upstream(body) => body.is_end_stream(),
             Source::Beginning(_, left) => *left == 0,
             Source::Coded(body) => body.is_end_stream(),

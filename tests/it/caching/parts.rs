@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::task::JoinSet;
 
 use larder::cache::purge::PurgeTarget;
+use larder::telemetry::figures::Snapshot;
 
 use super::Fields;
 use crate::support::client;
@@ -31,6 +32,7 @@ stories![
     parts_remain_of_what_broke_off,
     parts_that_break_off_are_cut_for_their_readers,
     parts_are_sent_while_they_come,
+    parts_that_went_out_whole_are_no_cuts,
 ];
 
 const TEXT: &str = "0123456789abcdefghij";
@@ -493,4 +495,26 @@ async fn parts_are_sent_while_they_come() {
     // What is there, and what has come, is with the client before the rest has left the upstream.
     gate.open();
     assert_eq!(String::from_utf8(exchange.body(&head).await.content).unwrap(), &TEXT[5..]);
+}
+
+async fn parts_that_went_out_whole_are_no_cuts() {
+    let (_upstream, proxy) = file_server().await;
+    // Stored, a hit, cut from it, and completed.
+    let ranges = ["bytes=5-9", "bytes=5-9", "bytes=6-7", "bytes=8-12", "bytes=5-6, 9-10"];
+    for range in ranges {
+        assert_eq!(proxy.get("/film", &[("range", range)]).await.status, 206);
+    }
+    let metrics = || proxy.app.proxy.telemetry.metrics.render(&Snapshot::default());
+    let sum = |name: &str| -> u64 {
+        let of_name = |line: &str| line.strip_prefix(name)?.split_once("} ")?.1.parse::<u64>().ok();
+        metrics().lines().filter_map(of_name).sum()
+    };
+    // The record is made a moment after the last byte.
+    within("the records", async {
+        while sum("larder_requests_total{") < ranges.len() as u64 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    assert_eq!(sum("larder_cut_responses_total{"), 0);
 }
