@@ -26,7 +26,7 @@ pub struct CacheRules {
     pub set_cookie: SetCookieRule,
     /// Whether Cache-Control directives of requests are obeyed, for clients that are not trusted.
     pub request_directives: RequestDirectivesRule,
-    /// `stale-while-revalidate` (RFC 5861 §3) for responses that do not state it.
+    /// `stale-while-revalidate` (RFC 5861 §3) for responses that do not state it, and were fresh once.
     pub stale_while_revalidate: Duration,
     /// `stale-if-error` (RFC 5861 §4) for responses that do not state it.
     pub stale_if_error: Duration,

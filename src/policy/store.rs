@@ -1,5 +1,7 @@
 //! May this response be stored, and what is remembered of it (RFC 9111 §3).
 
+use std::time::Duration;
+
 use http::{HeaderMap, HeaderName, Method, StatusCode, header};
 
 use super::dates;
@@ -155,17 +157,19 @@ fn facts(arrival: &Arrival<'_>, directives: &ResponseDirectives, rules: &CacheRu
     let (lifetime, lifetime_source) =
         freshness::lifetime(arrival.status, headers, directives, arrival.times.response, rules);
     let forbids_stale = directives.forbids_stale() && !overridden;
-    let window = |stated: Option<u32>, default: std::time::Duration| {
+    let window = |stated: Option<u32>, default: Duration| {
         let seconds = stated.map_or(default.as_secs(), u64::from).min(rules.stale_max.as_secs());
         if forbids_stale { 0 } else { seconds.min(u64::from(u32::MAX)) as u32 }
     };
+    // What was never fresh is fetched for everybody who asks.
+    let revalidated_late = if lifetime > 0 { rules.stale_while_revalidate } else { Duration::ZERO };
     Facts {
         status: arrival.status,
         response_time: arrival.times.response,
         initial_age: freshness::initial_age(headers, &arrival.times),
         lifetime,
         lifetime_source,
-        stale_while_revalidate: window(directives.stale_while_revalidate, rules.stale_while_revalidate),
+        stale_while_revalidate: window(directives.stale_while_revalidate, revalidated_late),
         stale_if_error: window(directives.stale_if_error, rules.stale_if_error),
         forbids_stale,
         immutable: directives.immutable,

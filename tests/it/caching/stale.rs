@@ -12,6 +12,7 @@ use crate::support::within;
 stories![
     stale_while_revalidate_makes_one_background_fetch,
     stale_while_revalidate_has_an_end,
+    stale_while_revalidate_of_a_route_is_for_what_was_fresh,
     stale_while_revalidate_judges_by_the_visitor_whose_request_it_repeats,
     stale_if_error_on_every_kind_of_failure,
     stale_if_error_when_nobody_answers_at_all,
@@ -73,6 +74,31 @@ async fn stale_while_revalidate_has_an_end() {
     proxy.get("/page", &[]).await;
     proxy.advance(90);
     assert!(!proxy.get("/page", &[]).await.is_hit());
+}
+
+/// A page that says nothing of caching is fetched each time, whatever a route allows for others.
+async fn stale_while_revalidate_of_a_route_is_for_what_was_fresh() {
+    for (response, seconds, expected) in [
+        ("", 0, "new"),
+        ("no-transform", 0, "new"),
+        ("max-age=0", 0, "new"),
+        ("max-age=0, stale-while-revalidate=5", 0, "old"),
+        ("max-age=5", 6, "old"),
+    ] {
+        for tag in ["\"v1\"", ""] {
+            let reply = |text: &str| {
+                let reply = Reply::ok().body(text);
+                let reply = if response.is_empty() { reply } else { reply.header("cache-control", response) };
+                if tag.is_empty() { reply } else { reply.header("etag", tag) }
+            };
+            let new = reply("new");
+            let upstream = first_then(reply("old"), move |_| new.clone()).await;
+            let proxy = Proxy::with_rules(&upstream, "stale_while_revalidate = \"10s\"");
+            proxy.get("/page", &[]).await;
+            proxy.advance(seconds);
+            assert_eq!(proxy.get("/page", &[]).await.text(), expected, "{response} {tag}");
+        }
+    }
 }
 
 async fn stale_while_revalidate_judges_by_the_visitor_whose_request_it_repeats() {
