@@ -97,7 +97,7 @@ fn may_store(
     if arrival.status.is_informational() || arrival.status == StatusCode::NOT_MODIFIED {
         return Err(NoStoreReason::Status);
     }
-    if concerns_one_client(arrival.status) && !rules.status_ttl.iter().any(|(status, _)| *status == arrival.status) {
+    if concerns_one_request(arrival.status) && !rules.status_ttl.iter().any(|(status, _)| *status == arrival.status) {
         return Err(NoStoreReason::Status);
     }
     if arrival.request.directives.no_store {
@@ -191,10 +191,11 @@ fn allows_cookies(arrival: &Arrival<'_>, directives: &ResponseDirectives, rules:
     }
 }
 
-/// Statuses that no cache may store, whatever they say of freshness (RFC 6585 §3 to §6): they speak of one client, its
-/// request or its network.
-fn concerns_one_client(status: StatusCode) -> bool {
-    matches!(status.as_u16(), 428 | 429 | 431 | 511)
+/// Statuses that speak of one request, its client or its network, whatever they say of freshness: of its conditions, its
+/// ranges, its Expect (RFC 9110 §15.5.13, §15.5.17, §15.5.18), its being early (RFC 8470 §5.2); RFC 6585 §3 to §6 forbids
+/// to store the others. As the answer for a URL one of them would keep everybody from what is there.
+fn concerns_one_request(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 412 | 416 | 417 | 425 | 428 | 429 | 431 | 511)
 }
 
 /// Statuses whose caching requirements larder knows (RFC 9111 §3, RFC 9110 §15).

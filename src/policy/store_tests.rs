@@ -52,9 +52,9 @@ impl Case<'_> {
 }
 
 #[test]
-fn store_never_what_concerns_one_client() {
-    // RFC 6585 §3 to §6, unless the operator names the status
-    for status in [428, 429, 431, 511] {
+fn store_never_what_concerns_one_request() {
+    // RFC 6585 §3 to §6, RFC 9110 §15.5.13, §15.5.17, §15.5.18, RFC 8470 §5.2, unless the operator names the status
+    for status in [412, 416, 417, 425, 428, 429, 431, 511] {
         let case = Case { status, fields: &[("cache-control", "public, max-age=60")], ..Case::default() };
         assert_eq!(case.refusal(), Some(No::Status), "{status}");
         let status_ttl = vec![(StatusCode::from_u16(status).unwrap(), Duration::from_secs(5))];

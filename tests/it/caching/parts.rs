@@ -33,6 +33,7 @@ stories![
     parts_that_break_off_are_cut_for_their_readers,
     parts_are_sent_while_they_come,
     parts_that_went_out_whole_are_no_cuts,
+    parts_that_cannot_be_had_stand_for_nothing_else,
 ];
 
 const TEXT: &str = "0123456789abcdefghij";
@@ -517,4 +518,26 @@ async fn parts_that_went_out_whole_are_no_cuts() {
     })
     .await;
     assert_eq!(sum("larder_cut_responses_total{"), 0);
+}
+
+/// An app that lets everything be cached, also that it has no such range.
+async fn parts_that_cannot_be_had_stand_for_nothing_else() {
+    let upstream = Upstream::start(|request| match request.fields.get("range") {
+        Some("bytes=0-4") => file(request, TEXT, "\"v1\""),
+        Some(_) => Reply::status("416 Range Not Satisfiable").header("cache-control", "public, max-age=60"),
+        None => file(request, TEXT, "\"v1\""),
+    })
+    .await;
+    for before in [&[][..], &["bytes=0-4"]] {
+        let proxy = Proxy::before(&upstream);
+        for range in before {
+            assert_eq!(proxy.get("/film", &[("range", range)]).await.status, 206);
+        }
+        for range in ["bytes=900-", "bytes=900-"] {
+            let refused = proxy.get("/film", &[("range", range)]).await;
+            assert_eq!(refused.status, 416);
+        }
+        let whole = proxy.get("/film", &[]).await;
+        assert_eq!((whole.status, whole.text().as_str()), (200, TEXT), "after {before:?}");
+    }
 }
