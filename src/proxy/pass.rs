@@ -51,7 +51,12 @@ pub(super) async fn body(
 ) -> Result<RequestBody, UpstreamError> {
     let Some(body) = body else { return Ok(RequestBody::Empty) };
     let route = &asked.route.route;
-    let body = RequestBody::client(body, route.max_request_body, asked.site.settings.client_timeouts.idle);
+    let body = RequestBody::client(
+        body,
+        asked.parts.version,
+        route.max_request_body,
+        asked.site.settings.client_timeouts.idle,
+    );
     if matches!(body, RequestBody::Empty) || route.buffer_request == 0 || upgrade || speaks_both_ways(&asked.parts) {
         return Ok(body);
     }

@@ -8,6 +8,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::Version;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use parking_lot::Mutex;
@@ -37,6 +38,8 @@ pub struct ClientBody {
     /// What was held of it, to go first.
     pub(super) ahead: Option<(Bytes, Room)>,
     pub(super) incoming: Incoming,
+    /// Only the end of its stream ends it: hyper tells a reset without an error, too, as the end.
+    ends_with_stream: bool,
     remaining: u64,
     pub(super) idle: IdleTimer,
     pub(super) upload: Arc<Upload>,
@@ -47,14 +50,16 @@ pub struct ClientBody {
 pub struct RequestBodyError(UpstreamErrorKind);
 
 impl RequestBody {
-    /// The client's body, of at most `limit` bytes, with at most `idle` between two frames.
-    pub fn client(incoming: Incoming, limit: u64, idle: Duration) -> Self {
+    /// The client's body, which came by this version of HTTP, of at most `limit` bytes, with at most `idle` between two
+    /// frames.
+    pub fn client(incoming: Incoming, version: Version, limit: u64, idle: Duration) -> Self {
         if incoming.is_end_stream() {
             return RequestBody::Empty;
         }
         RequestBody::Client(Box::new(ClientBody {
             ahead: None,
             incoming,
+            ends_with_stream: version == Version::HTTP_2,
             remaining: limit,
             idle: IdleTimer::new(idle),
             upload: Arc::new(Upload::new(idle)),
@@ -143,6 +148,9 @@ impl ClientBody {
         };
         self.idle.stop();
         let result = match frame {
+            None if self.ends_with_stream && !self.incoming.is_end_stream() => {
+                Some(Err(self.upload.failed(UpstreamErrorKind::RequestBody)))
+            }
             None => None,
             Some(Err(_)) => Some(Err(self.upload.failed(UpstreamErrorKind::RequestBody))),
             Some(Ok(frame)) => {

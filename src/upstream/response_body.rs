@@ -236,8 +236,8 @@ impl UpstreamBody {
             }
             Some(Err(error)) => Some(Err(this.blamed(error))),
             // An HTTP/2 stream reset without an error ends the body for hyper, however little has come.
-            None if this.lease.is_some() && this.incoming.size_hint().lower() > 0 => {
-                let error = UpstreamError::because(UpstreamErrorKind::Reset, "the body is shorter than announced");
+            None if this.lease.is_some() && matches!(&this.incoming, Content::Http2(body) if !body.is_end_stream()) => {
+                let error = UpstreamError::because(UpstreamErrorKind::Reset, "the stream was reset");
                 Some(Err(this.failed(error)))
             }
             None => {

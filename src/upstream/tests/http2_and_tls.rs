@@ -263,6 +263,43 @@ async fn http2_exchange_reset_by_the_server_is_not_retried() {
     }
 }
 
+/// Without Content-Length only the end of the stream tells that all has come (RFC 9113 §8.1).
+#[tokio::test]
+async fn http2_response_that_is_reset_is_cut_whatever_the_reason() {
+    let server = Scripted::listen().await;
+    let pool = pool(Upstream { protocol: UpstreamProtocol::Http2, ..server.settings() });
+    let (answered, mut stop) = oneshot::channel::<()>();
+    let script = async {
+        let mut connection = within(h2::server::handshake(server.accept().await.0)).await.unwrap();
+        let mut reasons = [h2::Reason::NO_ERROR, h2::Reason::CANCEL, h2::Reason::INTERNAL_ERROR].into_iter();
+        loop {
+            tokio::select! {
+                next = connection.accept() => {
+                    let mut stream = next.unwrap().unwrap().1.send_response(Response::new(()), false).unwrap();
+                    stream.send_data(Bytes::from_static(b"PART"), false).unwrap();
+                    let reason = reasons.next().unwrap();
+                    tokio::spawn(async move {
+                        tokio::task::yield_now().await;
+                        stream.send_reset(reason);
+                    });
+                }
+                _ = &mut stop => return,
+            }
+        }
+    };
+    let client = async {
+        for reason in 0..3 {
+            let answer = match get(&pool).await {
+                Ok(response) => response.into_body().collect().await.map(|body| body.to_bytes()),
+                Err(error) => Err(error),
+            };
+            assert!(answer.is_err(), "reason {reason}: {answer:?}");
+        }
+        drop(answered);
+    };
+    tokio::join!(script, client);
+}
+
 #[tokio::test]
 async fn http2_idle_connection_is_closed_after_idle_timeout() {
     let server = Scripted::listen().await;

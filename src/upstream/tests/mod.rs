@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Method, Request, Response};
+use http::{Method, Request, Response, Version};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
@@ -169,7 +169,7 @@ async fn client_body(bytes: &str, limit: u64, idle: Duration) -> (RequestBody, D
     });
     tokio::spawn(hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(server), service));
     client.write_all(bytes.as_bytes()).await.unwrap();
-    (RequestBody::client(within(body).await.unwrap(), limit, idle), client)
+    (RequestBody::client(within(body).await.unwrap(), Version::HTTP_11, limit, idle), client)
 }
 
 fn kind<T: fmt::Debug>(result: Result<T, UpstreamError>) -> UpstreamErrorKind {

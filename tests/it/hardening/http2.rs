@@ -56,6 +56,33 @@ async fn content_of_another_length_than_announced_is_no_request() {
     }
 }
 
+/// However the client says that it gives up (RFC 9113 §8.1.1, §5.4.2): what has come is not all.
+#[tokio::test]
+async fn content_that_breaks_off_is_no_request() {
+    let piece = [b'x'; 16_384];
+    for (pieces, buffered) in [(1, true), (1, false), (3, false)] {
+        for code in [0u32, 2, 8] {
+            let upstream = upstream().await;
+            let buffer = if buffered { "64KiB" } else { "0" };
+            let proxy = before(&upstream, &format!("[[routes]]\nbuffer_request = \"{buffer}\""));
+            let mut client = Connection::open(proxy.address).await;
+            client.headers(1, &with(":method", "POST"), false).await;
+            for _ in 0..pieces {
+                client.frame(DATA, 0, 1, &piece).await;
+            }
+            client.headers(3, &with(":path", "/before"), true).await;
+            assert_eq!(client.ending(3).await, Ending::Response(200));
+            client.frame(RST_STREAM, 0, 1, &code.to_be_bytes()).await;
+            for stream in [5, 7, 9] {
+                client.headers(stream, &with(":path", "/after"), true).await;
+                assert_eq!(client.ending(stream).await, Ending::Response(200));
+            }
+            let whole = upstream.requests().iter().filter(|seen| seen.path() == "/" && seen.body.whole).count();
+            assert_eq!(whole, 0, "{pieces} pieces, held back: {buffered}, code {code}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn trailers_cannot_frame_or_route() {
     for (trailers, refused) in [
