@@ -279,6 +279,17 @@ impl<'a> Iterator for Elements<'a> {
     }
 }
 
+/// The same with those that are empty.
+pub(super) fn all_elements(list: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = Some(list);
+    std::iter::from_fn(move || {
+        let list = rest?;
+        let end = element_end(list);
+        rest = list.get(end + 1..);
+        Some(list[..end].trim_ascii())
+    })
+}
+
 fn element_end(list: &[u8]) -> usize {
     let (mut opened, mut escaped) = (None, false);
     for (at, byte) in list.iter().enumerate() {

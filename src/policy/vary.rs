@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use http::{HeaderMap, HeaderName, header};
 
-use super::directives::Elements;
+use super::directives::{Elements, all_elements};
 
 /// The selecting fields of a stored response, with the values that the request which fetched it had.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -95,7 +95,7 @@ impl Selection {
 }
 
 /// The value of a field in a form in which equal meaning is equal bytes: lines joined, white space around commas
-/// gone, and for the fields whose grammar we know, case and order as well. `None`: absent, which is not the same as
+/// gone, and for the fields whose grammar we know, case, order and empty elements as well. `None`: absent, which is not the same as
 /// empty.
 fn normalised<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<Cow<'a, [u8]>> {
     let mut lines = headers.get_all(name).iter();
@@ -105,38 +105,37 @@ fn normalised<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<Cow<'a, [
     if second.is_none() && !weighted && !first.contains(&b',') {
         return Some(Cow::Borrowed(first.trim_ascii()));
     }
-    let mut elements: Vec<Cow<'_, [u8]>> = Vec::new();
+    let mut elements: Vec<&[u8]> = Vec::new();
     for line in headers.get_all(name) {
-        elements.extend(Elements(line.as_bytes()).map(Cow::Borrowed));
-    }
-    if weighted {
-        let mut parsed: Vec<(u16, Vec<u8>)> = elements.iter().filter_map(|element| weighted_element(element)).collect();
-        parsed.sort_by(|(a_q, a), (b_q, b)| b_q.cmp(a_q).then_with(|| a.cmp(b)));
-        parsed.dedup();
-        elements = parsed
-            .into_iter()
-            .map(|(q, range)| match q {
-                1000 => Cow::Owned(range),
-                _ => Cow::Owned([&range[..], format!(";q={q}").as_bytes()].concat()),
-            })
-            .collect();
-    }
-    Some(Cow::Owned(elements.join(&b',')))
-}
-
-/// `range;q=0.5` as its weight in thousandths and the lower-case range (RFC 9110 §12.4.2). Malformed weights drop
-/// the element.
-fn weighted_element(element: &[u8]) -> Option<(u16, Vec<u8>)> {
-    let mut parts = element.split(|byte| *byte == b';');
-    let range = parts.next()?.trim_ascii().to_ascii_lowercase();
-    let mut weight = 1000;
-    for parameter in parts {
-        let parameter = parameter.trim_ascii();
-        if let Some(value) = parameter.strip_prefix(b"q=").or_else(|| parameter.strip_prefix(b"Q=")) {
-            weight = weight_in_thousandths(value)?;
+        // An empty element means nothing only where it is known that this is a list.
+        if weighted {
+            elements.extend(Elements(line.as_bytes()));
+        } else {
+            elements.extend(all_elements(line.as_bytes()));
         }
     }
-    Some((weight, range))
+    // One that is malformed may mean anything: then all of them count as they came.
+    let weights: Option<Vec<_>> =
+        if weighted { elements.iter().map(|element| weighted_element(element)).collect() } else { None };
+    let Some(mut weights) = weights else { return Some(Cow::Owned(elements.join(&b','))) };
+    weights.sort_by(|(a_q, a), (b_q, b)| b_q.cmp(a_q).then_with(|| a.cmp(b)));
+    weights.dedup();
+    let told = |(weight, range): (u16, Vec<u8>)| match weight {
+        1000 => range,
+        _ => [&range[..], format!(";q={weight}").as_bytes()].concat(),
+    };
+    Some(Cow::Owned(weights.into_iter().map(told).collect::<Vec<_>>().join(&b',')))
+}
+
+/// `range;q=0.5` as its weight in thousandths and the lower-case range (RFC 9110 §12.4.2). `None`: it is malformed.
+fn weighted_element(element: &[u8]) -> Option<(u16, Vec<u8>)> {
+    let mut parts = element.split(|byte| *byte == b';').map(<[u8]>::trim_ascii);
+    let range = parts.next().filter(|range| !range.is_empty())?.to_ascii_lowercase();
+    let weight = match parts.next() {
+        None => 1000,
+        Some(weight) => weight_in_thousandths(weight.strip_prefix(b"q=").or_else(|| weight.strip_prefix(b"Q="))?)?,
+    };
+    parts.next().is_none().then_some((weight, range))
 }
 
 fn weight_in_thousandths(text: &[u8]) -> Option<u16> {
@@ -180,9 +179,28 @@ mod tests {
             ("foo", &[("foo", "1, 2")], &[("foo", "1,2")], true),
             ("foo", &[("foo", "1, 2")], &[("foo", "2, 1")], false),
             ("foo", &[("foo", "A")], &[("foo", "a")], false),
+            ("foo", &[("foo", ",5")], &[("foo", "5")], false),
+            ("foo", &[("foo", ",5")], &[("foo", "5,")], false),
+            ("foo", &[("foo", "1,,3")], &[("foo", "1,3")], false),
+            ("foo", &[("foo", "\"a, b\"")], &[("foo", "\"a,b\"")], false),
+            ("foo", &[("foo", "1"), ("foo", "")], &[("foo", "1")], false),
             ("accept-language", &[("accept-language", "en, de")], &[("accept-language", "de,EN")], true),
             ("accept-language", &[("accept-language", "en;q=0.5, de")], &[("accept-language", "de, en;q=0.50")], true),
             ("accept-language", &[("accept-language", "en;q=0.5, de")], &[("accept-language", "en, de;q=0.5")], false),
+            ("accept-language", &[("accept-language", "de,, en")], &[("accept-language", "en, de,")], true),
+            // §4.1: what is malformed has no meaning that is known to be the same.
+            ("accept-language", &[("accept-language", "de;q=.8")], &[("accept-language", "fr;q=.8")], false),
+            ("accept-language", &[("accept-language", "de;q=.8")], &[("accept-language", "")], false),
+            ("accept-language", &[("accept-language", "de;q=.8")], &[("accept-language", "de;q=.8")], true),
+            (
+                "accept-language",
+                &[("accept-language", "de, en;q=0.33333")],
+                &[("accept-language", "de, fr;q=0.33333")],
+                false,
+            ),
+            ("accept-encoding", &[("accept-encoding", "gzip;q=.5")], &[("accept-encoding", "br;q=.9")], false),
+            ("accept-encoding", &[("accept-encoding", "gzip;level=9")], &[("accept-encoding", "gzip")], false),
+            ("accept-encoding", &[("accept-encoding", "gzip;q=1;q=0")], &[("accept-encoding", "gzip")], false),
         ] {
             let selection = Selection::of(&headers(&[("vary", vary)]), &headers(fetched), &[]).unwrap();
             assert_eq!(selection.matches(&headers(asked), None), expected, "{vary}: {fetched:?} / {asked:?}");
