@@ -12,7 +12,7 @@
 //! | [`telemetry`] | metrics, access log, diagnostic log | policy, config's settings |
 //! | [`content`] | content codings, static-file classes, entity tags, ranges | policy, config |
 //! | [`cache`] | key, entry, tiers, collapsing, filling, index for purging | those above |
-//! | [`upstream`] | connection pool and exchange with an upstream's servers | config, clock, telemetry |
+//! | [`upstream`] | connection pool and exchange with an upstream's servers | policy, config, clock, telemetry |
 //! | [`proxy`] | the request path, one file a step | all above |
 //! | [`server`] | listeners, connections, TLS, shutdown | proxy and below |
 //! | [`control`] | control API and metrics endpoint | proxy and below |

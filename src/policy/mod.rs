@@ -2,7 +2,7 @@
 //!
 //! | question | file |
 //! |---|---|
-//! | what do the fields say | `directives`, `dates`, `entity_tag`, `fields`, [`present`] |
+//! | what do the fields say | `directives`, `dates`, `entity_tag`, `fields`, [`present`], [`trailers`] |
 //! | how long is it fresh, how old is it | [`freshness`], [`facts`] |
 //! | may it be stored | [`store`] |
 //! | does the request select it | [`vary`] |
@@ -32,5 +32,6 @@ pub mod search;
 pub mod store;
 pub mod tags;
 pub mod time;
+pub mod trailers;
 pub mod validate;
 pub mod vary;

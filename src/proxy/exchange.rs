@@ -57,6 +57,8 @@ fn interim_to(client: Arc<Client>) -> InterimCallback {
         }
         let mut end_to_end = headers.clone();
         fields::remove_hop_by_hop(&mut end_to_end, Names::of(headers));
+        // RFC 9110 §8.6: there is no content, and who believed it would wait for some.
+        end_to_end.remove(header::CONTENT_LENGTH);
         let mut head = BytesMut::new();
         head.put_slice(
             format!("HTTP/1.1 {} {}\r\n", status.as_u16(), status.canonical_reason().unwrap_or("")).as_bytes(),

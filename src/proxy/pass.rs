@@ -18,14 +18,14 @@ use super::lookup::Wanted;
 use super::post::{self, Post};
 use super::received::{apply_static_class, prepare, take_tags};
 use super::settle::settle;
-use super::{Asked, invalidation, outgoing, rewrite, search};
+use super::{Asked, admit, front, invalidation, outgoing, rewrite, search};
 use crate::cache::epoch::Epoch;
 use crate::policy::present::Names;
 use crate::policy::reason::NoStoreReason;
 use crate::policy::tags::Tags;
 use crate::policy::time::Times;
 use crate::policy::{fields, validate};
-use crate::upstream::{Meter, RequestBody, UpstreamBody, UpstreamError};
+use crate::upstream::{Meter, RequestBody, TrailerFilter, UpstreamBody, UpstreamError};
 
 /// A response that was passed on, and how long its head took.
 #[derive(Debug)]
@@ -54,6 +54,7 @@ pub(super) async fn body(
     let body = RequestBody::client(
         body,
         asked.parts.version,
+        unbelieved_trailers(asked),
         route.max_request_body,
         asked.site.settings.client_timeouts.idle,
     );
@@ -62,6 +63,15 @@ pub(super) async fn body(
     }
     // Boxed: hardly any request has one.
     Box::pin(body.held(route.buffer_request)).await
+}
+
+/// What a client may not say in front of a body it may not say behind it, either.
+fn unbelieved_trailers(asked: &Asked<'_>) -> TrailerFilter {
+    let site = asked.site.clone();
+    TrailerFilter(Box::new(move |trailers| {
+        admit::remove_unbelieved(trailers, false);
+        front::forget_claims(trailers, &site.subject_fields);
+    }))
 }
 
 /// Whether client and app answer one another piece by piece, so that holding what comes first would have both wait.

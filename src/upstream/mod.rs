@@ -62,7 +62,7 @@ pub use http1::{Reading, Tunnel, read_response};
 use lease::{Failed, Lease};
 pub use maintenance::MaintenancePage;
 use request_body::Upload;
-pub use request_body::{ClientBody, Meter, RequestBody, RequestBodyError};
+pub use request_body::{ClientBody, Meter, RequestBody, RequestBodyError, TrailerFilter};
 pub use response_body::UpstreamBody;
 use response_body::{Content, Deadlines};
 use retry::RetryBudget;

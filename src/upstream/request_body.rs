@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::Version;
+use http::{HeaderMap, Version};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use parking_lot::Mutex;
@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use super::error::UpstreamErrorKind;
 use super::held_body::{HeldBody, Room};
 use super::idle_timer::IdleTimer;
+use crate::policy::trailers;
 
 /// The body of a request to an upstream: one concrete type.
 #[derive(Debug)]
@@ -40,9 +41,20 @@ pub struct ClientBody {
     pub(super) incoming: Incoming,
     /// Only the end of its stream ends it: hyper tells a reset without an error, too, as the end.
     ends_with_stream: bool,
+    trailers: TrailerFilter,
     remaining: u64,
     pub(super) idle: IdleTimer,
     pub(super) upload: Arc<Upload>,
+}
+
+/// Takes out of trailers what the client may not say to the upstream, beside what [may never](trailers::may_trail) stand
+/// there.
+pub struct TrailerFilter(pub Box<dyn Fn(&mut HeaderMap) + Send + Sync>);
+
+impl fmt::Debug for TrailerFilter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TrailerFilter")
+    }
 }
 
 /// Why the client's body ended early.
@@ -52,7 +64,7 @@ pub struct RequestBodyError(UpstreamErrorKind);
 impl RequestBody {
     /// The client's body, which came by this version of HTTP, of at most `limit` bytes, with at most `idle` between two
     /// frames.
-    pub fn client(incoming: Incoming, version: Version, limit: u64, idle: Duration) -> Self {
+    pub fn client(incoming: Incoming, version: Version, trailers: TrailerFilter, limit: u64, idle: Duration) -> Self {
         if incoming.is_end_stream() {
             return RequestBody::Empty;
         }
@@ -60,6 +72,7 @@ impl RequestBody {
             ahead: None,
             incoming,
             ends_with_stream: version == Version::HTTP_2,
+            trailers,
             remaining: limit,
             idle: IdleTimer::new(idle),
             upload: Arc::new(Upload::new(idle)),
@@ -153,7 +166,11 @@ impl ClientBody {
             }
             None => None,
             Some(Err(_)) => Some(Err(self.upload.failed(UpstreamErrorKind::RequestBody))),
-            Some(Ok(frame)) => {
+            Some(Ok(mut frame)) => {
+                if let Some(fields) = frame.trailers_mut() {
+                    trailers::keep_allowed(fields);
+                    (self.trailers.0)(fields);
+                }
                 let length = frame.data_ref().map_or(0, |data| data.len() as u64);
                 match self.remaining.checked_sub(length) {
                     Some(remaining) => {

@@ -19,6 +19,7 @@ use super::http1::{self, Tunnel};
 use super::idle_timer::IdleTimer;
 use super::lease::Lease;
 use super::request_body::Upload;
+use crate::policy::trailers;
 
 /// What brings a body.
 #[derive(Debug)]
@@ -228,7 +229,10 @@ impl UpstreamBody {
         };
         this.idle.stop();
         Poll::Ready(match frame {
-            Some(Ok(frame)) => {
+            Some(Ok(mut frame)) => {
+                if let Some(fields) = frame.trailers_mut() {
+                    trailers::keep_allowed(fields);
+                }
                 if this.incoming.is_over() {
                     this.ended();
                 }

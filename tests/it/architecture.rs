@@ -18,7 +18,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("telemetry", &["policy", "config::settings"]),
     ("content", &["policy", "config"]),
     ("cache", &["policy", "clock", "config", "telemetry", "content"]),
-    ("upstream", &["config", "clock", "telemetry"]),
+    ("upstream", &["policy", "config", "clock", "telemetry"]),
     ("proxy", &["policy", "clock", "config", "telemetry", "content", "cache", "upstream"]),
     ("server", &["policy", "clock", "config", "telemetry", "content", "cache", "upstream", "proxy"]),
     ("control", &["policy", "clock", "config", "telemetry", "content", "cache", "upstream", "proxy"]),

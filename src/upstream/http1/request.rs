@@ -10,6 +10,7 @@ use http::{HeaderMap, HeaderName, Request, header};
 use http_body::{Body, Frame};
 use tokio::io::AsyncWrite;
 
+use crate::policy::trailers::may_trail;
 use crate::upstream::error::{UpstreamError, UpstreamErrorKind};
 use crate::upstream::request_body::RequestBody;
 use crate::upstream::socket::Socket;
@@ -204,25 +205,11 @@ fn mismatch(why: &'static str) -> UpstreamError {
     UpstreamError::because(UpstreamErrorKind::RequestBody, why)
 }
 
-/// The fields that Trailer names, but for those that may not come at the end (RFC 9110 §6.5.1).
+/// The fields that Trailer names, and that may come at the end.
 fn announced_trailers(fields: &HeaderMap) -> Vec<HeaderName> {
-    const NEVER: [HeaderName; 12] = [
-        header::AUTHORIZATION,
-        header::CACHE_CONTROL,
-        header::CONTENT_ENCODING,
-        header::CONTENT_LENGTH,
-        header::CONTENT_RANGE,
-        header::CONTENT_TYPE,
-        header::HOST,
-        header::MAX_FORWARDS,
-        header::SET_COOKIE,
-        header::TE,
-        header::TRAILER,
-        header::TRANSFER_ENCODING,
-    ];
     let members = fields.get_all(header::TRAILER).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
     let names = members.filter_map(|member| HeaderName::from_bytes(member.trim_ascii()).ok());
-    names.filter(|name| !NEVER.contains(name)).collect()
+    names.filter(may_trail).collect()
 }
 
 #[cfg(test)]

@@ -169,7 +169,16 @@ async fn client_body(bytes: &str, limit: u64, idle: Duration) -> (RequestBody, D
     });
     tokio::spawn(hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(server), service));
     client.write_all(bytes.as_bytes()).await.unwrap();
-    (RequestBody::client(within(body).await.unwrap(), Version::HTTP_11, limit, idle), client)
+    (
+        RequestBody::client(
+            within(body).await.unwrap(),
+            Version::HTTP_11,
+            TrailerFilter(Box::new(|_| ())),
+            limit,
+            idle,
+        ),
+        client,
+    )
 }
 
 fn kind<T: fmt::Debug>(result: Result<T, UpstreamError>) -> UpstreamErrorKind {

@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use http_body_util::Full;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::before;
 use crate::support::client::{Connection, request};
+use crate::support::http2;
 use crate::support::proxy::Proxy;
 use crate::support::reply::{Gate, Reply};
 use crate::support::upstream::Upstream;
@@ -275,6 +277,56 @@ async fn trailers_of_an_upload_pass_where_announced() {
     assert_eq!(client.response("POST").await.status, 200);
     let body = &upstream.requests()[0].body;
     assert_eq!((&*body.content, body.trailers.get("x-sum")), (&b"data"[..], Some("7")));
+}
+
+/// What frames, routes, signs in or is believed of proxies alone is no more to be said behind a body than by a client in
+/// front of one (RFC 9110 §6.5.1).
+#[tokio::test]
+async fn trailers_say_nothing_that_belongs_in_front() {
+    let said = [
+        ("X-Forwarded-For", "9.9.9.9"),
+        ("X_Forwarded_For", "9.9.9.9"),
+        ("X-Original-URL", "/admin"),
+        ("X-HTTP-Method-Override", "DELETE"),
+        ("Forwarded", "for=9.9.9.9"),
+        ("Cookie", "session=alice"),
+        ("Set-Cookie", "session=mallory"),
+        ("Proxy-Authorization", "Basic x"),
+        ("Connection", "close"),
+        ("Keep-Alive", "timeout=5"),
+        ("Upgrade", "h2c"),
+        ("Via", "1.1 nobody"),
+        ("Range", "bytes=0-0"),
+        ("If-Match", "\"1\""),
+        ("Cache-Control", "no-store"),
+    ];
+    let upstream = Upstream::start(move |_| {
+        let reply = Reply::ok().header("cache-control", "max-age=60").piece("data").trailer("X-Sum", "7");
+        said.iter().fold(reply.trailer("Content-Length", "3"), |reply, (name, value)| reply.trailer(name, value))
+    })
+    .await;
+    let proxy = before(&upstream, "");
+    let mut client = Connection::open(proxy.address).await;
+    let names: String = said.iter().map(|(name, _)| format!(", {name}")).collect();
+    let lines: String = said.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    client
+        .send(format!(
+            "POST /up HTTP/1.1\r\nHost: app.test\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum{names}\r\n\r\n\
+             4\r\ndata\r\n0\r\nX-Sum: 7\r\n{lines}\r\n"
+        ))
+        .await;
+    assert_eq!(client.response("POST").await.status, 200);
+    assert_eq!(upstream.requests()[0].body.trailers.0, [("x-sum".to_owned(), "7".to_owned())]);
+    // Fetched, and from the cache, by each version of HTTP.
+    let own = http2::Connection::open(proxy.address).await;
+    for _ in 0..2 {
+        let request = own.get("/down").body(Full::default()).unwrap();
+        let body = own.ask(request).await.expect("the stream ends well");
+        assert_eq!(body.body(), "data");
+        let answer = proxy.ask("GET", "/down", &[("TE", "trailers"), ("Connection", "TE")], "").await;
+        assert_eq!(answer.text(), "data");
+        assert!(answer.body.trailers.0.iter().all(|(name, _)| name.eq_ignore_ascii_case("x-sum")), "{answer:?}");
+    }
 }
 
 /// What buffers may hold between an upstream and a client that does not read: kernel sockets and hyper.

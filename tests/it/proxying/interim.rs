@@ -5,7 +5,8 @@ use crate::support::client::{Connection, request};
 use crate::support::reply::{Gate, Reply};
 use crate::support::upstream::Upstream;
 
-const HINTS: &str = "HTTP/1.1 103 Early Hints\r\nLink: </s.css>; rel=preload\r\nConnection: x\r\nX: y\r\n\r\n";
+const HINTS: &str =
+    "HTTP/1.1 103 Early Hints\r\nLink: </s.css>; rel=preload\r\nConnection: x\r\nX: y\r\nContent-Length: 9\r\n\r\n";
 
 #[tokio::test]
 async fn early_hints_come_before_the_answer() {
@@ -20,6 +21,7 @@ async fn early_hints_come_before_the_answer() {
         assert_eq!(hints.first_line, "HTTP/1.1 103 Early Hints");
         assert_eq!(hints.fields.get("link"), Some("</s.css>; rel=preload"));
         assert_eq!((hints.fields.get("connection"), hints.fields.get("x")), (None, None), "of that hop only");
+        assert_eq!(hints.fields.get("content-length"), None, "RFC 9110 §8.6");
         gate.open();
         assert_eq!(client.response(method).await.text(), "x");
     }
