@@ -64,12 +64,18 @@ pub fn admit(settings: &Settings, client: &Client, request: &Parts) -> Result<Ad
     check_target(request, &target)?;
     check_limits(settings, &target, &request.headers)?;
     if request.version >= Version::HTTP_2 {
-        check_control_bytes(&request.headers)?;
+        check_bytes(&target, &request.headers)?;
     }
     check_expect(&request.headers)?;
 
     let via_trusted_proxy = contains(&settings.trusted_proxies, client.peer.ip());
     let scheme = scheme(client, &request.headers, via_trusted_proxy);
+    // RFC 9110 §7.4: what is to be had securely alone is not given out in cleartext. On HTTP/2 proxies pass on the scheme
+    // that their own clients used.
+    let is_secret = request.version < Version::HTTP_2 && request.uri.scheme() == Some(&Scheme::HTTPS);
+    if is_secret && scheme == "http" && !via_trusted_proxy {
+        return Err(Refusal::HostMismatch);
+    }
     let authority = authority(client, request, scheme, via_trusted_proxy)?;
     let address = match via_trusted_proxy {
         true => forwarded_client(&request.headers, &settings.trusted_proxies).unwrap_or(client.peer.ip()),
@@ -117,12 +123,28 @@ fn check_limits(settings: &Settings, target: &PathAndQuery, headers: &HeaderMap)
     Ok(())
 }
 
-/// A control byte would mean something else to whoever reads the field next (RFC 9110 §5.5). In HTTP/1 heads the
-/// inspection refuses them; HTTP/2 lets them by.
-fn check_control_bytes(headers: &HeaderMap) -> Result<(), Refusal> {
+/// Bytes of a target. Beyond RFC 3986 those that old clients leave unencoded and `http::Uri` takes; never `#`: a
+/// fragment is no part of a target.
+pub fn is_target_byte(byte: u8) -> bool {
+    byte.is_ascii_graphic() && !matches!(byte, b'"' | b'#' | b'<' | b'>')
+}
+
+/// What would mean something else to whoever reads it next: in HTTP/1 heads the inspection refuses it, or takes it away;
+/// HTTP/2 lets it by. Control bytes (RFC 9110 §5.5), white space around a value (RFC 9113 §8.2.1), what no target has.
+fn check_bytes(target: &PathAndQuery, headers: &HeaderMap) -> Result<(), Refusal> {
+    if !target.as_str().bytes().all(is_target_byte) {
+        return Err(Refusal::BadTarget);
+    }
     let is_control = |byte: &u8| (*byte < 0x20 && *byte != b'\t') || *byte == 0x7f;
-    let found = headers.values().any(|value| value.as_bytes().iter().any(is_control));
-    if found { Err(Refusal::ControlByte) } else { Ok(()) }
+    for value in headers.values().map(HeaderValue::as_bytes) {
+        if value.iter().any(is_control) {
+            return Err(Refusal::ControlByte);
+        }
+        if value.trim_ascii().len() < value.len() {
+            return Err(Refusal::BadField);
+        }
+    }
+    Ok(())
 }
 
 /// RFC 9110 §10.1.1: the only expectation there is.

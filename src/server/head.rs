@@ -1,5 +1,6 @@
 //! The pure check of an HTTP/1 request head, line by line: RFC 9112 to the letter where hyper is lenient.
 
+use crate::proxy::admit::is_target_byte;
 use crate::proxy::refusal::Refusal;
 
 /// Bytes of the longest method; the longest registered one (`UPDATEREDIRECTREF`) has 17.
@@ -61,8 +62,8 @@ pub(super) struct HeadScan {
     searched: usize,
     fields: usize,
     http10: bool,
-    /// Authority of an absolute-form target.
-    authority: Option<Span>,
+    /// Authority of an absolute-form target, and its scheme's default port.
+    authority: Option<(Span, &'static [u8])>,
     host: Option<Span>,
     content_length: Option<u64>,
     chunked: bool,
@@ -147,19 +148,18 @@ impl HeadScan {
         if target.first() == Some(&b'/') {
             return Ok(());
         }
-        let scheme = [&b"http://"[..], b"https://"]
+        let (scheme, default_port) = [(&b"http://"[..], &b":80"[..]), (b"https://", b":443")]
             .into_iter()
-            .find(|scheme| target.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme)))
-            .ok_or(Refusal::BadTarget)?
-            .len();
-        let authority = &target[scheme..];
+            .find(|(scheme, _)| target.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme)))
+            .ok_or(Refusal::BadTarget)?;
+        let authority = &target[scheme.len()..];
         let authority =
             &authority[..authority.iter().position(|b| matches!(b, b'/' | b'?')).unwrap_or(authority.len())];
         if !is_host(authority) {
             return Err(Refusal::BadTarget);
         }
-        let start = offset + scheme;
-        self.authority = Some(start..start + authority.len());
+        let start = offset + scheme.len();
+        self.authority = Some((start..start + authority.len(), default_port));
         Ok(())
     }
 
@@ -211,8 +211,11 @@ impl HeadScan {
         if self.host.is_none() && !self.http10 {
             return Err(Refusal::BadHost);
         }
-        if let (Some(authority), Some(host)) = (&self.authority, &self.host)
-            && !bytes[authority.clone()].eq_ignore_ascii_case(&bytes[host.clone()])
+        // RFC 9110 §4.2.3: a default port is the same as none.
+        if let (Some((authority, port)), Some(host)) = (&self.authority, &self.host)
+            && let [authority, host] = [authority, host].map(|span| &bytes[span.clone()])
+            && let [authority, host] = [authority, host].map(|host| host.strip_suffix(*port).unwrap_or(host))
+            && !authority.eq_ignore_ascii_case(host)
         {
             return Err(Refusal::HostMismatch);
         }
@@ -296,12 +299,6 @@ fn is_host(value: &[u8]) -> bool {
         _ => false,
     };
     !host.is_empty() && host.len() <= 255 && port_is_valid
-}
-
-/// Bytes of a target. Beyond RFC 3986 those that old clients leave unencoded and `http::Uri` takes; never `#`: a
-/// fragment is no part of a target.
-fn is_target_byte(byte: u8) -> bool {
-    byte.is_ascii_graphic() && !matches!(byte, b'"' | b'#' | b'<' | b'>')
 }
 
 /// `tchar` of RFC 9110 §5.6.2.

@@ -276,4 +276,25 @@ async fn host_of_an_absolute_target_routes_and_is_forwarded() {
     }
     assert!(proxy.get("/x?y", &[]).await.is_hit(), "the same key as in origin form");
     assert!(proxy.get("/", &[]).await.is_hit());
+    // RFC 9110 §4.2.3: the scheme's default port may be there or not.
+    for (target, host) in [("http://app.test:80/x?y", "app.test"), ("http://app.test/x?y", "app.test:80")] {
+        let mut client = Connection::open(proxy.address).await;
+        client.send(request("GET", target, &[("Host", host)], "")).await;
+        assert!(client.response("GET").await.is_hit(), "{target}, {host}");
+    }
+}
+
+/// RFC 9110 §7.4: who asks in cleartext for what is to be had securely alone, gets nothing, unless it is a proxy that
+/// did the securing.
+#[tokio::test]
+async fn https_target_is_for_secure_connections() {
+    let upstream = Upstream::start(|_| Reply::ok().body("x")).await;
+    for (tables, status) in [("", 421), (TRUSTING, 200)] {
+        for method in ["GET", "POST"] {
+            let proxy = before(&upstream, tables);
+            let mut client = Connection::open(proxy.address).await;
+            client.send(request(method, "https://app.test/x", &[("Host", "app.test")], "")).await;
+            assert_eq!(client.response(method).await.status, status, "{method} {tables}");
+        }
+    }
 }

@@ -102,6 +102,20 @@ pub(super) const VECTORS: &[Vector] = &[
             true,
         )],
     ),
+    stream(
+        "white space before a value",
+        &[Step::Fields(
+            &[(":method", "GET"), (":scheme", "http"), (":authority", "app.test"), (":path", "/"), ("x", " a")],
+            true,
+        )],
+    ),
+    stream(
+        "white space behind a value",
+        &[Step::Fields(
+            &[(":method", "GET"), (":scheme", "http"), (":authority", "app.test"), (":path", "/"), ("x", "a\t")],
+            true,
+        )],
+    ),
     either(
         "space in a name",
         &[Step::Fields(

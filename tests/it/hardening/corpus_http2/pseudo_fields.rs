@@ -151,6 +151,20 @@ pub(super) const VECTORS: &[Vector] = &[
         )],
     ),
     stream(
+        "quote in the path",
+        &[Step::Fields(
+            &[(":method", "GET"), (":scheme", "http"), (":authority", "app.test"), (":path", "/a\"b")],
+            true,
+        )],
+    ),
+    stream(
+        "bytes beyond ASCII in the path",
+        &[Step::Fields(
+            &[(":method", "GET"), (":scheme", "http"), (":authority", "app.test"), (":path", "/\u{e9}")],
+            true,
+        )],
+    ),
+    stream(
         "tab in the path",
         &[Step::Fields(
             &[(":method", "GET"), (":scheme", "http"), (":authority", "app.test"), (":path", "/a\tb")],
