@@ -17,14 +17,14 @@ impl Selection {
     /// Of a response that does not vary.
     pub const ANY: Selection = Selection(Vec::new());
 
-    /// Of a response's Vary and its request. `None` for `Vary: *`, or a Vary that names no field: such a response
-    /// never matches again. `settled` names fields that do not count because the cache itself sees to them:
+    /// Of a response's Vary and its request. `None` for `Vary: *`, a Vary that names no field, or one that names a field
+    /// which larder fills in for each client: such a response never matches again. `settled` names fields that do not count because the cache itself sees to them:
     /// Accept-Encoding, where larder does the coding; User-Agent, where its class of device is part of the key.
     pub fn of(response: &HeaderMap, request: &HeaderMap, settled: &[HeaderName]) -> Option<Self> {
         let mut names: Vec<HeaderName> = Vec::new();
         for line in response.get_all(header::VARY) {
             for element in Elements(line.as_bytes()) {
-                names.push(HeaderName::from_bytes(element).ok().filter(|name| name.as_str() != "*")?);
+                names.push(HeaderName::from_bytes(element).ok().filter(may_select)?);
             }
         }
         names.retain(|name| !settled.contains(name));
@@ -92,6 +92,12 @@ impl Selection {
     pub fn cost(&self) -> usize {
         self.0.iter().map(|(_, value)| 64 + value.as_ref().map_or(0, |value| value.len())).sum()
     }
+}
+
+/// Whether a field tells requests apart as the upstream sees them. Who the client is stands in fields that clients do not
+/// send: by theirs, all of them would be the same.
+fn may_select(name: &HeaderName) -> bool {
+    !matches!(name.as_str(), "*" | "forwarded" | "x-forwarded-for")
 }
 
 /// The value of a field in a form in which equal meaning is equal bytes: lines joined, white space around commas
@@ -209,7 +215,7 @@ mod tests {
 
     #[test]
     fn selection_of_any_never_exists() {
-        for vary in ["*", "foo, *", "*, foo", "bad name"] {
+        for vary in ["*", "foo, *", "*, foo", "bad name", "X-Forwarded-For", "foo, Forwarded"] {
             assert_eq!(Selection::of(&headers(&[("vary", vary)]), &HeaderMap::new(), &[]), None, "{vary}");
         }
     }
