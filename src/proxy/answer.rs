@@ -217,14 +217,12 @@ impl Asked<'_> {
                     answer.verdict.forward_status = Some(response.status());
                     return answer;
                 }
-                let verdict = Verdict { forward: Some(wanted.why), no_store: Some(no_store), ..Verdict::default() };
-                Answer {
-                    response: respond::passed(self, *response),
-                    verdict,
-                    first_byte,
-                    asked_upstream: true,
-                    meter: None,
-                }
+                let status = response.status();
+                let response = respond::passed(self, *response);
+                let forward_status = (response.status() != status).then_some(status);
+                let (forward, no_store) = (Some(wanted.why), Some(no_store));
+                let verdict = Verdict { forward, forward_status, no_store, ..Verdict::default() };
+                Answer { response, verdict, first_byte, asked_upstream: true, meter: None }
             }
             Outcome::Failed(error) => {
                 self.stand_in(wanted).unwrap_or_else(|| self.failed(&error, wanted.failure_status(&error), wanted.why))
@@ -245,10 +243,11 @@ impl Asked<'_> {
         let validated = ready.forward_status == StatusCode::NOT_MODIFIED;
         let mut response = respond::stored(self, &ready.key, &ready.response)
             .or_else(|| respond::part_as_received(&ready.response, part?))?;
-        let completed = part.is_some() && response.status() != ready.forward_status;
+        // RFC 9211 §2.3: where it is not said, the upstream sent what the client gets.
+        let differs = response.status() != ready.forward_status;
         let verdict = Verdict {
             forward: Some(wanted.why),
-            forward_status: (validated || completed).then_some(ready.forward_status),
+            forward_status: (validated || differs).then_some(ready.forward_status),
             collapsed,
             stored: true,
             ttl: Some(facts.ttl(self.proxy.clock.now())),

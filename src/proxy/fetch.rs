@@ -159,7 +159,8 @@ impl Fetch {
     /// `lead` is held until the body has ended.
     pub(super) async fn run(&mut self, lead: Lead) -> Fetched {
         if let Some(response) = self.fetched_by_another().await {
-            let ready = Ready { key: self.wanted.key.clone(), response, forward_status: StatusCode::OK };
+            let forward_status = response.facts.status;
+            let ready = Ready { key: self.wanted.key.clone(), response, forward_status };
             self.announce(&ready, &lead);
             let anchor = ready.response.body.reader();
             let brought = Brought { ready, own: HeaderMap::new(), no_store: None, part: None, _anchor: anchor };

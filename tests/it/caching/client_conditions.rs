@@ -11,6 +11,7 @@ stories![
     conditions_are_kept_from_a_fetch_for_the_cache_and_answered_after,
     conditions_on_what_is_not_200_do_not_count,
     conditions_that_only_the_upstream_can_decide_go_there,
+    conditions_and_ranges_show_what_the_upstream_answered,
 ];
 
 async fn conditions_answered_from_the_stored_response() {
@@ -106,4 +107,19 @@ async fn conditions_that_only_the_upstream_can_decide_go_there() {
     assert_eq!(response.status, 200);
     assert_eq!(upstream.count("/page"), 3);
     assert!(proxy.get("/page", &[]).await.is_hit());
+}
+
+/// RFC 9211 §2.3: where it is not said, the upstream answered with the status that the client sees.
+async fn conditions_and_ranges_show_what_the_upstream_answered() {
+    for (fields, status, said) in [
+        (&[][..], 200, "larder; fwd=uri-miss; ttl=60; stored"),
+        (&[("if-none-match", "\"v1\"")], 304, "larder; fwd=uri-miss; fwd-status=200; ttl=60; stored"),
+        (&[("range", "bytes=0-0")], 206, "larder; fwd=uri-miss; fwd-status=200; ttl=60; stored"),
+    ] {
+        let (_upstream, proxy) = table("", vec![ok("max-age=60", "xy").header("etag", "\"v1\"")]).await;
+        let response = proxy.get("/0", fields).await;
+        assert_eq!((response.status, response.field("cache-status")), (status, said));
+        let hit = proxy.get("/0", fields).await;
+        assert_eq!((hit.status, hit.field("cache-status")), (status, "larder; hit; ttl=60"));
+    }
 }

@@ -407,7 +407,7 @@ async fn parts_of_what_is_too_large_as_a_whole() {
     let probe = proxy.get("/film", &[("range", "bytes=0-1")]).await;
     assert_eq!((probe.status, probe.field("content-range")), (206, &*format!("bytes 0-1/{LENGTH}")));
     assert_eq!((probe.text().as_str(), probe.body.whole), ("xx", true));
-    assert_eq!(probe.field("cache-status"), "larder; fwd=uri-miss; detail=too-large");
+    assert_eq!(probe.field("cache-status"), "larder; fwd=uri-miss; fwd-status=200; detail=too-large");
     // Now that it is known to be large, not even the beginning is asked for as a whole.
     let probe = proxy.get("/film", &[("range", "bytes=0-1")]).await;
     assert_eq!((probe.status, probe.field("cache-status")), (206, "larder; fwd=uri-miss; ttl=60; stored"));
