@@ -209,12 +209,7 @@ impl Asked<'_> {
                 .map(|answer| with_own_fields(answer, &brought))
                 .unwrap_or_else(|| failed_answer(StatusCode::BAD_GATEWAY, "cut", Some(wanted.why))),
             Outcome::Passed(response, no_store) => {
-                if reuse::is_failure(response.status())
-                    && let Some(mut answer) = self.stand_in(wanted)
-                {
-                    // RFC 9211 §2.1: what was forwarded is no hit.
-                    answer.verdict.hit = false;
-                    answer.verdict.forward_status = Some(response.status());
+                if let Some(answer) = self.stand_in_for(response.status(), wanted) {
                     return answer;
                 }
                 let status = response.status();
@@ -264,6 +259,18 @@ impl Asked<'_> {
         Some(Answer { response, verdict, first_byte, asked_upstream: !collapsed, meter: None })
     }
 
+    /// The same in place of an answer with this status, if that tells of a failure.
+    fn stand_in_for(&self, status: StatusCode, wanted: &Wanted) -> Option<Answer> {
+        if !reuse::is_failure(status) {
+            return None;
+        }
+        let mut answer = self.stand_in(wanted)?;
+        // RFC 9211 §2.1: what was forwarded is no hit.
+        answer.verdict.hit = false;
+        answer.verdict.forward_status = Some(status);
+        Some(answer)
+    }
+
     /// RFC 5861 §4: a stored response in place of an upstream that failed.
     fn stand_in(&self, wanted: &Wanted) -> Option<Answer> {
         let stored = wanted.stored.as_ref()?;
@@ -308,6 +315,9 @@ impl Asked<'_> {
                 let Outcome::Passed(response, no_store) = outcome else {
                     return failed_answer(StatusCode::INTERNAL_SERVER_ERROR, "internal", Some(why));
                 };
+                if let Some(answer) = freshens.and_then(|wanted| self.stand_in_for(response.status(), wanted)) {
+                    return answer;
+                }
                 let verdict = Verdict { forward: Some(why), no_store: Some(no_store), ..Verdict::default() };
                 let response = match response.status() {
                     StatusCode::SWITCHING_PROTOCOLS => pass::switching(*response),
@@ -315,10 +325,10 @@ impl Asked<'_> {
                 };
                 Answer { response, verdict, first_byte, asked_upstream: true, meter }
             }
-            Err(error) => {
+            Err(error) => freshens.and_then(|wanted| self.stand_in(wanted)).unwrap_or_else(|| {
                 let status = freshens.map_or(error.status(), |wanted| wanted.failure_status(&error));
                 self.failed(&error, status, why)
-            }
+            }),
         }
     }
 

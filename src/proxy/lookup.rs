@@ -120,7 +120,8 @@ pub(super) fn plan(asked: &Asked<'_>) -> Plan {
     if let Some(why) = reason_to_pass(asked) {
         return match why {
             // The cache has nothing for these, whatever is stored.
-            ForwardReason::RequestBody
+            ForwardReason::Method
+            | ForwardReason::RequestBody
             | ForwardReason::Precondition
             | ForwardReason::CookieRequest
             | ForwardReason::SessionUnclear

@@ -181,5 +181,6 @@ async fn request_only_if_cached_never_reaches_the_upstream() {
     proxy.advance(60);
     refused("GET", &[ONLY]).await;
     assert!(proxy.get("/page", &[("cache-control", "only-if-cached, max-stale")]).await.is_hit());
+    assert_eq!(proxy.ask("POST", "/page", &[ONLY], "x").await.status, 504, "what would be forwarded");
     assert_eq!(upstream.count("/page"), 1);
 }

@@ -17,6 +17,7 @@ stories![
     stale_if_error_on_every_kind_of_failure,
     stale_if_error_when_nobody_answers_at_all,
     stale_if_error_as_the_request_or_the_route_allows_it,
+    stale_if_error_for_head_as_well,
     stale_never_where_the_response_forbids_it,
 ];
 
@@ -190,6 +191,25 @@ async fn stale_if_error_as_the_request_or_the_route_allows_it() {
         proxy.advance(70);
         let answer = proxy.get("/page", &[("cache-control", asked)]).await;
         assert_eq!(answer.status, expected, "{rules} / {response} / {asked}");
+    }
+}
+
+async fn stale_if_error_for_head_as_well() {
+    for (broken, said) in [
+        (Reply::status("503 Down").body("down"), "larder; fwd=stale; fwd-status=503; ttl=-10; detail=stale-if-error"),
+        (Reply::close(), "larder; hit; ttl=-10; detail=stale-if-error"),
+    ] {
+        let upstream = first_then(ok("max-age=60, stale-if-error=30", "old"), move |_| broken.clone()).await;
+        let proxy = Proxy::before(&upstream);
+        proxy.get("/page", &[]).await;
+        proxy.advance(70);
+        for method in ["GET", "HEAD"] {
+            let response = proxy.ask(method, "/page", &[], "").await;
+            assert_eq!((response.status, response.field("content-length")), (200, "3"), "{method}");
+            assert_eq!(response.field("cache-status"), said, "{method}");
+        }
+        proxy.advance(20);
+        assert!(proxy.ask("HEAD", "/page", &[], "").await.status >= 502);
     }
 }
 
