@@ -153,38 +153,6 @@ fn check_expect(headers: &HeaderMap) -> Result<(), Refusal> {
     if headers.get_all(header::EXPECT).iter().any(unknown) { Err(Refusal::BadExpect) } else { Ok(()) }
 }
 
-/// Fields beside X-Forwarded-* by which a client could pretend to be a proxy, or make an app see another URL, method
-/// or configuration (`Proxy`: httpoxy) than larder does.
-const ONLY_FROM_PROXIES: [&str; 27] = [
-    "cf-connecting-ip",
-    "cf-connecting-ipv6",
-    "client-ip",
-    "fastly-client-ip",
-    "forwarded",
-    "forwarded-for",
-    "front-end-https",
-    "proxy",
-    "true-client-ip",
-    "x-backend-host",
-    "x-client-ip",
-    "x-cluster-client-ip",
-    "x-forward-for",
-    "x-forwarded",
-    "x-host",
-    "x-http-method",
-    "x-http-method-override",
-    "x-method-override",
-    "x-original-host",
-    "x-original-url",
-    "x-originating-ip",
-    "x-real-ip",
-    "x-remote-addr",
-    "x-remote-ip",
-    "x-rewrite-url",
-    "x-scheme",
-    "x-url-scheme",
-];
-
 /// Removes the fields that only a trusted proxy may send, and tells whether there were any. Before anything looks at
 /// them: what the upstream does not get must neither route nor select a stored response.
 pub fn remove_unbelieved(headers: &mut HeaderMap, via_trusted_proxy: bool) -> bool {
@@ -204,14 +172,58 @@ pub(super) fn has_unbelieved(headers: &HeaderMap, via_trusted_proxy: bool) -> bo
     headers.keys().any(|name| is_unbelieved(name.as_str(), via_trusted_proxy))
 }
 
+/// Fields beside X-Forwarded-* by which a client could pretend to be a proxy, or make an app see another URL, method
+/// or configuration (`Proxy`: httpoxy) than larder does.
+///
+/// A match, since that tells names apart by their length first: as a list it costs 500 instructions more a hit.
+fn is_only_from_proxies(name: &str) -> bool {
+    name.starts_with("x-forwarded-")
+        || matches!(
+            name,
+            "cf-connecting-ip"
+                | "cf-connecting-ipv6"
+                | "client-ip"
+                | "fastly-client-ip"
+                | "forwarded"
+                | "forwarded-for"
+                | "front-end-https"
+                | "proxy"
+                | "true-client-ip"
+                | "x-azure-clientip"
+                | "x-azure-socketip"
+                | "x-backend-host"
+                | "x-client-ip"
+                | "x-cluster-client-ip"
+                | "x-envoy-original-path"
+                | "x-forward-for"
+                | "x-forwarded"
+                | "x-host"
+                | "x-http-host-override"
+                | "x-http-method"
+                | "x-http-method-override"
+                | "x-method-override"
+                | "x-original-host"
+                | "x-original-method"
+                | "x-original-uri"
+                | "x-original-url"
+                | "x-originating-ip"
+                | "x-override-url"
+                | "x-real-ip"
+                | "x-remote-addr"
+                | "x-remote-ip"
+                | "x-rewrite-url"
+                | "x-scheme"
+                | "x-url-scheme"
+        )
+}
+
 fn is_unbelieved(name: &str, via_trusted_proxy: bool) -> bool {
-    let only_from_proxies = |name: &str| name.starts_with("x-forwarded-") || ONLY_FROM_PROXIES.contains(&name);
     if name.contains('_') {
         // CGI and WSGI apps can't tell `X_Forwarded_For` from `X-Forwarded-For`; no proxy sends the former.
         let dashed = name.replace('_', "-");
-        return only_from_proxies(&dashed) || matches!(&*dashed, "content-length" | "transfer-encoding");
+        return is_only_from_proxies(&dashed) || matches!(&*dashed, "content-length" | "transfer-encoding");
     }
-    !via_trusted_proxy && only_from_proxies(name)
+    !via_trusted_proxy && is_only_from_proxies(name)
 }
 
 fn scheme(client: &Client, headers: &HeaderMap, via_trusted_proxy: bool) -> &'static str {
@@ -356,6 +368,9 @@ mod tests {
             ("x-forwarded-for", true, false),
             ("x-forwarded-anything", true, false),
             ("x-original-url", true, false),
+            ("x-original-uri", true, false),
+            ("x-override-url", true, false),
+            ("x-http-host-override", true, false),
             ("x-http-method-override", true, false),
             ("proxy", true, false),
             ("x_forwarded_for", false, false),
