@@ -121,10 +121,17 @@ impl Fetch {
     fn unmasked(&self, why: NoStoreReason, arrival: &Arrival<'_>) -> NoStoreReason {
         let silent = matches!(why, NoStoreReason::NoFreshness | NoStoreReason::CookieRequest)
             && !arrival.fields.has(&header::CACHE_CONTROL);
+        let (classes, uri) = (&self.site.settings.static_classes, &self.received.uri);
+        // What is a file may still be kept from others, for a cookie's sake.
+        let is_file = || {
+            let content_type = arrival.fields.get(&header::CONTENT_TYPE);
+            static_files::classify(classes, uri.path(), uri.query(), content_type).is_some()
+        };
         let is_disguised = silent
             && !arrival.is_static
             && self.route.route.static_files
-            && static_files::is_candidate(&self.site.settings.static_classes, self.received.uri.path());
+            && static_files::is_candidate(classes, uri.path())
+            && !is_file();
         if is_disguised { NoStoreReason::Disguised } else { why }
     }
 

@@ -30,7 +30,9 @@ async fn personal_files_document_with_a_cookie_is_its_owners() {
             assert_eq!(proxy.get("/invoices/42.pdf", who).await.text(), said);
         }
     }
-    assert_eq!(proxy.get("/invoices/42.pdf", ANNA).await.field("cache-control"), "");
+    let own = proxy.get("/invoices/43.pdf", ANNA).await;
+    assert_eq!(own.field("cache-control"), "");
+    assert_eq!(own.field("cache-status"), "larder; fwd=uri-miss; detail=cookie-request", "a file, and no disguise");
     assert!(proxy.get("/invoices/42.pdf", &[]).await.is_hit(), "without cookies it is shared");
 }
 
