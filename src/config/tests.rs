@@ -490,3 +490,21 @@ fn errors_say_what_to_write_instead() {
         assert!(errors.contains(&format!("help: {help}")), "{text}: {errors}");
     }
 }
+
+#[test]
+fn redirects_name_what_they_fill_in() {
+    for (to, problem) in [
+        ("https://{host}/new{query}", None),
+        ("{scheme}://{host}{path}{query}", None),
+        ("https://{hsot}/{path}", Some("nothing is filled in for `{hsot}`")),
+        ("/a{nope}", Some("nothing is filled in for `{nope}`")),
+        ("/a{path", Some("nothing is filled in for `{path`")),
+    ] {
+        let text = format!("{APP}[[routes]]\nredirect = {{ to = \"{to}\" }}\n");
+        match problem {
+            None => drop(valid(&text)),
+            Some(problem) => assert_eq!(places(&text), [format!("3:19 {problem}")], "{to}"),
+        }
+    }
+    assert!(errors(&format!("{APP}[[routes]]\nredirect.to = \"/{{hsot}}\"\n")).contains("did you mean `{host}`?"));
+}

@@ -3,6 +3,7 @@
 use http::StatusCode;
 
 use super::Resolver;
+use crate::config::diagnostics::nearest;
 use crate::config::file;
 use crate::config::scalar::Written;
 use crate::config::settings::{Redirect, Rewrite};
@@ -41,7 +42,25 @@ impl Resolver<'_> {
         }
         // A missing target was reported by the check.
         let Written(to) = written.to?;
+        let to = to.to_str().unwrap_or_default().to_owned();
+        if let Some(place) = unknown_place(&to) {
+            let help = match nearest(place, Redirect::PLACES.iter().copied()) {
+                Some(meant) => format!("did you mean `{meant}`?"),
+                None => format!("there are {}", Redirect::PLACES.map(|place| format!("`{place}`")).join(", ")),
+            };
+            self.problem(format!("{path}.to"), format!("nothing is filled in for `{place}`"), Some(help));
+        }
         let status = StatusCode::from_u16(number).unwrap_or(StatusCode::PERMANENT_REDIRECT);
-        Some(Redirect { to: to.to_str().unwrap_or_default().to_owned(), status })
+        Some(Redirect { to, status })
     }
+}
+
+/// The first `{...}` of a redirect's target that stands for nothing. Browsers keep some redirects for ever, and a brace has
+/// no place in a URL.
+fn unknown_place(to: &str) -> Option<&str> {
+    let mut places = to.match_indices('{').map(|(at, _)| {
+        let end = to[at..].find('}').map_or(to.len(), |end| at + end + 1);
+        &to[at..end]
+    });
+    places.find(|place| !Redirect::PLACES.contains(place))
 }

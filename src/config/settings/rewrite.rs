@@ -26,3 +26,8 @@ pub struct Redirect {
     /// A status from 301 to 308.
     pub status: StatusCode,
 }
+
+impl Redirect {
+    /// What is filled in.
+    pub const PLACES: [&str; 4] = ["{scheme}", "{host}", "{path}", "{query}"];
+}
