@@ -10,7 +10,7 @@ use larder::cli::args::{
     Arguments, CacheArgs, CheckArgs, Command, DemoArgs, ExplainArgs, PurgeArgs, ReachArgs, RunArgs, UpstreamsArgs,
     UpstreamsCommand,
 };
-use larder::cli::control_client::{CommandError, ControlClient, resolve_token};
+use larder::cli::control_client::{CommandError, ControlClient, SERVICE_TOKEN_FILE, resolve_token};
 use larder::cli::upstreams::{self, ServerChange};
 use larder::cli::{cache, check, demo, explain, purge, run, stats};
 use larder::config::{self, Source};
@@ -150,7 +150,7 @@ fn control_client(reach: &ReachArgs) -> Result<ControlClient, CommandError> {
     let control = found.control.ok_or_else(|| CommandError::Usage("the control API is turned off".to_owned()))?;
     // Not laid over the file's: it may be any of those that the file names.
     let given = reach.control_token.clone().or_else(|| control.token.clone());
-    let token = resolve_token(given, &control.token_file)?;
+    let token = resolve_token(given, &control.token_file, SERVICE_TOKEN_FILE)?;
     let origin = match &reach.config {
         _ if reach.control.is_some() => "as given".to_owned(),
         Some(path) if !control.assumed => format!("as {} says", path.display()),

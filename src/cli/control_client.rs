@@ -55,15 +55,30 @@ impl From<std::io::Error> for CommandError {
     }
 }
 
-/// The token given, else the one in the control API's token file.
+/// Where a service keeps the token that it has generated, whose environment names that directory.
+pub const SERVICE_TOKEN_FILE: &str = "/var/lib/larder/control-token";
+
+/// The token given, else the one in the control API's token file, else the one of a service ([`SERVICE_TOKEN_FILE`]).
 ///
 /// # Errors
 /// There is none.
-pub fn resolve_token(given: Option<String>, token_file: &Path) -> Result<String, CommandError> {
+pub fn resolve_token(
+    given: Option<String>,
+    token_file: &Path,
+    of_service: impl AsRef<Path>,
+) -> Result<String, CommandError> {
     if let Some(token) = given {
         return Ok(token);
     }
-    token::read(token_file).map_err(|error| match error {
+    let found = token::read(token_file).or_else(|error| match &error {
+        TokenError::Read { source, .. } if source.kind() == ErrorKind::NotFound => token::read(of_service.as_ref())
+            .map_err(|of_service| match &of_service {
+                TokenError::Read { source, .. } if source.kind() == ErrorKind::NotFound => error,
+                _ => of_service,
+            }),
+        _ => Err(error),
+    });
+    found.map_err(|error| match error {
         TokenError::Read { source, path } => CommandError::Failed(format!(
             "no control token: LARDER_CONTROL_TOKEN is not set and {} cannot be read ({source}); {}",
             path.display(),
@@ -238,13 +253,16 @@ mod tests {
     fn token_given_wins_and_a_missing_one_is_explained() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("token");
-        assert_eq!(resolve_token(Some("given".to_owned()), &path).unwrap(), "given");
-        let error = resolve_token(None, &path).unwrap_err();
+        let service = dir.path().join("service");
+        assert_eq!(resolve_token(Some("given".to_owned()), &path, &service).unwrap(), "given");
+        let error = resolve_token(None, &path, &service).unwrap_err();
         assert!(error.to_string().contains("LARDER_CONTROL_TOKEN is not set"), "{error}");
         assert!(error.to_string().contains("by --config FILE, or set LARDER_CONTROL_TOKEN"), "{error}");
         assert!(token_advice(ErrorKind::PermissionDenied).contains("the user who runs larder"));
+        std::fs::write(&service, "of-the-service\n").unwrap();
+        assert_eq!(resolve_token(None, &path, &service).unwrap(), "of-the-service");
         std::fs::write(&path, "from-file\n").unwrap();
-        assert_eq!(resolve_token(None, &path).unwrap(), "from-file");
+        assert_eq!(resolve_token(None, &path, &service).unwrap(), "from-file");
     }
 
     #[tokio::test]

@@ -33,6 +33,9 @@ fn dashboard_asks_for_metrics_that_exist() {
 fn service_and_image_run_the_same_command() {
     let service = fs::read_to_string(repository("deploy/larder.service")).unwrap();
     assert!(service.contains("\nExecStart=/usr/local/bin/larder run --config /etc/larder/proxy.toml\n"));
+    for directory in ["StateDirectory", "CacheDirectory", "RuntimeDirectory", "LogsDirectory"] {
+        assert!(service.contains(&format!("\n{directory}=larder\n")), "the documentation's examples lie there");
+    }
     assert!(service.contains("\nExecReload=/bin/kill -HUP $MAINPID\n"));
     let image = fs::read_to_string(repository("deploy/Dockerfile")).unwrap();
     assert!(image.contains("ENTRYPOINT [\"/usr/local/bin/larder\"]"));
