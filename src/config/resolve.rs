@@ -162,8 +162,19 @@ impl Resolver<'_> {
 
     fn check_addresses(&mut self, addresses: &[(SocketAddr, String)]) {
         for (index, (address, path)) in addresses.iter().enumerate() {
-            if address.port() != 0 && addresses[..index].iter().any(|(other, _)| other == address) {
-                self.problem(path.clone(), format!("address {address} is used twice"), None);
+            let earlier = addresses[..index].iter().map(|(other, _)| other);
+            match earlier.filter(|other| address.port() != 0 && overlap(address, other)).min_by_key(|it| *it != address)
+            {
+                None => {}
+                Some(other) if other == address => {
+                    self.problem(path.clone(), format!("address {address} is used twice"), None);
+                }
+                Some(other) => {
+                    let help =
+                        format!("name one of them, or give each address of the machine its own instead of {other}");
+                    let help = if other.ip().is_unspecified() { help } else { "name one of them".to_owned() };
+                    self.problem(path.clone(), format!("address {address} overlaps with {other}"), Some(help));
+                }
             }
         }
     }
@@ -369,4 +380,10 @@ fn span(written: Option<&Written<Span>>, usual: Duration) -> Duration {
 
 fn plain_list<T>(written: Option<Vec<Written<T>>>) -> Option<Vec<T>> {
     written.map(|list| list.into_iter().map(|Written(value)| value).collect())
+}
+
+/// Whether only one of two addresses can be listened on: `0.0.0.0` is all of IPv4, `[::]` all of either.
+fn overlap(one: &SocketAddr, other: &SocketAddr) -> bool {
+    let holds = |all: &SocketAddr, one: &SocketAddr| all.ip().is_unspecified() && (all.is_ipv6() || one.is_ipv4());
+    one.port() == other.port() && (one == other || holds(one, other) || holds(other, one))
 }

@@ -161,6 +161,8 @@ fn every_kind_of_error_is_found_at_its_place() {
             "3:1 never reached: the route `route1` before it matches everything",
         ),
         ("metrics.address = \"127.0.0.1:8080\"", "2:19 address 127.0.0.1:8080 is used twice"),
+        ("metrics.address = \"0.0.0.0:8080\"", "2:19 address 0.0.0.0:8080 overlaps with 127.0.0.1:8080"),
+        ("metrics.address = \"[::]:8080\"", "2:19 address [::]:8080 overlaps with 127.0.0.1:8080"),
         (
             "[[listeners]]\naddress = \"[::]:1\"\n[[listeners]]\naddress = \"[::]:1\"",
             "5:11 address [::]:1 is used twice",

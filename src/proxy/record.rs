@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::request::Parts;
-use http::{HeaderName, HeaderValue, Response, StatusCode, header};
+use http::{HeaderName, HeaderValue, Method, Response, StatusCode, header};
 
 use super::body::Body;
 use super::client::Client;
@@ -38,12 +38,16 @@ impl Proxy {
         {
             headers.insert(header::STRICT_TRANSPORT_SECURITY, hsts.clone());
         }
-        let record = RequestRecord {
+        let stand_in = parts.method.as_str() == Client::REFUSED_METHOD;
+        let mut record = RequestRecord {
             client: address.to_canonical(),
             scheme: if client.tls { "https" } else { "http" },
             ..record(parts, &verdict, response.status(), now)
         };
-        let stand_in = parts.method.as_str() == Client::REFUSED_METHOD;
+        if stand_in {
+            // What was refused had none that could be read for certain.
+            record.method = Method::from_bytes(b"-").unwrap_or_default();
+        }
         let told = self.telemetry.logs().then(|| {
             let host = parts.headers.get(header::HOST).map(HeaderValue::as_bytes).filter(|_| !stand_in);
             let target = parts.uri.path_and_query().map(|target| target.as_str().as_bytes()).filter(|_| !stand_in);
