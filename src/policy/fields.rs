@@ -65,6 +65,20 @@ pub fn remove_nominated(headers: &mut HeaderMap) {
     }
 }
 
+/// Whether a field of this name, in lower case, ends at this hop.
+pub fn ends_here(name: &str) -> bool {
+    HOP_BY_HOP.iter().chain(&PROXY).any(|known| known == name)
+}
+
+/// Removes the fields whose names meet a condition; whether there were any.
+pub fn remove_where(headers: &mut HeaderMap, condition: impl Fn(&HeaderName) -> bool) -> bool {
+    let met: Vec<HeaderName> = headers.keys().filter(|name| condition(name)).cloned().collect();
+    for name in &met {
+        headers.remove(name);
+    }
+    !met.is_empty()
+}
+
 /// Joins several Cookie lines into one, as RFC 9113 §8.2.3 asks for: HTTP/2 clients split them for compression, and
 /// apps would join them with a comma, which belongs to the last cookie's value then.
 pub fn join_cookies(headers: &mut HeaderMap) {

@@ -1,17 +1,18 @@
 //! Which fields may stand behind a body (RFC 9110 §6.5).
 
-use http::{HeaderMap, HeaderName};
+use http::HeaderMap;
 
-/// What has to be known before the content, or is larder's own or the connection's to say: framing, routing,
+use super::fields;
+
+/// What has to be known before the content, or is larder's own to say: framing, routing,
 /// authentication, request modifiers, response control, the format of the content (RFC 9110 §6.5.1). Who joins trailers to
 /// the fields in front, as some programs do, would take them for those.
-const NEVER: [&str; 48] = [
+const NEVER: [&str; 38] = [
     "age",
     "authorization",
     "cache-control",
     "cdn-cache-control",
     "clear-site-data",
-    "connection",
     "content-disposition",
     "content-encoding",
     "content-length",
@@ -24,21 +25,15 @@ const NEVER: [&str; 48] = [
     "expires",
     "forwarded",
     "host",
-    "http2-settings",
     "if-match",
     "if-modified-since",
     "if-none-match",
     "if-range",
     "if-unmodified-since",
-    "keep-alive",
     "last-modified",
     "location",
     "max-forwards",
     "pragma",
-    "proxy-authenticate",
-    "proxy-authentication-info",
-    "proxy-authorization",
-    "proxy-connection",
     "range",
     "refresh",
     "retry-after",
@@ -46,29 +41,21 @@ const NEVER: [&str; 48] = [
     "set-cookie2",
     "strict-transport-security",
     "surrogate-control",
-    "te",
     "trailer",
-    "transfer-encoding",
-    "upgrade",
     "vary",
     "via",
     "warning",
     "www-authenticate",
 ];
 
-/// Whether a field may stand behind a body. Programs that write `_` for `-` read both as one.
-pub fn may_trail(name: &HeaderName) -> bool {
-    let name = name.as_str();
-    let dashed = if name.contains('_') { &*name.replace('_', "-") } else { name };
-    NEVER.binary_search(&dashed).is_err()
-}
-
-/// Removes those that may not.
+/// Removes what may not stand behind a body: that, and what ends at this hop. Programs that write `_` for `-` read both as
+/// one.
 pub fn keep_allowed(trailers: &mut HeaderMap) {
-    let others: Vec<HeaderName> = trailers.keys().filter(|name| !may_trail(name)).cloned().collect();
-    for name in others {
-        trailers.remove(name);
-    }
+    fields::remove_where(trailers, |name| {
+        let name = name.as_str();
+        let dashed = if name.contains('_') { &*name.replace('_', "-") } else { name };
+        NEVER.binary_search(&dashed).is_ok() || fields::ends_here(dashed)
+    });
 }
 
 #[cfg(test)]
@@ -92,7 +79,7 @@ mod tests {
             ("authorization", "x"),
         ]);
         keep_allowed(&mut trailers);
-        let kept: Vec<_> = trailers.keys().map(HeaderName::as_str).collect();
+        let kept: Vec<_> = trailers.keys().map(http::HeaderName::as_str).collect();
         assert_eq!(kept, ["grpc-status", "server-timing", "etag", "digest"]);
     }
 }

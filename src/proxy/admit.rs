@@ -6,13 +6,14 @@ use std::net::IpAddr;
 
 use http::request::Parts;
 use http::uri::{PathAndQuery, Scheme};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Version, header};
+use http::{HeaderMap, HeaderValue, Method, Version, header};
 use ipnet::IpNet;
 
 use super::client::Client;
 use super::refusal::Refusal;
 use crate::cache::key::TargetUri;
 use crate::config::settings::Settings;
+use crate::policy::fields;
 
 /// A request that may go on, as its client means it.
 #[derive(Clone, Debug)]
@@ -156,15 +157,7 @@ fn check_expect(headers: &HeaderMap) -> Result<(), Refusal> {
 /// Removes the fields that only a trusted proxy may send, and tells whether there were any. Before anything looks at
 /// them: what the upstream does not get must neither route nor select a stored response.
 pub fn remove_unbelieved(headers: &mut HeaderMap, via_trusted_proxy: bool) -> bool {
-    if !has_unbelieved(headers, via_trusted_proxy) {
-        return false;
-    }
-    let unbelieved: Vec<HeaderName> =
-        headers.keys().filter(|name| is_unbelieved(name.as_str(), via_trusted_proxy)).cloned().collect();
-    for name in &unbelieved {
-        headers.remove(name);
-    }
-    true
+    fields::remove_where(headers, |name| is_unbelieved(name.as_str(), via_trusted_proxy))
 }
 
 /// Whether there are fields that only a trusted proxy may send.
@@ -384,7 +377,7 @@ mod tests {
         ] {
             for (trusted, stays) in [(true, from_proxy), (false, from_client)] {
                 let mut headers = HeaderMap::new();
-                headers.insert(HeaderName::from_static(name), header::HeaderValue::from_static("x"));
+                headers.insert(header::HeaderName::from_static(name), header::HeaderValue::from_static("x"));
                 remove_unbelieved(&mut headers, trusted);
                 assert_eq!(!headers.is_empty(), stays, "{name}, trusted: {trusted}");
             }

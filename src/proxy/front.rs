@@ -11,6 +11,7 @@ use super::denial::Denial;
 use super::rate::{RateLimiter, address_key};
 use super::refusal::Refusal;
 use crate::config::settings::Listener;
+use crate::policy::fields;
 
 /// Paths that certificate authorities ask for in cleartext (RFC 8555 §8.3): never redirected.
 const ACME: &str = "/.well-known/acme-challenge/";
@@ -82,14 +83,9 @@ pub(super) fn identify<'a>(request: &mut Parts, known: impl Iterator<Item = (&'a
 
 /// Removes fields of these names, and those that CGI and WSGI apps can't tell from them.
 pub(super) fn forget_claims(headers: &mut HeaderMap, names: &[HeaderName]) {
-    let claimed: Vec<HeaderName> = headers
-        .keys()
-        .filter(|given| names.iter().any(|name| *given == name || given.as_str().replace('_', "-") == name.as_str()))
-        .cloned()
-        .collect();
-    for name in claimed {
-        headers.remove(name);
-    }
+    fields::remove_where(headers, |given| {
+        names.iter().any(|name| *given == name || given.as_str().replace('_', "-") == name.as_str())
+    });
 }
 
 /// The address that counts as one client: IPv6 providers give each of theirs a /64 network or more.

@@ -47,7 +47,7 @@ pub struct ClientBody {
     pub(super) upload: Arc<Upload>,
 }
 
-/// Takes out of trailers what the client may not say to the upstream, beside what [may never](trailers::may_trail) stand
+/// Takes out of trailers what the client may not say to the upstream, beside what [may never](trailers::keep_allowed) stand
 /// there.
 pub struct TrailerFilter(pub Box<dyn Fn(&mut HeaderMap) + Send + Sync>);
 

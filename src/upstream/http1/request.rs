@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderName, Request, header};
 use http_body::{Body, Frame};
 use tokio::io::AsyncWrite;
 
-use crate::policy::trailers::may_trail;
+use crate::policy::fields::remove_where;
 use crate::upstream::error::{UpstreamError, UpstreamErrorKind};
 use crate::upstream::request_body::RequestBody;
 use crate::upstream::socket::Socket;
@@ -190,8 +190,7 @@ impl Outgoing {
             Framing::Chunked(announced) => {
                 self.ahead.extend_from_slice(b"0\r\n");
                 if let Some(mut trailers) = trailers {
-                    let unsent: Vec<_> = trailers.keys().filter(|name| !announced.contains(name)).cloned().collect();
-                    unsent.iter().for_each(|name| drop(trailers.remove(name)));
+                    remove_where(&mut trailers, |name| !announced.contains(name));
                     write_fields(&mut self.ahead, &trailers);
                 }
                 self.ahead.extend_from_slice(b"\r\n");
@@ -205,11 +204,10 @@ fn mismatch(why: &'static str) -> UpstreamError {
     UpstreamError::because(UpstreamErrorKind::RequestBody, why)
 }
 
-/// The fields that Trailer names, and that may come at the end.
+/// The fields that Trailer names. Those that may not come at the end are gone from the trailers already.
 fn announced_trailers(fields: &HeaderMap) -> Vec<HeaderName> {
     let members = fields.get_all(header::TRAILER).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
-    let names = members.filter_map(|member| HeaderName::from_bytes(member.trim_ascii()).ok());
-    names.filter(may_trail).collect()
+    members.filter_map(|member| HeaderName::from_bytes(member.trim_ascii()).ok()).collect()
 }
 
 #[cfg(test)]
