@@ -70,14 +70,15 @@ pub fn resolve_token(
     if let Some(token) = given {
         return Ok(token);
     }
-    let found = token::read(token_file).or_else(|error| match &error {
-        TokenError::Read { source, .. } if source.kind() == ErrorKind::NotFound => token::read(of_service.as_ref())
-            .map_err(|of_service| match &of_service {
-                TokenError::Read { source, .. } if source.kind() == ErrorKind::NotFound => error,
-                _ => of_service,
-            }),
-        _ => Err(error),
-    });
+    let is_missing =
+        |error: &TokenError| matches!(error, TokenError::Read { source, .. } if source.kind() == ErrorKind::NotFound);
+    let found = match token::read(token_file) {
+        // Where the service has none either, the first file is the one to tell of.
+        Err(missing) if is_missing(&missing) => {
+            token::read(of_service.as_ref()).map_err(|error| if is_missing(&error) { missing } else { error })
+        }
+        found => found,
+    };
     found.map_err(|error| match error {
         TokenError::Read { source, path } => CommandError::Failed(format!(
             "no control token: LARDER_CONTROL_TOKEN is not set and {} cannot be read ({source}); {}",

@@ -162,19 +162,15 @@ impl Resolver<'_> {
 
     fn check_addresses(&mut self, addresses: &[(SocketAddr, String)]) {
         for (index, (address, path)) in addresses.iter().enumerate() {
-            let earlier = addresses[..index].iter().map(|(other, _)| other);
-            match earlier.filter(|other| address.port() != 0 && overlap(address, other)).min_by_key(|it| *it != address)
-            {
-                None => {}
-                Some(other) if other == address => {
-                    self.problem(path.clone(), format!("address {address} is used twice"), None);
-                }
-                Some(other) => {
-                    let help =
-                        format!("name one of them, or give each address of the machine its own instead of {other}");
-                    let help = if other.ip().is_unspecified() { help } else { "name one of them".to_owned() };
-                    self.problem(path.clone(), format!("address {address} overlaps with {other}"), Some(help));
-                }
+            let earlier = || addresses[..index].iter().map(|(other, _)| other).filter(|_| address.port() != 0);
+            if earlier().any(|other| other == address) {
+                self.problem(path.clone(), format!("address {address} is used twice"), None);
+            } else if let Some(other) = earlier().find(|other| overlap(address, other)) {
+                let help = match other.ip().is_unspecified() {
+                    true => format!("name one of them, or give each address of the machine its own instead of {other}"),
+                    false => "name one of them".to_owned(),
+                };
+                self.problem(path.clone(), format!("address {address} overlaps with {other}"), Some(help));
             }
         }
     }
@@ -382,8 +378,8 @@ fn plain_list<T>(written: Option<Vec<Written<T>>>) -> Option<Vec<T>> {
     written.map(|list| list.into_iter().map(|Written(value)| value).collect())
 }
 
-/// Whether only one of two addresses can be listened on: `0.0.0.0` is all of IPv4, `[::]` all of either.
+/// Whether only one of two addresses that differ can be listened on: `0.0.0.0` is all of IPv4, `[::]` all of either.
 fn overlap(one: &SocketAddr, other: &SocketAddr) -> bool {
     let holds = |all: &SocketAddr, one: &SocketAddr| all.ip().is_unspecified() && (all.is_ipv6() || one.is_ipv4());
-    one.port() == other.port() && (one == other || holds(one, other) || holds(other, one))
+    one.port() == other.port() && (holds(one, other) || holds(other, one))
 }

@@ -22,20 +22,19 @@ fn target(asked: &Asked<'_>, to: &str) -> String {
     let query = admitted.target.query().map(|query| format!("?{query}")).unwrap_or_default();
     let host = admitted.host();
     let mut target = String::with_capacity(to.len() + admitted.target.as_str().len());
+    let values = [admitted.scheme, host, admitted.target.path(), &query];
     let mut rest = to;
     // In one pass: what a client sends is never taken for a place to fill in.
     while let Some(at) = rest.find('{') {
         target.push_str(&rest[..at]);
         rest = &rest[at..];
-        let places =
-            [("{scheme}", admitted.scheme), ("{host}", host), ("{path}", admitted.target.path()), ("{query}", &query)];
-        match places.iter().find(|(place, _)| rest.starts_with(place)) {
+        match Redirect::PLACES.into_iter().zip(values).find(|(place, _)| rest.starts_with(place)) {
             Some((place, value)) => {
                 // `//host` at the beginning would lead to another host.
-                let value = if target.is_empty() && *place == "{path}" {
+                let value = if target.is_empty() && place == "{path}" {
                     format!("/{}", value.trim_start_matches('/'))
                 } else {
-                    (*value).to_owned()
+                    value.to_owned()
                 };
                 target.push_str(&value);
                 rest = &rest[place.len()..];

@@ -127,11 +127,8 @@ impl Fetch {
             let content_type = arrival.fields.get(&header::CONTENT_TYPE);
             static_files::classify(classes, uri.path(), uri.query(), content_type).is_some()
         };
-        let is_disguised = silent
-            && !arrival.is_static
-            && self.route.route.static_files
-            && static_files::is_candidate(classes, uri.path())
-            && !is_file();
+        let is_disguised =
+            silent && self.route.route.static_files && static_files::is_candidate(classes, uri.path()) && !is_file();
         if is_disguised { NoStoreReason::Disguised } else { why }
     }
 
