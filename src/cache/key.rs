@@ -1,6 +1,7 @@
 //! Cache keys: from the client-facing URI, before any rewriting, and what the route adds.
 
 mod escapes;
+mod parameter;
 
 use std::fmt::{self, Write};
 use std::hash::{BuildHasherDefault, Hash, Hasher};
@@ -230,35 +231,15 @@ fn push_query(text: &mut String, query: &str, rules: &KeyRules) {
         text.push_str(query);
         return;
     }
-    let mut parameters: Vec<&str> = query.split('&').filter(|parameter| counts(parameter, &rules.query)).collect();
-    if rules.sort_query {
+    let mut parameters: Vec<&str> = query.split('&').filter(|given| parameter::counts(given, &rules.query)).collect();
+    // Where apps may read other names than stand there, the order of all may matter.
+    if rules.sort_query && parameters.iter().all(|given| parameter::is_plain(given)) {
         // Stable by name: the order among parameters of the same name may matter to the app.
-        parameters.sort_by_key(|parameter| name_of(parameter));
+        parameters.sort_by_cached_key(|given| parameter::name(given).to_ascii_lowercase());
     }
     for (at, parameter) in parameters.iter().enumerate() {
         text.push(if at == 0 { '?' } else { '&' });
         text.push_str(parameter);
-    }
-}
-
-fn counts(parameter: &str, rule: &QueryRule) -> bool {
-    let listed = |names: &[String]| names.iter().any(|pattern| name_matches(pattern, name_of(parameter)));
-    match rule {
-        QueryRule::All => true,
-        QueryRule::None => false,
-        QueryRule::Only(names) => listed(names),
-        QueryRule::Except(names) => !listed(names),
-    }
-}
-
-fn name_of(parameter: &str) -> &str {
-    parameter.split('=').next().unwrap_or_default()
-}
-
-fn name_matches(pattern: &str, name: &str) -> bool {
-    match pattern.strip_suffix('*') {
-        Some(prefix) => name.starts_with(prefix),
-        None => pattern == name,
     }
 }
 
@@ -339,6 +320,9 @@ mod tests {
             (Some(""), &KeyRules::default(), "GET http://a.test/p?"),
             (Some("b=1&a=2"), &KeyRules::default(), "GET http://a.test/p?b=1&a=2"),
             (Some("b=1&a=2&b=0"), &sorted, "GET http://a.test/p?a=2&b=1&b=0"),
+            (Some("b=1&B=2&a=3"), &sorted, "GET http://a.test/p?a=3&b=1&B=2"),
+            // Which of these an app takes for `b` it may decide by their order.
+            (Some("b=1&%62=2&a=3"), &sorted, "GET http://a.test/p?b=1&%62=2&a=3"),
             (Some("x=1&id=2"), &only, "GET http://a.test/p?id=2"),
             (Some("utm_source=1&id=2&fbclid=3"), &except, "GET http://a.test/p?id=2"),
             (Some("utm_source=1"), &except, "GET http://a.test/p"),
