@@ -338,7 +338,7 @@ mod tests {
             ("10000000000000003\r\nabc\r\n0\r\n\r\n", None),
             ("00000000000000003\r\nabc\r\n0\r\n\r\n", None),
             ("0\r\n\n", None),
-            ("0\r\nx : 7\r\n\r\n", None),
+            ("0\r\nx : 7\r\n\r\n", Some("")),
             ("0\r\n x: 7\r\n\r\n", None),
             ("0\r\nx: 7\n\r\n", None),
             ("0\r\nx: \x017\r\n\r\n", None),

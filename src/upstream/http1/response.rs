@@ -89,8 +89,8 @@ fn parse_status_line(line: &[u8], response: &mut Response<()>) -> Result<(), &'s
     Ok(())
 }
 
-/// RFC 9112 §5: field lines from `at` on, up to the empty line. No folded lines, no space around names, no bare CR or
-/// LF, no control characters. Values share the bytes of `section`.
+/// RFC 9112 §5: field lines from `at` on, up to the empty line. No folded lines, no bare CR or LF, no control
+/// characters. White space behind a name is taken away, as §5.1 has it. Values share the bytes of `section`.
 pub(super) fn parse_fields(
     section: &Bytes,
     mut at: usize,
@@ -110,7 +110,8 @@ pub(super) fn parse_fields(
             return Ok(());
         }
         let colon = memchr(b':', line).ok_or("a field without a colon")?;
-        let name = HeaderName::from_bytes(&line[..colon]).map_err(|_| "no field name")?;
+        let name = without_trailing_space(&line[..colon]);
+        let name = HeaderName::from_bytes(name).map_err(|_| "no field name")?;
         let value = trimmed(line, colon + 1);
         let value = section.slice(at + value.start..at + value.end);
         let value = HeaderValue::from_maybe_shared(value).map_err(|_| "control character in a field")?;
@@ -122,10 +123,17 @@ pub(super) fn parse_fields(
 
 /// Where a line's value lies behind its colon, without the white space around it.
 fn trimmed(line: &[u8], from: usize) -> std::ops::Range<usize> {
-    let is_space = |byte: &u8| matches!(byte, b' ' | b'\t');
     let start = from + line[from..].iter().take_while(|byte| is_space(byte)).count();
-    let end = line[start..].iter().rposition(|byte| !is_space(byte)).map_or(start, |last| start + last + 1);
-    start..end
+    start..start + without_trailing_space(&line[start..]).len()
+}
+
+fn without_trailing_space(text: &[u8]) -> &[u8] {
+    &text[..text.iter().rposition(|byte| !is_space(byte)).map_or(0, |last| last + 1)]
+}
+
+/// OWS of RFC 9110 §5.6.3.
+fn is_space(byte: &u8) -> bool {
+    matches!(byte, b' ' | b'\t')
 }
 
 /// How the content behind a head ends (RFC 9112 §6.3), of which `buffered` has come already.
@@ -228,7 +236,10 @@ mod tests {
             ("a: b:c\r\n", Some("b:c")),
             ("a: \u{ef}\r\n", Some("\u{ef}")),
             ("!#$%&'*+-.^_`|~09az: x\r\na: b\r\n", Some("b")),
-            ("a : b\r\n", None),
+            ("a : b\r\n", Some("b")),
+            ("a \t : b\r\n", Some("b")),
+            (" : b\r\n", None),
+            ("a\x0c: b\r\n", None),
             (" a: b\r\n", None),
             ("a: b\r\n folded\r\n", None),
             ("a: b\r\n\tfolded\r\n", None),

@@ -32,7 +32,7 @@ async fn malformed_head_is_a_protocol_error() {
         "SSH-2.0-OpenSSH\r\n\r\n",
         "HTTP/1.1 200 OK\r\na: b\0c\r\n\r\n",
         "HTTP/1.1 200 OK\r\na: b\rc\r\n\r\n",
-        "HTTP/1.1 200 OK\r\na : b\r\n\r\n",
+        "HTTP/1.1 200 OK\r\n : b\r\n\r\n",
         "HTTP/1.1 200 OK\r\na: b\r\n folded\r\n\r\n",
         "HTTP/1.1 200 OK\r\ncontent-length: 2\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
         "HTTP/1.1 200 OK\r\ntransfer-encoding: gzip\r\n\r\n",

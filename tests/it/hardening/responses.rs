@@ -98,8 +98,8 @@ const VECTORS: &[(&str, &str, Expected)] = &[
         Expected::Refused,
     ),
     (
-        "space before a colon",
-        "HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\nX : a\r\nContent-Length: 1\r\n\r\nx",
+        "space before the colon of a second framing",
+        "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding : chunked\r\n\r\nabc",
         Expected::Refused,
     ),
     (
@@ -174,6 +174,11 @@ const VECTORS: &[(&str, &str, Expected)] = &[
         "bare LF behind chunk data",
         "HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\n0\r\n\r\n",
         Expected::Cut,
+    ),
+    (
+        "space before colons",
+        "HTTP/1.1 200 OK\r\nCache-Control : no-store\r\nContent-Length\t : 3\r\n\r\nabc",
+        Expected::Whole,
     ),
     (
         "a second answer behind the first",

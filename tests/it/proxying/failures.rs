@@ -72,7 +72,7 @@ async fn failure_to_speak_http_is_502() {
         "HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\nx",
         "HTTP/1.1 200 OK\r\nX: a\0b\r\nContent-Length: 1\r\n\r\nx",
         "HTTP/1.1 200 OK\r\nX: a\rb\r\nContent-Length: 1\r\n\r\nx",
-        "HTTP/1.1 200 OK\r\nX : a\r\nContent-Length: 1\r\n\r\nx",
+        "HTTP/1.1 200 OK\r\n : a\r\nContent-Length: 1\r\n\r\nx",
         "HTTP/1.1 200 OK\r\nX: a\r\n folded\r\nContent-Length: 1\r\n\r\nx",
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n",
         "HTTP/2.0 200 OK\r\nContent-Length: 1\r\n\r\nx",
