@@ -8,6 +8,7 @@ pub mod check;
 pub mod control_client;
 pub mod demo;
 pub mod demo_app;
+mod descriptors;
 pub mod explain;
 mod operations;
 pub mod purge;

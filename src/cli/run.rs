@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::sync::mpsc;
 
 use super::app::{App, AppError, Origin};
+use super::descriptors;
 use crate::clock::Clock;
 use crate::config::settings::Settings;
 use crate::config::{Source, watch};
@@ -22,7 +22,8 @@ const LOG_PATIENCE: Duration = Duration::from_secs(2);
 /// # Errors
 /// It cannot start.
 pub async fn run(settings: Settings, origin: Origin, log: LogControl) -> Result<(), AppError> {
-    raise_descriptor_limit();
+    descriptors::raise_limit();
+    descriptors::warn_of_too_few(&settings);
     let mut signals =
         Signals::listen().map_err(|error| AppError::Side(format!("cannot take signals over: {error}")))?;
     // Watched before it is needed: a change that comes while listeners open is not missed.
@@ -50,20 +51,6 @@ pub async fn run(settings: Settings, origin: Origin, log: LogControl) -> Result<
     }
     stop(&app, &mut signals).await;
     Ok(())
-}
-
-/// Shells and service managers give 1,024 descriptors for the sake of programs that use `select`; we may have as many
-/// as the hard limit says.
-fn raise_descriptor_limit() {
-    let limit = getrlimit(Resource::Nofile);
-    if limit.current == limit.maximum {
-        return;
-    }
-    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
-    match setrlimit(Resource::Nofile, raised) {
-        Ok(()) => tracing::debug!(from = limit.current, to = limit.maximum, "raised the limit of open files"),
-        Err(error) => tracing::warn!(%error, staying_at = limit.current, "can't raise the limit of open files"),
-    }
 }
 
 /// Finishes what is in flight until the deadline; a second signal ends at once.

@@ -160,6 +160,7 @@ async fn file_swapped_by_a_symbolic_link_is_taken_over() {
 async fn descriptors_used_up_stop_nothing_that_has_one() {
     let upstream = held(&Gate::new()).await;
     let larder = Larder::limited_to(64, &upstream.url()).await;
+    assert!(larder.process.output().contains("at most 64 files may be open"), "{}", larder.process.output());
     let mut served = Connection::open(larder.address).await;
     larder.until_hit("/quick").await;
     assert!(served.get("/quick", &[]).await.is_hit());
