@@ -74,9 +74,11 @@ fn targets(asked: &Asked<'_>, rule: &Invalidation) -> Vec<PurgeTarget> {
         PathPattern::Regex(regex) => regex.captures(path),
         _ => None,
     });
-    let fill = |template: &Template| fill(template, asked.admitted.host(), path, groups.as_ref());
-    let tags = rule.tags.iter().filter_map(fill).map(PurgeTarget::Tag);
-    let prefixes = rule.prefixes.iter().filter_map(fill).map(|prefix| PurgeTarget::Prefix(cut(prefix)));
+    let fill = |template: &Template, host: &str| fill(template, host, path, groups.as_ref());
+    let tags = rule.tags.iter().filter_map(|tag| fill(tag, asked.admitted.host())).map(PurgeTarget::Tag);
+    // Keys begin with the host and its port, unless that is the scheme's default.
+    let prefixes = rule.prefixes.iter().filter_map(|prefix| fill(prefix, &asked.admitted.authority));
+    let prefixes = prefixes.map(|prefix| PurgeTarget::Prefix(cut(prefix)));
     tags.chain(prefixes).chain(patterns(rule)).collect()
 }
 

@@ -28,7 +28,7 @@ pub struct Template(pub Vec<Piece>);
 pub enum Piece {
     /// As it is.
     Text(String),
-    /// `{host}`: the host asked for, without port.
+    /// `{host}`: the host asked for; in a tag without port, in a prefix as keys have it.
     Host,
     /// `{path}`: the path as received.
     Path,

@@ -12,6 +12,7 @@ use crate::support::within;
 
 stories![
     write_that_succeeds_purges_what_the_rule_names_before_it_is_answered,
+    host_of_a_rule_is_that_of_the_stored_urls_whatever_its_port,
     request_that_is_safe_or_fails_purges_nothing,
     soft_rule_lets_stale_pages_stand_in_while_they_are_fetched_anew,
     page_that_was_asked_for_before_a_write_is_not_stored_after_it,
@@ -76,6 +77,18 @@ async fn write_that_succeeds_purges_what_the_rule_names_before_it_is_answered() 
     }
 }
 
+async fn host_of_a_rule_is_that_of_the_stored_urls_whatever_its_port() {
+    for host in ["shop.test", "shop.test:8080", "127.0.0.1:20476", "[::1]:8080", "SHOP.test:80"] {
+        let upstream = tagged(|_| vec![("xkey", "shop.test")]).await;
+        let proxy = proxy(&upstream, "match = { path = \"/form\" }\ninvalidate = [{ prefix = \"{host}/board/\" }]");
+        for hit in [false, true] {
+            assert_eq!(proxy.get("/board/x", &[("host", host)]).await.is_hit(), hit, "{host}");
+        }
+        assert_eq!(proxy.ask("POST", "/form", &[("host", host)], "x").await.status, 200);
+        assert!(!proxy.get("/board/x", &[("host", host)]).await.is_hit(), "{host}");
+    }
+}
+
 async fn request_that_is_safe_or_fails_purges_nothing() {
     let upstream = Upstream::start(|request| match (request.method.as_str(), request.fields.get("x-status")) {
         ("GET", _) => Reply::ok().header("cache-control", "max-age=60").header("xkey", "reports").body("x"),
@@ -98,7 +111,8 @@ async fn request_that_is_safe_or_fails_purges_nothing() {
         ("DELETE", "200", false),
     ] {
         let fields = [("x-status", status)];
-        proxy.ask(method, "/elsewhere", if status == "200" { &[] } else { &fields }, "").await;
+        let answer = proxy.ask(method, "/elsewhere", if status == "200" { &[] } else { &fields }, "").await;
+        assert_eq!(answer.status.to_string(), status, "{method}: {answer:?}");
         assert_eq!(proxy.get("/page", &[]).await.is_hit(), hit, "{method} {status}");
     }
 }
