@@ -217,12 +217,16 @@ async fn reload(
     State(api): State<Arc<Api>>,
     Extension(caller): Extension<Caller>,
 ) -> Result<Json<ReloadResponse>, Problem> {
-    let result = blocking(&api, |operations| operations.reload()).await?;
-    let count = result.as_ref().map_or(0, Vec::len);
-    tracing::info!(
-        target: "audit", peer = %caller.peer, token = caller.holder.name, action = "reload", count,
-        error = result.as_ref().err().map(String::as_str), "control"
-    );
+    let result = blocking(&api, move |operations| {
+        let result = operations.reload();
+        let count = result.as_ref().map_or(0, Vec::len);
+        tracing::info!(
+            target: "audit", peer = %caller.peer, token = caller.holder.name, action = "reload", count,
+            error = result.as_ref().err().map(String::as_str), "control"
+        );
+        result
+    })
+    .await?;
     match result {
         Ok(changes) => Ok(Json(ReloadResponse { changes })),
         Err(error) => Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, error)),

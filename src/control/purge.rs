@@ -216,15 +216,20 @@ pub(super) async fn purge(
     let Json(request) = body.map_err(|rejection| Problem::new(rejection.status(), rejection.body_text()))?;
     let order = request.order()?;
     let (soft, dry_run) = (order.mode == Mode::Soft, order.dry_run);
-    let done = blocking(&api, move |operations| operations.purge(order)).await?;
-    let error = done.targets.iter().find_map(|target| target.error.clone());
-    if !dry_run {
-        tracing::info!(
-            target: "audit", peer = %caller.peer, token = caller.holder.name, action = "purge",
-            id = done.receipt.as_ref().map(|receipt| receipt.id.as_str()), what = %told(&done.targets), soft,
-            targets = done.targets.len(), count = done.total, error = error.as_deref(), "control"
-        );
-    }
+    // What is done is logged where it is done, which goes on when the client leaves.
+    let (done, error) = blocking(&api, move |operations| {
+        let done = operations.purge(order);
+        let error = done.targets.iter().find_map(|target| target.error.clone());
+        if !dry_run {
+            tracing::info!(
+                target: "audit", peer = %caller.peer, token = caller.holder.name, action = "purge",
+                id = done.receipt.as_ref().map(|receipt| receipt.id.as_str()), what = %told(&done.targets), soft,
+                targets = done.targets.len(), count = done.total, error = error.as_deref(), "control"
+            );
+        }
+        (done, error)
+    })
+    .await?;
     match error {
         Some(error) => Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, error).with_done(done.targets, done.receipt)),
         None => Ok(Json(done)),

@@ -95,13 +95,16 @@ async fn set_drained(
     Path((upstream, server)): Path<(String, String)>,
     drained: bool,
 ) -> Result<Json<DrainResponse>, Problem> {
-    let what = format!("{upstream} {server}");
-    let result = blocking(&api, move |operations| operations.set_drained(&upstream, &server, drained)).await?;
-    let action = if drained { "drain" } else { "enable" };
-    tracing::info!(
-        target: "audit", peer = %caller.peer, token = caller.holder.name, action, what,
-        count = u32::from(result.is_ok()), error = result.as_ref().err().map(String::as_str), "control"
-    );
+    let result = blocking(&api, move |operations| {
+        let result = operations.set_drained(&upstream, &server, drained);
+        let (action, what) = (if drained { "drain" } else { "enable" }, format!("{upstream} {server}"));
+        tracing::info!(
+            target: "audit", peer = %caller.peer, token = caller.holder.name, action, what,
+            count = u32::from(result.is_ok()), error = result.as_ref().err().map(String::as_str), "control"
+        );
+        result
+    })
+    .await?;
     match result {
         Ok(in_flight) => Ok(Json(DrainResponse { drained, in_flight })),
         Err(error) => Err(Problem::new(StatusCode::NOT_FOUND, error)),
