@@ -20,8 +20,9 @@ static HOP_BY_HOP: [HeaderName; 7] = [
 static PROXY: [HeaderName; 3] =
     [header::PROXY_AUTHENTICATE, HeaderName::from_static("proxy-authentication-info"), header::PROXY_AUTHORIZATION];
 
-/// Fields that a Connection field cannot make us drop: they frame or route the message, or are ours to set.
-static NEVER_NOMINATED: [HeaderName; 12] = [
+/// Fields that a Connection field cannot make us drop: they frame or route the message, are ours to set, or say who may
+/// have it and for how long, which nothing malformed may loosen.
+static NEVER_NOMINATED: [HeaderName; 20] = [
     header::CONTENT_LENGTH,
     header::HOST,
     header::CACHE_CONTROL,
@@ -34,6 +35,14 @@ static NEVER_NOMINATED: [HeaderName; 12] = [
     HeaderName::from_static("x-forwarded-proto"),
     HeaderName::from_static("x-forwarded-host"),
     header::DATE,
+    header::AGE,
+    header::EXPIRES,
+    header::VARY,
+    HeaderName::from_static("cdn-cache-control"),
+    HeaderName::from_static("larder-cache-control"),
+    header::CONTENT_ENCODING,
+    header::CONTENT_RANGE,
+    header::CONTENT_TYPE,
 ];
 
 /// Removes what ends at this hop: the fields of the connection, those that Connection nominates, and those between a

@@ -2,6 +2,7 @@
 
 use http::request::Parts;
 use http::{HeaderMap, Response, StatusCode, header};
+use smallvec::SmallVec;
 
 use super::front::Identified;
 use super::lookup;
@@ -47,7 +48,11 @@ pub(super) fn apply_static_class<B>(
         return false;
     }
     let (path, query) = (request.uri.path(), request.uri.query());
-    let content_type = response.headers().get(header::CONTENT_TYPE);
+    // Of several types, which is wrong, each browser takes the one it likes: no file agrees with all of them.
+    let content_type = match response.headers().get_all(header::CONTENT_TYPE).iter().collect::<SmallVec<[_; 2]>>()[..] {
+        [one] => Some(one),
+        _ => None,
+    };
     let class = static_files::classify(&site.settings.static_classes, path, query, content_type);
     let Some(class) = class else { return false };
     let personal = response.headers().contains_key(header::SET_COOKIE)

@@ -54,6 +54,7 @@ async fn deception_nothing_personal_is_a_file() {
             "/cookie.css" => reply.header("set-cookie", "session=alice").body("x"),
             "/private.css" => reply.header("cache-control", "private").body("x"),
             "/no-store.css" => reply.header("cache-control", "no-store").body("x"),
+            "/two-types.css" => reply.header("content-type", "text/html").body("x"),
             _ => reply.body("x"),
         }
     })
@@ -64,6 +65,7 @@ async fn deception_nothing_personal_is_a_file() {
         ("/private.css", &[]),
         ("/no-store.css", &[]),
         ("/authorized.css", &[("Authorization", "Basic eDp5")]),
+        ("/two-types.css", &[("Cookie", "session=alice")]),
     ] {
         for _ in 0..2 {
             assert!(!proxy.get(path, fields).await.is_hit(), "{path}");
