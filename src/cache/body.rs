@@ -15,7 +15,7 @@ use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use parking_lot::Mutex;
 
-use super::disk::stored_body::StoredBody;
+use super::disk::stored_body::{OpenBody, StoredBody};
 use super::file_copies::Claim;
 use super::room::allotted;
 use crate::config::settings::Coding;
@@ -211,6 +211,15 @@ impl SharedBody {
         self.0.complete.get()?.stored()
     }
 
+    /// Its file, where it lies on disk: kept open for those that began to read before it was complete, or by whoever
+    /// opened it since.
+    fn opened(&self) -> Option<Arc<OpenBody>> {
+        let side = self.0.side.lock();
+        let kept = side.growing.as_ref().and_then(|growing| Some(growing.spilled.as_ref()?.file.clone()));
+        drop(side);
+        kept.or_else(|| self.stored()?.opened())
+    }
+
     /// Whether it is not in memory as a whole, or is on the way to disk: what is made of it is not kept either.
     pub fn is_beyond_memory(&self) -> bool {
         self.stored().is_some() || (self.len().is_none() && self.is_being_spilled())
@@ -269,10 +278,8 @@ impl SharedBody {
                 growing.readers.push(Some(0));
             }
         }
-        if slot.is_none()
-            && let Some(stored) = self.stored()
-        {
-            file = Some(Box::new(FileReader::new(stored.opened()?)));
+        if slot.is_none() && self.stored().is_some() {
+            file = Some(Box::new(FileReader::new(self.opened()?)));
         }
         Some(BodyReader {
             body: self.clone(),

@@ -104,11 +104,7 @@ impl BodyReader {
             return Poll::Ready(self.ended(complete).map(Ok));
         }
         if self.file.is_none() {
-            // It began to read before the body was complete: then the file is kept open for it.
-            let side = self.body.0.side.lock();
-            let kept = side.growing.as_ref().and_then(|growing| Some(growing.spilled.as_ref()?.file.clone()));
-            drop(side);
-            self.file = kept.or_else(|| self.body.stored()?.opened()).map(|open| Box::new(FileReader::new(open)));
+            self.file = self.body.opened().map(|open| Box::new(FileReader::new(open)));
         }
         let Some(file) = &mut self.file else {
             self.over = true;

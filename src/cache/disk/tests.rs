@@ -255,7 +255,9 @@ async fn followers_of_a_spilled_body_read_memory_or_disk_at_their_own_pace() {
     filler.finish_on_disk(stored, None);
     assert!(slow.await.unwrap().unwrap() == large);
     assert!(read(late).await.unwrap() == large[70 * BLOCK..]);
+    let joined = shared.reader().expect("who joins now finds the file that is open for those before");
     assert!(read(behind).await.unwrap() == large);
+    assert!(read(joined).await.unwrap() == large);
     assert!(shared.reader().is_none(), "the file is closed once they are done");
     assert!(load(&tier, "/large").await.is_some());
 }
