@@ -122,11 +122,14 @@ impl Fetch {
         let withholds_conditions = wanted.collapsible || wanted.stored.is_some() || asked.fields().has(&header::RANGE);
         let conditions = validate::CLIENT_CONDITIONS.iter().filter(|_| withholds_conditions);
         let parts = [header::RANGE, header::IF_RANGE].into_iter().filter(|_| wanted.ask == Ask::Whole);
-        let codings = asked.route.route.compression.is_some().then_some(header::ACCEPT_ENCODING);
         // Not by the request's names: the route may have added some of these fields.
         let names = Names::of(outgoing.headers());
-        for name in conditions.cloned().chain(parts).chain(codings).filter(|name| names.may_have(name)) {
+        for name in conditions.cloned().chain(parts).filter(|name| names.may_have(name)) {
             outgoing.headers_mut().remove(name);
+        }
+        if asked.route.route.compression.is_some() && names.may_have(&header::ACCEPT_ENCODING) {
+            // Not taken out: RFC 9110 §12.5.3 lets an app send any coding to who says nothing.
+            outgoing.headers_mut().insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         }
         let rewrites = asked.route.route.rewrite.is_some();
         Fetch {

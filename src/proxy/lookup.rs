@@ -231,11 +231,12 @@ pub(super) fn select<'a>(
 }
 
 /// Whether the client takes the coding that a stored response came in: an upstream that codes without saying so in
-/// Vary must not break other clients. Where the upstream is asked without Accept-Encoding, or said that it answers by
-/// it, nobody would get another form.
+/// Vary, or although it was asked for the plain form, must not break other clients. Where the response was selected by
+/// what they take, nobody would get another form; nor would who says nothing, where the app was asked for the plain one.
 pub(super) fn is_acceptable(route: &SiteRoute, stored: &StoredResponse, request: &HeaderMap) -> bool {
     let Some(coding) = stored.fields.get_bytes(&header::CONTENT_ENCODING) else { return true };
-    route.route.compression.is_some()
+    let takes_any = route.route.compression.is_some() && !request.contains_key(header::ACCEPT_ENCODING);
+    takes_any
         || stored.selection().fields().any(|(name, _)| *name == header::ACCEPT_ENCODING)
         || std::str::from_utf8(coding).is_ok_and(|coding| accept::accepts(request, coding))
 }

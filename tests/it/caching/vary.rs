@@ -14,6 +14,7 @@ stories![
     vary_by_language_serves_the_language_preferred_above_all,
     vary_unsaid_never_hands_out_a_coding_that_the_client_does_not_take,
     coding_that_the_app_gives_everybody_is_for_everybody,
+    client_that_refuses_a_coding_gets_none_from_an_app_that_codes_for_whoever_says_nothing,
 ];
 
 async fn vary_decides_by_the_fields_it_names() {
@@ -146,8 +147,8 @@ async fn vary_unsaid_never_hands_out_a_coding_that_the_client_does_not_take() {
 }
 
 async fn coding_that_the_app_gives_everybody_is_for_everybody() {
-    // With the defaults larder asks without Accept-Encoding: what comes coded all the same is coded for all. And so is what
-    // Vary says is the answer to just this Accept-Encoding.
+    // With the defaults larder asks for the plain form: what comes coded all the same is coded for all who do not refuse it.
+    // And so is what Vary says is the answer to just this Accept-Encoding.
     let upstream = Upstream::start(|request| {
         let reply = ok("max-age=60", "coded").header("content-encoding", "x-own");
         if request.path() == "/varies" { reply.header("vary", "Accept-Encoding") } else { reply }
@@ -160,5 +161,25 @@ async fn coding_that_the_app_gives_everybody_is_for_everybody() {
             assert_eq!((response.is_hit(), response.text().as_str()), (hit, "coded"), "{path}");
             assert_eq!(response.field("content-encoding"), "x-own");
         }
+    }
+}
+
+async fn client_that_refuses_a_coding_gets_none_from_an_app_that_codes_for_whoever_says_nothing() {
+    let upstream = Upstream::start(|request| match request.fields.get("accept-encoding") {
+        Some(accepted) if !accepted.contains("x-own") => ok("max-age=60", "plain").header("vary", "Accept-Encoding"),
+        _ => ok("max-age=60", "coded").header("content-encoding", "x-own").header("vary", "Accept-Encoding"),
+    })
+    .await;
+    let proxy = Proxy::before(&upstream);
+    for (accepted, hit) in [("identity", false), ("x-own;q=0", true), ("gzip", true)] {
+        let response = proxy.get("/page", &[("accept-encoding", accepted)]).await;
+        assert_eq!((response.is_hit(), response.fields.get("content-encoding")), (hit, None), "{accepted}");
+    }
+    // Nor from the cache, what was coded although the plain form was asked for.
+    let stubborn = Upstream::start(|_| ok("max-age=60", "coded").header("content-encoding", "x-own")).await;
+    let proxy = Proxy::before(&stubborn);
+    for (accepted, hit) in [("x-own", false), ("x-own", true), ("identity", false), ("x-own;q=0, *", false)] {
+        let response = proxy.get("/page", &[("accept-encoding", accepted)]).await;
+        assert_eq!(response.is_hit(), hit, "{accepted}: {}", response.field("cache-status"));
     }
 }
