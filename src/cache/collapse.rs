@@ -138,6 +138,7 @@ pub struct Flights {
     under_way: Mutex<HashMap<u64, Arc<Flight>, BuildPassHash>>,
     log: Arc<PurgeLog>,
     uncacheable: Uncacheable,
+    joined: AtomicU64,
     collapsed: AtomicU64,
     /// How many are under way that nobody can join.
     alone: AtomicU64,
@@ -150,6 +151,7 @@ impl Flights {
             under_way: Mutex::default(),
             log,
             uncacheable: Uncacheable::default(),
+            joined: AtomicU64::new(0),
             collapsed: AtomicU64::new(0),
             alone: AtomicU64::new(0),
         }
@@ -161,7 +163,7 @@ impl Flights {
         let mut under_way = self.under_way.lock();
         match under_way.entry(flight_key) {
             Slot::Occupied(slot) if slot.get().key == *key => {
-                self.collapsed.fetch_add(1, Ordering::Relaxed);
+                self.joined.fetch_add(1, Ordering::Relaxed);
                 return Role::Follower(slot.get().clone());
             }
             // Two keys of the same hash are told apart; the second one then fetches unshared.
@@ -216,7 +218,17 @@ impl Flights {
         self.under_way.lock().len() as u64 + self.alone.load(Ordering::Relaxed)
     }
 
-    /// Requests that joined another's fetch so far.
+    /// Requests that waited for another's fetch so far.
+    pub fn joined(&self) -> u64 {
+        self.joined.load(Ordering::Relaxed)
+    }
+
+    /// Counts a request that was answered by another's fetch.
+    pub fn count_collapsed(&self) {
+        self.collapsed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Requests that were answered by another's fetch so far.
     pub fn collapsed(&self) -> u64 {
         self.collapsed.load(Ordering::Relaxed)
     }

@@ -129,6 +129,7 @@ impl AppOperations {
             session_bytes,
             session_evictions,
             fills_in_progress: cache.flights.under_way(),
+            joined: cache.flights.joined(),
             collapsed: cache.flights.collapsed(),
         }
     }

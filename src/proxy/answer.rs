@@ -75,7 +75,11 @@ impl Asked<'_> {
         let wanted =
             Wanted { key, exact, own, why: ForwardReason::Stale, facts, entry, stored, ask, collapsible: true };
         let mut fetch = Fetch::new(self, Box::new(wanted)).in_background();
-        tokio::spawn(async move { drop(fetch.run(lead).await) });
+        let metrics = self.route.metrics.clone();
+        tokio::spawn(async move {
+            // No request is recorded with it.
+            fetch.run(lead).await.first_byte.inspect(|span| metrics.answered(*span));
+        });
     }
 
     /// By a fetch for the cache that nobody else may wait for.
@@ -124,17 +128,23 @@ impl Asked<'_> {
                     Some(Progress::Ready(ready)) => match self.may_use(&ready, &wanted) {
                         Ok(()) if !self.open(&ready.response).await => self.fetch_alone(wanted.why, wanted).await,
                         Ok(()) => match self.answer_from(&wanted, &ready, None, true, None) {
-                            Some(answer) => answer,
+                            Some(answer) => {
+                                self.proxy.cache.flights.count_collapsed();
+                                answer
+                            }
                             // It grew too large to be kept, and its beginning is gone.
                             None => self.fetch_alone(ForwardReason::Uncacheable, wanted).await,
                         },
                         Err(why) => self.fetch_alone(why, wanted).await,
                     },
-                    Some(Progress::Failed(failure)) => self.stand_in(&wanted).unwrap_or_else(|| {
-                        let mut answer = maintenance::answer(self, failure.status, failure.word, wanted.why);
-                        answer.verdict.collapsed = true;
-                        answer
-                    }),
+                    Some(Progress::Failed(failure)) => {
+                        self.proxy.cache.flights.count_collapsed();
+                        self.stand_in(&wanted).unwrap_or_else(|| {
+                            let mut answer = maintenance::answer(self, failure.status, failure.word, wanted.why);
+                            answer.verdict.collapsed = true;
+                            answer
+                        })
+                    }
                     Some(Progress::Uncacheable(_) | Progress::Fetching) => {
                         self.fetch_alone(ForwardReason::Uncacheable, wanted).await
                     }
@@ -210,7 +220,7 @@ impl Asked<'_> {
                 .unwrap_or_else(|| failed_answer(StatusCode::BAD_GATEWAY, "cut", Some(wanted.why))),
             Outcome::Passed(response, no_store) => {
                 if let Some(answer) = self.stand_in_for(response.status(), wanted) {
-                    return answer;
+                    return Answer { first_byte, ..answer };
                 }
                 let status = response.status();
                 let response = respond::passed(self, *response);
@@ -316,7 +326,7 @@ impl Asked<'_> {
                     return failed_answer(StatusCode::INTERNAL_SERVER_ERROR, "internal", Some(why));
                 };
                 if let Some(answer) = freshens.and_then(|wanted| self.stand_in_for(response.status(), wanted)) {
-                    return answer;
+                    return Answer { first_byte, ..answer };
                 }
                 let verdict = Verdict { forward: Some(why), no_store: Some(no_store), ..Verdict::default() };
                 let response = match response.status() {

@@ -108,7 +108,7 @@ fn record(parts: &Parts, verdict: &Verdict, status: StatusCode, now: Timestamp) 
         outcome: verdict.outcome(),
         reason: reason(verdict),
         no_store: verdict.no_store,
-        ttl: verdict.ttl.filter(|_| verdict.hit),
+        ttl: verdict.ttl.filter(|_| verdict.hit || verdict.stale.is_some()),
         asked_upstream: false,
         upstream_first_byte: None,
         bytes_in: 0,

@@ -58,8 +58,13 @@ fn cache(families: &mut Families, cache: &CacheFigures) {
     );
     families.gauge("larder_cache_fills_in_progress", "Responses being stored now.", cache.fills_in_progress);
     families.counter(
+        "larder_collapse_waits_total",
+        "Requests that waited for another's fetch, whether or not it could answer them.",
+        cache.joined,
+    );
+    families.counter(
         "larder_collapsed_requests_total",
-        "Requests that followed another's fetch instead of making their own.",
+        "Requests that were answered by another's fetch instead of their own.",
         cache.collapsed,
     );
 }

@@ -49,7 +49,9 @@ pub struct CacheFigures {
     pub session_evictions: u64,
     /// Fills under way now.
     pub fills_in_progress: u64,
-    /// Requests that followed another's fetch instead of making their own.
+    /// Requests that waited for another's fetch, whether or not it could answer them.
+    pub joined: u64,
+    /// Requests that were answered by another's fetch instead of their own.
     pub collapsed: u64,
 }
 

@@ -277,6 +277,7 @@ mod tests {
             "larder_cache_evictions_total",
             "larder_cache_purged_total",
             "larder_cache_fills_in_progress",
+            "larder_collapse_waits_total",
             "larder_collapsed_requests_total",
             "larder_upstream_connections",
             "larder_upstream_connects_total",

@@ -2,6 +2,7 @@
 //! nothing and formats nothing.
 
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use http::{Method, StatusCode};
 use prometheus::{Histogram, IntCounter};
@@ -85,7 +86,14 @@ impl RouteMetrics {
         if let Some(reason) = record.no_store {
             self.decided(&self.no_store, reason as usize, reason.word());
         }
-        if let (Some(histogram), Some(span)) = (&self.first_byte, record.upstream_first_byte) {
+        if let Some(span) = record.upstream_first_byte {
+            self.answered(span);
+        }
+    }
+
+    /// Counts how long the upstream took to begin an answer.
+    pub fn answered(&self, span: Duration) {
+        if let Some(histogram) = &self.first_byte {
             histogram.observe(span.as_secs_f64());
         }
     }

@@ -31,7 +31,8 @@ impl Fetch {
 
     pub(in crate::proxy) fn pass_on(&self, arrived: Arrived, reason: NoStoreReason, lead: Lead) -> Outcome {
         let status = arrived.response.status();
-        if reuse::is_failure(status) && self.may_stand_in() {
+        if reuse::is_failure(status) {
+            // Asking for each of them would only add to the load; and it tells nothing of the answers to come.
             lead.flight().publish(Progress::Failed(FetchFailure { status, word: "upstream-error" }));
         } else {
             self.release_followers(&lead, reason);

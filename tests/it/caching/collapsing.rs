@@ -26,6 +26,7 @@ stories![
     collapsing_hands_nobody_what_was_made_for_other_fields,
     collapsing_shows_a_cut_to_all_and_stores_nothing,
     collapsing_shares_a_failure,
+    collapsing_shares_an_error_of_the_app_and_goes_on_after_it,
     collapsing_waits_no_longer_than_the_limit,
     collapsing_passes_what_is_too_large_through_with_little_memory,
     collapsing_stores_nothing_that_was_purged_meanwhile,
@@ -47,7 +48,7 @@ fn crowd(proxy: &Proxy, count: usize, fields: &'static [(&'static str, &'static 
 /// Waits until that many requests have joined another's fetch.
 async fn collapsed(proxy: &Proxy, count: u64) {
     within("requests to join a fetch", async {
-        while proxy.app.proxy.cache.flights.collapsed() < count {
+        while proxy.app.proxy.cache.flights.joined() < count {
             tokio::task::yield_now().await;
         }
     })
@@ -183,9 +184,9 @@ async fn collapsing_ends_for_all_at_once_when_the_answer_is_for_one() {
         let responses = within("all answers", clients.join_all()).await;
         assert!(responses.iter().all(|response| response.text() == "x" && !response.is_hit()));
         // That is remembered: the next do not wait for each other at all.
-        let joined = proxy.app.proxy.cache.flights.collapsed();
+        let joined = proxy.app.proxy.cache.flights.joined();
         within("all answers", crowd(&proxy, 10, &[]).join_all()).await;
-        assert_eq!(proxy.app.proxy.cache.flights.collapsed(), joined, "{reply:?}");
+        assert_eq!(proxy.app.proxy.cache.flights.joined(), joined, "{reply:?}");
     }
 }
 
@@ -206,7 +207,7 @@ async fn collapsing_is_not_tried_again_as_long_as_answers_are_for_one() {
         gate.open();
         within("all answers", clients.join_all()).await;
     }
-    assert_eq!(proxy.app.proxy.cache.flights.collapsed(), 0);
+    assert_eq!(proxy.app.proxy.cache.flights.joined(), 0);
 }
 
 async fn collapsing_is_taken_up_again_when_the_answer_can_be_shared() {
@@ -234,7 +235,7 @@ async fn collapsing_does_not_join_those_with_credentials_to_the_crowd() {
         upstream.arrived(10).await;
         gate.open();
         within("all answers", clients.join_all()).await;
-        assert_eq!(proxy.app.proxy.cache.flights.collapsed(), 0, "{field:?}");
+        assert_eq!(proxy.app.proxy.cache.flights.joined(), 0, "{field:?}");
     }
 }
 
@@ -256,10 +257,10 @@ async fn collapsing_hands_nobody_what_was_made_for_other_fields() {
     assert!(within("answers", twos.join_all()).await.iter().all(|response| response.text() == "2"));
     // Now that the fields are known, different variants do not wait for each other.
     proxy.advance(60);
-    let joined = proxy.app.proxy.cache.flights.collapsed();
+    let joined = proxy.app.proxy.cache.flights.joined();
     within("answers", async { tokio::join!(proxy.get("/page", &[("foo", "1")]), proxy.get("/page", &[("foo", "3")])) })
         .await;
-    assert_eq!(proxy.app.proxy.cache.flights.collapsed(), joined);
+    assert_eq!(proxy.app.proxy.cache.flights.joined(), joined);
 }
 
 async fn collapsing_shows_a_cut_to_all_and_stores_nothing() {
@@ -292,6 +293,32 @@ async fn collapsing_shares_a_failure() {
     gate.open();
     assert!(within("all answers", clients.join_all()).await.iter().all(|response| response.status == 502));
     assert!(upstream.count("/page") <= asked + 2, "at most the leader's own retries: {}", upstream.count("/page"));
+}
+
+async fn collapsing_shares_an_error_of_the_app_and_goes_on_after_it() {
+    for status in ["500 Internal Server Error", "502 Bad Gateway", "503 Service Unavailable", "504 Gateway Timeout"] {
+        let gates: [Gate; 2] = std::array::from_fn(|_| Gate::new());
+        let (opened, asked) = (gates.clone(), AtomicUsize::new(0));
+        let upstream = Upstream::start(move |_| match asked.fetch_add(1, Ordering::SeqCst) {
+            0 => Reply::status(status).header("cache-control", "no-store").body("the app's own").after(&opened[0]),
+            _ => ok("max-age=60", "well again").after(&opened[1]),
+        })
+        .await;
+        let proxy = Proxy::before(&upstream);
+        let clients = crowd(&proxy, 10, &[]);
+        collapsed(&proxy, 9).await;
+        gates[0].open();
+        let answers = within("all answers", clients.join_all()).await;
+        assert!(answers.iter().all(|response| status.starts_with(&response.status.to_string())), "{answers:?}");
+        let shared = |response: &&Response| response.field("cache-status").contains("collapsed; detail=upstream-error");
+        assert_eq!((answers.iter().filter(shared).count(), upstream.count("/page")), (9, 1), "{answers:?}");
+        // The first request after it leads a crowd again.
+        let clients = crowd(&proxy, 10, &[]);
+        collapsed(&proxy, 18).await;
+        gates[1].open();
+        assert!(within("all answers", clients.join_all()).await.iter().all(|response| response.text() == "well again"));
+        assert_eq!((upstream.count("/page"), proxy.app.proxy.cache.flights.collapsed()), (2, 18));
+    }
 }
 
 async fn collapsing_waits_no_longer_than_the_limit() {

@@ -165,10 +165,10 @@ async fn reasons_are_all_said() {
     upstream.arrived(before + 6).await;
     let _private = connect("/slow-private", &[]).await;
     upstream.arrived(before + 7).await;
-    let joined = cache.flights.collapsed();
+    let joined = cache.flights.joined();
     let waiting = connect("/slow-private", &[]).await;
     within("a follower", async {
-        while cache.flights.collapsed() == joined {
+        while cache.flights.joined() == joined {
             tokio::task::yield_now().await;
         }
     })
