@@ -30,7 +30,7 @@ pub enum Source {
     Empty,
     /// A text of our own.
     Text(Bytes),
-    /// A stored response, perhaps still growing; with its length, where that is known beforehand.
+    /// A stored response, perhaps still growing; with the bytes still to be sent, where that is known beforehand.
     Stored(BodyReader, Option<u64>),
     /// Several ranges or parts of a stored response, with what stands between them.
     Multipart(Multipart),
@@ -115,7 +115,11 @@ impl Source {
                 Source::Text(bytes) if !bytes.is_empty() => Poll::Ready(Some(Ok(Frame::data(bytes)))),
                 _ => Poll::Ready(None),
             },
-            Source::Stored(reader, _) => poll_stored(reader, cx),
+            Source::Stored(reader, left) => poll_stored(reader, cx).map(|next| {
+                let sent = next.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref()).map_or(0, Bytes::len);
+                *left = left.map(|left| left.saturating_sub(sent as u64));
+                next
+            }),
             Source::Multipart(multipart) => multipart.poll_frame(cx),
             Source::Upstream(body) => Pin::new(body.as_mut()).poll_frame(cx).map_err(BodyError::from),
             Source::Beginning(body, left) => poll_beginning(body, left, cx),
@@ -136,12 +140,18 @@ impl Source {
         }
     }
 
+    /// Whether all of an announced length has been handed over. A sender asks no further, though the fill may not have
+    /// ended yet.
+    fn has_sent_all(&self) -> bool {
+        matches!(self, Source::Stored(_, Some(0)))
+    }
+
     fn size_hint(&self) -> SizeHint {
         match self {
             Source::Empty => SizeHint::with_exact(0),
             Source::Text(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Source::Stored(reader, known) => {
-                reader.remaining().or(*known).map_or_else(SizeHint::default, SizeHint::with_exact)
+            Source::Stored(reader, left) => {
+                reader.remaining().or(*left).map_or_else(SizeHint::default, SizeHint::with_exact)
             }
             Source::Multipart(multipart) => SizeHint::with_exact(multipart.left),
             Source::Upstream(body) => body.size_hint(),
@@ -227,7 +237,7 @@ impl http_body::Body for Body {
                 frame
             }
         };
-        let over = frame.is_none() || self.is_end();
+        let over = frame.is_none() || self.is_end() || self.source.has_sent_all();
         if let Some(finish) = &mut self.finish {
             match &frame {
                 Some(Ok(frame)) => finish.sent(frame.data_ref().map_or(0, Bytes::len)),

@@ -33,6 +33,7 @@ stories![
     parts_that_break_off_are_cut_for_their_readers,
     parts_are_sent_while_they_come,
     parts_that_went_out_whole_are_no_cuts,
+    answers_that_went_out_whole_before_their_fill_ended_are_no_cuts,
     parts_that_cannot_be_had_stand_for_nothing_else,
 ];
 
@@ -386,7 +387,7 @@ async fn parts_are_fetched_once_for_all_who_want_the_same() {
     // Nobody waits for another part than its own.
     upstream.arrived(2).await;
     within("requests to join a fetch", async {
-        while proxy.app.proxy.cache.flights.collapsed() < 19 {
+        while proxy.app.proxy.cache.flights.joined() < 19 {
             tokio::task::yield_now().await;
         }
     })
@@ -505,19 +506,46 @@ async fn parts_that_went_out_whole_are_no_cuts() {
     for range in ranges {
         assert_eq!(proxy.get("/film", &[("range", range)]).await.status, 206);
     }
-    let metrics = || proxy.app.proxy.telemetry.metrics.render(&Snapshot::default());
+    assert_eq!(cuts_of(&proxy, ranges.len() as u64).await, 0);
+}
+
+async fn answers_that_went_out_whole_before_their_fill_ended_are_no_cuts() {
+    let gate = Gate::new();
+    let opener = gate.clone();
+    let upstream = Upstream::start(move |request| {
+        let reply = Reply::ok().header("cache-control", "max-age=60").header("content-length", "60000");
+        let reply = reply.piece("x".repeat(30_000));
+        // What is too large to be kept is only passed on: its readers see no end but its length.
+        if request.path() == "/large" {
+            reply.piece("y".repeat(30_000))
+        } else {
+            reply.gate(&opener).piece("y".repeat(30_000))
+        }
+    })
+    .await;
+    let proxy = Proxy::with_rules(&upstream, "max_object = \"50kB\"");
+    let mut connection = proxy.clients.connect().await;
+    assert_eq!(connection.get("/large", &[]).await.body.content.len(), 60_000);
+    let proxy_of_parts = Proxy::before(&upstream);
+    assert_eq!(proxy_of_parts.get("/film", &[("range", "bytes=0-9")]).await.text(), "xxxxxxxxxx");
+    assert_eq!(cuts_of(&proxy, 1).await, 0);
+    assert_eq!(cuts_of(&proxy_of_parts, 1).await, 0);
+    gate.open();
+}
+
+/// Responses that count as cut, once so many are recorded, which is a moment after their last byte.
+async fn cuts_of(proxy: &Proxy, recorded: u64) -> u64 {
     let sum = |name: &str| -> u64 {
         let of_name = |line: &str| line.strip_prefix(name)?.split_once("} ")?.1.parse::<u64>().ok();
-        metrics().lines().filter_map(of_name).sum()
+        proxy.app.proxy.telemetry.metrics.render(&Snapshot::default()).lines().filter_map(of_name).sum()
     };
-    // The record is made a moment after the last byte.
     within("the records", async {
-        while sum("larder_requests_total{") < ranges.len() as u64 {
+        while sum("larder_requests_total{") < recorded {
             tokio::task::yield_now().await;
         }
     })
     .await;
-    assert_eq!(sum("larder_cut_responses_total{"), 0);
+    sum("larder_cut_responses_total{")
 }
 
 /// An app that lets everything be cached, also that it has no such range.
