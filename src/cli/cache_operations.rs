@@ -326,7 +326,10 @@ fn explanation(told: &UrlView, ttl: Option<i64>) -> String {
         (_, Some("vary-miss"), _) => "What is stored is for other values of the fields that Vary names.".to_owned(),
         (_, Some("partial"), _) => "Only a part of it is stored.".to_owned(),
         (_, Some("response-no-cache"), _) => "It is stored, but to be validated before each use.".to_owned(),
-        (_, Some("stale"), Some(ttl)) => format!("What is stored has been stale for {} s: it is validated.", -ttl),
+        (_, Some("stale"), Some(ttl)) => format!(
+            "What is stored has been stale for {} s: it is validated, or fetched anew where it has no validator.",
+            -ttl
+        ),
         (_, Some(word), _) => format!("It is forwarded; docs/CACHING.md explains `{word}`."),
         _ => "It is forwarded.".to_owned(),
     };

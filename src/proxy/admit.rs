@@ -271,15 +271,17 @@ pub fn normalised_authority(given: &str, scheme: &str) -> Option<String> {
         return None;
     }
     let host = if is_ip_literal { host } else { host.strip_suffix('.').unwrap_or(host) };
-    let default = if scheme == "https" { "443" } else { "80" };
+    let default = if scheme == "https" { 443 } else { 80 };
     let mut authority = host.to_ascii_lowercase();
     if authority.is_empty() {
         return None;
     }
-    if !port.is_empty() && port != default {
+    if !port.is_empty() {
         let number: u16 = port.parse().ok()?;
-        authority.push(':');
-        authority.push_str(&number.to_string());
+        if number != default {
+            authority.push(':');
+            authority.push_str(&number.to_string());
+        }
     }
     Some(authority)
 }
@@ -332,7 +334,8 @@ mod tests {
             ("a.test:443", "http", Some("a.test:443")),
             ("a.test:", "http", Some("a.test")),
             ("a.test.", "http", Some("a.test")),
-            ("a.test:0080", "http", Some("a.test:80")),
+            ("a.test:0080", "http", Some("a.test")),
+            ("a.test:08080", "http", Some("a.test:8080")),
             ("127.0.0.1:8080", "http", Some("127.0.0.1:8080")),
             ("[::1]:8080", "http", Some("[::1]:8080")),
             ("[::1]", "http", Some("[::1]")),
