@@ -1,17 +1,20 @@
 //! HTTP dates (RFC 9110 §5.6.7) as [`Timestamp`]s.
 
 use std::cell::Cell;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::time::Timestamp;
 
 /// Parses an HTTP-date in any of its three formats; `None` when it is none of them. Upper and lower case are the same
-/// (RFC 9111 §4.2).
+/// (RFC 9111 §4.2), and a day of the week that is not that of the date means nothing (RFC 9110 §5.6.7: be robust).
 pub fn parse(text: &str) -> Option<Timestamp> {
     let text = text.trim();
-    let time = httpdate::parse_http_date(text).or_else(|_| httpdate::parse_http_date(&in_usual_case(text))).ok()?;
+    let time = httpdate::parse_http_date(text).ok().or_else(|| {
+        let text = in_usual_case(text);
+        httpdate::parse_http_date(&text).ok().or_else(|| on_its_weekday(&text))
+    })?;
     let millis = match time.duration_since(UNIX_EPOCH) {
         Ok(after) => i64::try_from(after.as_millis()).ok()?,
         Err(before) => -i64::try_from(before.duration().as_millis()).ok()?,
@@ -28,6 +31,17 @@ fn in_usual_case(text: &str) -> String {
         usual
     };
     text.chars().map(letter).collect::<String>().replace("Gmt", "GMT")
+}
+
+/// The date with another day of the week before it, if it is one then.
+fn on_its_weekday(text: &str) -> Option<SystemTime> {
+    const WEEKDAYS: [&str; 7] = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
+    let (given, rest) = text.split_at(text.find(|letter: char| !letter.is_ascii_alphabetic())?);
+    let alike = WEEKDAYS.map(|day| if given.len() == 3 { &day[..3] } else { day });
+    if !alike.contains(&given) {
+        return None;
+    }
+    alike.iter().find_map(|day| httpdate::parse_http_date(&format!("{day}{rest}")).ok())
 }
 
 /// Bytes of a date as HTTP writes it.
@@ -85,6 +99,15 @@ mod tests {
     }
 
     #[test]
+    fn dates_on_a_wrong_day_of_the_week_are_dates() {
+        for text in ["Mon, 06 Nov 1994 08:49:37 GMT", "Thursday, 06-Nov-94 08:49:37 GMT", "Fri Nov  6 08:49:37 1994"] {
+            for text in [text.to_owned(), text.to_ascii_lowercase()] {
+                assert_eq!(parse(&text), Some(Timestamp::from_secs(784_111_777)), "{text}");
+            }
+        }
+    }
+
+    #[test]
     fn dates_that_are_none_are_refused() {
         for text in [
             "0",
@@ -106,6 +129,8 @@ mod tests {
             "Sun,  06 Nov 1994 08:49:37 GMT",
             "Sun, 06 Nov 1994 08:49:37 GMT, Sun, 06 Nov 1994 08:49:37 GMT",
             "Sun, 31 Feb 1994 08:49:37 GMT",
+            "Day, 06 Nov 1994 08:49:37 GMT",
+            "Monday, 06 Nov 1994 08:49:37 GMT",
             "Sun, 06 Nov 1994 25:49:37 GMT",
         ] {
             assert_eq!(parse(text), None, "{text}");
