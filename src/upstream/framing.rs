@@ -184,11 +184,15 @@ impl FramingFields {
     }
 }
 
-/// Checks the framing fields of a response over HTTP/2, where frames end the content.
+/// Checks the fields of a response over HTTP/2, where frames end the content. White space around a value makes it
+/// malformed (RFC 9113 §8.2.1), and what is malformed is not passed on (§8.1.1).
 pub(super) fn check_http2<B>(response: &mut Response<B>, upgrade_asked: bool) -> Result<Framing, UpstreamError> {
     let malformed = |why: &'static str| UpstreamError::because(UpstreamErrorKind::Protocol, why);
     let mut fields = FramingFields::default();
     response.headers().iter().try_for_each(|(name, value)| fields.note(name, value)).map_err(malformed)?;
+    if response.headers().values().any(|value| value.as_bytes().trim_ascii().len() < value.len()) {
+        return Err(malformed("white space around a value"));
+    }
     fields.conclude(response, upgrade_asked).map_err(malformed)?;
     Ok(Framing { reusable: true, close_delimited: false })
 }
@@ -236,6 +240,14 @@ mod tests {
         ];
         for (fields, accepted) in table {
             assert_eq!(read(&mut head(fields)).is_ok(), accepted, "{fields:?}");
+        }
+    }
+
+    #[test]
+    fn http2_knows_no_white_space_around_values() {
+        for (value, accepted) in [("a b", true), ("", true), (" a", false), ("a ", false), ("\ta", false), (" ", false)]
+        {
+            assert_eq!(check_http2(&mut head(&[("x", value)]), false).is_ok(), accepted, "{value:?}");
         }
     }
 
