@@ -177,13 +177,18 @@ impl MemoryTier {
 
     /// Keeps `bytes` more of the budget for a fill in progress; false when there is no room.
     pub fn reserve(&self, bytes: u64) -> bool {
-        let most = self.size / 100 * FILLING_PERCENT;
+        let most = self.room_for_fills();
         let before = self.filling.fetch_add(bytes, Ordering::Relaxed);
         let fits = before + bytes <= most;
         if !fits {
             self.filling.fetch_sub(bytes, Ordering::Relaxed);
         }
         fits
+    }
+
+    /// Most bytes that fills in progress may take, all together.
+    pub fn room_for_fills(&self) -> u64 {
+        self.size / 100 * FILLING_PERCENT
     }
 
     /// Gives back what a fill had reserved.

@@ -336,7 +336,7 @@ fn explanation(told: &UrlView, ttl: Option<i64>) -> String {
     match (told.outcome, told.may_be_below, told.remembered_as_uncacheable) {
         ("miss", true, _) => format!("{text} It may still be found below memory: {}.", told.below.join(", ")),
         ("miss", _, true) => {
-            format!("{text} Its last answer could not be shared, so requests for it are not collapsed.")
+            format!("{text} Its last answer could not be stored for all, so requests for it are not collapsed.")
         }
         _ => text,
     }

@@ -112,9 +112,16 @@ impl Fetch {
         apply_static_class(&self.site, &self.route, &self.received, &mut head)
     }
 
+    /// Whether what announces its length can be stored at all, as far as that tells.
     fn fits(&self, length: Option<u64>) -> Result<(), NoStoreReason> {
-        let fits = length.is_none_or(|length| length <= self.route.route.cache.max_object);
-        if fits { Ok(()) } else { Err(NoStoreReason::TooLarge) }
+        let cache = &self.proxy.cache;
+        match length {
+            Some(length) if length > self.route.route.cache.max_object => Err(NoStoreReason::TooLarge),
+            Some(length) if cache.lower.disk().is_none() && length > cache.memory.room_for_fills() => {
+                Err(NoStoreReason::NoRoom)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Of what the app says nothing about: whether it only looks like a file.
