@@ -116,6 +116,33 @@ pub(super) const VECTORS: &[Vector] = &[
             true,
         )],
     ),
+    stream(
+        "a length that is no number",
+        &[Step::Fields(
+            &[
+                (":method", "GET"),
+                (":scheme", "http"),
+                (":authority", "app.test"),
+                (":path", "/"),
+                ("content-length", ""),
+            ],
+            true,
+        )],
+    ),
+    stream(
+        "a length twice",
+        &[Step::Fields(
+            &[
+                (":method", "GET"),
+                (":scheme", "http"),
+                (":authority", "app.test"),
+                (":path", "/"),
+                ("content-length", "0"),
+                ("content-length", "0"),
+            ],
+            true,
+        )],
+    ),
     either(
         "space in a name",
         &[Step::Fields(
