@@ -47,8 +47,13 @@ impl MemoryTier {
 
     /// What is stored under a key.
     pub fn get(&self, key: &CacheKey) -> Option<Entry> {
-        let entry = self.entries.get(key)?;
-        if self.bans.load(Ordering::Acquire) == 0 { Some(entry) } else { self.allowed(key, &entry) }
+        self.entries.look(key, |entry| self.usable(key, entry))
+    }
+
+    /// What of an entry may be used. Only while it is known to be in its place: a purge that is carried out meanwhile takes
+    /// it out first, then its ban goes, and then the log forgets it.
+    fn usable(&self, key: &CacheKey, entry: &Entry) -> Option<Entry> {
+        if self.bans.load(Ordering::Acquire) == 0 { Some(entry.clone()) } else { self.allowed(key, entry) }
     }
 
     /// What `look` makes of what is stored under a key, without copying it; see [`Residents::look`]. `None` as well while
@@ -59,16 +64,12 @@ impl MemoryTier {
 
     /// The same for who only looks: it does not count as used.
     pub fn peek(&self, key: &CacheKey) -> Option<Entry> {
-        let entry = self.entries.peek(key)?;
-        if self.bans.load(Ordering::Acquire) == 0 { Some(entry) } else { self.allowed(key, &entry) }
+        self.entries.glance(key, |entry| self.usable(key, entry))
     }
 
     /// What of every entry may still be used, in slices. Blocks; pauses between them.
     pub fn each_usable(&self, mut look: impl FnMut(&CacheKey, &Entry)) {
-        self.each(|key, entry| match self.bans.load(Ordering::Acquire) {
-            0 => look(key, entry),
-            _ => self.allowed(key, entry).iter().for_each(|usable| look(key, usable)),
-        });
+        self.each(|key, _| self.peek(key).iter().for_each(|usable| look(key, usable)));
     }
 
     /// Adds a variant; see [`Entry::with`]. What is stored is returned: a part may have been combined with others.

@@ -176,7 +176,12 @@ impl<V: Clone + Weigh> Residents<V> {
 
     /// The value of a key, for a look that says nothing about its worth.
     pub fn peek(&self, key: &CacheKey) -> Option<V> {
-        self.shard(key).inner.read().find(key).map(|resident| resident.value.clone())
+        self.glance(key, |value| Some(value.clone()))
+    }
+
+    /// The same as [`Residents::look`], without raising its worth.
+    pub fn glance<T>(&self, key: &CacheKey, look: impl FnOnce(&V) -> Option<T>) -> Option<T> {
+        look(&self.shard(key).inner.read().find(key)?.value)
     }
 
     /// Changes the value of a key, which nobody else changes meanwhile; `change` must not come back here. What is put

@@ -1,6 +1,7 @@
 //! What purges do to memory, and what they look at.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
@@ -70,6 +71,32 @@ fn is_stored(cache: &Cache, path: &str) -> bool {
 
 fn url(path: &str) -> PurgeTarget {
     PurgeTarget::Url(format!("http://a.test{path}"))
+}
+
+#[test]
+fn purge_in_force_hides_what_it_matches_all_the_time_until_that_is_gone() {
+    let cache = with(0);
+    for target in [PurgeTarget::Prefix("/x".to_owned()), PurgeTarget::Tag("t".to_owned())] {
+        for round in 0..200 {
+            assert!(cache.insert(&key("/x"), response(&cache, 200, "text/html", &["t"]), 8));
+            let ordered = cache.order(Purge::new(vec![target.clone()], Mode::Hard, NOW));
+            let done = AtomicBool::new(false);
+            std::thread::scope(|scope| {
+                for _ in 0..12 {
+                    // What waits for one look must not be over before that has seen whether it may be used.
+                    scope.spawn(|| {
+                        while !done.load(Ordering::Acquire) {
+                            assert!(!is_stored(&cache, "/x"), "{target:?}, round {round}");
+                            assert!(cache.memory.peek(&key("/x")).is_none(), "{target:?}, round {round}");
+                        }
+                    });
+                }
+                cache.carry_out(ordered).finish();
+                done.store(true, Ordering::Release);
+            });
+            cache.memory.each_usable(|key, _| panic!("{} is told of", key.as_str()));
+        }
+    }
 }
 
 #[test]
