@@ -41,6 +41,9 @@ fn service_and_image_run_the_same_command() {
     assert!(image.contains("ENTRYPOINT [\"/usr/local/bin/larder\"]"));
     assert!(image.contains("CMD [\"run\", \"--config\", \"/etc/larder/proxy.toml\"]"));
     assert!(image.contains("\nUSER 10001:10001\n"), "not as root");
+    let (_, compiler) = image.split_once("\nFROM rust:").unwrap();
+    let profile = format!("deploy/profile/{}.profdata", compiler.split('-').next().unwrap());
+    assert!(repository(&profile).is_file(), "the image is compiled by the profile: {profile}");
 }
 
 /// Words of an expression that are names of larder's metrics.
