@@ -22,6 +22,7 @@ mod view;
 pub mod watch;
 
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use serde::Deserialize;
 
@@ -82,8 +83,8 @@ pub fn load(source: &Source, env: &Env<'_>, overrides: &Overrides) -> Result<Set
     load_with(source, env, overrides, machine_memory())
 }
 
-/// [`load`], with the bytes of memory that there are.
-fn load_with(source: &Source, env: &Env<'_>, overrides: &Overrides, memory: u64) -> Result<Settings, Diagnostics> {
+/// [`load`], with the bytes of memory that there are, if known.
+fn load_with(source: &Source, env: &Env<'_>, overrides: &Overrides, memory: Option<u64>) -> Result<Settings, Diagnostics> {
     let (name, text, base) = source.open()?;
     let mut findings = Vec::new();
     let settings = read(&text, env, overrides, base, memory, &mut findings);
@@ -99,7 +100,7 @@ fn read(
     env: &Env<'_>,
     overrides: &Overrides,
     base: Option<&Path>,
-    memory: u64,
+    memory: Option<u64>,
     findings: &mut Vec<Finding>,
 ) -> Option<Settings> {
     let mut document = tree::parse(text, findings)?;
@@ -148,12 +149,22 @@ fn state_directory(env: &Env<'_>) -> PathBuf {
     }
 }
 
-/// Bytes of memory: the machine's, or the cgroup's where that is less.
-fn machine_memory() -> u64 {
-    let mut system = sysinfo::System::new();
-    system.refresh_memory();
-    let machine = system.total_memory();
-    system.cgroup_limits().map_or(machine, |cgroup| cgroup.total_memory.min(machine))
+/// Bytes of memory; `None`: the system does not say. Asked until it has answered once: that takes descriptors, and a
+/// reload must not depend on there being any.
+fn machine_memory() -> Option<u64> {
+    static KNOWN: OnceLock<u64> = OnceLock::new();
+    KNOWN.get().copied().or_else(|| {
+        let mut system = sysinfo::System::new();
+        system.refresh_memory();
+        let found = least(system.total_memory(), || system.cgroup_limits().map(|cgroup| cgroup.total_memory))?;
+        Some(*KNOWN.get_or_init(|| found))
+    })
+}
+
+/// The machine's memory, or the cgroup's where that is less. sysinfo gives 0 for what it cannot read, and panics when it
+/// is asked for the cgroup's then.
+fn least(machine: u64, cgroup: impl FnOnce() -> Option<u64>) -> Option<u64> {
+    (machine > 0).then(|| cgroup().map_or(machine, |cgroup| cgroup.min(machine)))
 }
 
 #[cfg(test)]

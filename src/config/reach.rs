@@ -53,7 +53,7 @@ pub fn reach(source: &Source, env: &Env<'_>, address: Option<&str>, given: bool)
     let surroundings = Surroundings {
         base,
         state: state_directory(env),
-        memory: 0,
+        memory: None,
         overrides: &overrides,
         document: &document,
         sound: findings.is_empty(),

@@ -35,8 +35,8 @@ pub(super) struct Surroundings<'a> {
     pub(super) base: Option<&'a Path>,
     /// Where a generated token is kept by default.
     pub(super) state: PathBuf,
-    /// Bytes of memory that the machine or cgroup has.
-    pub(super) memory: u64,
+    /// Bytes of memory that the machine or cgroup has; `None`: not known.
+    pub(super) memory: Option<u64>,
     /// What the command line said; it is in the file already, but has no place there.
     pub(super) overrides: &'a Overrides,
     /// The document, which tells what is missing from what was written wrongly and is reported already.
@@ -233,18 +233,22 @@ impl Resolver<'_> {
     }
 
     fn memory(&mut self, cache: &file::Cache) -> MemoryTier {
+        let path = if self.surroundings.overrides.memory.is_some() { "" } else { "cache.memory" };
+        let there = self.surroundings.memory;
         let size = match cache.memory.as_ref().map_or(defaults::MEMORY, |Written(memory)| *memory) {
             Memory::Bytes(bytes) => bytes,
-            Memory::Percent(percent) => self.surroundings.memory.saturating_mul(percent.into()) / 100,
+            Memory::Percent(percent) => {
+                if there.is_none() {
+                    let help = "write a size, e.g. `512MiB`, or try again when files can be opened".to_owned();
+                    self.problem(path, "cannot find out how much memory there is", Some(help));
+                }
+                there.unwrap_or_default().saturating_mul(percent.into()) / 100
+            }
         };
-        if size > self.surroundings.memory {
-            let path = if self.surroundings.overrides.memory.is_some() { "" } else { "cache.memory" };
-            let there = size_text(self.surroundings.memory >> 20 << 20);
-            self.problem(
-                path,
-                format!("a memory budget of {} is more than the {there} there are", size_text(size)),
-                None,
-            );
+        if let Some(there) = there.filter(|there| size > *there) {
+            let there = size_text(there >> 20 << 20);
+            let message = format!("a memory budget of {} is more than the {there} there are", size_text(size));
+            self.problem(path, message, None);
         }
         MemoryTier {
             size,

@@ -25,7 +25,7 @@ fn env(name: &str) -> Option<String> {
 
 fn load_over(text: &str, overrides: &Overrides) -> Result<Settings, Diagnostics> {
     let source = Source::Text { name: "proxy.toml".to_owned(), text: text.to_owned() };
-    load_with(&source, &env, overrides, MACHINE)
+    load_with(&source, &env, overrides, Some(MACHINE))
 }
 
 fn valid(text: &str) -> Settings {
@@ -232,7 +232,7 @@ fn syntax_errors_are_shown_one_a_line() {
 
 #[test]
 fn nothing_at_all_lacks_an_upstream() {
-    let diagnostics = load_with(&Source::None, &env, &Overrides::default(), MACHINE).unwrap_err();
+    let diagnostics = load_with(&Source::None, &env, &Overrides::default(), Some(MACHINE)).unwrap_err();
     assert!(diagnostics.to_string().starts_with("error: no upstream is configured\n  = help: give `--upstream"));
 }
 
@@ -350,7 +350,22 @@ fn memory_is_a_size_or_a_share() {
     for (written, size) in [("\"50%\"", MACHINE / 2), ("\"512MiB\"", 512 << 20), ("1000", 1000), ("0", 0)] {
         assert_eq!(valid_with_app(&format!("cache.memory = {written}")).memory.size, size, "{written}");
     }
-    assert!(machine_memory() > 1 << 20);
+    assert!(machine_memory().is_some_and(|bytes| bytes > 1 << 20));
+}
+
+#[test]
+fn a_size_of_memory_needs_no_knowledge_of_the_machine() {
+    let load = |text: &str| {
+        let source = Source::Text { name: "proxy.toml".to_owned(), text: format!("{APP}{text}") };
+        load_with(&source, &env, &Overrides::default(), None)
+    };
+    assert_eq!(load("cache.memory = \"9GiB\"").unwrap().memory.size, 9 << 30);
+    for share in ["", "cache.memory = \"10%\""] {
+        let shown = load(share).unwrap_err().to_string();
+        assert!(shown.starts_with("error: cannot find out how much memory there is\n"), "{shown}");
+    }
+    assert_eq!(least(0, || panic!("asked for the rest of nothing")), None);
+    assert_eq!((least(2, || Some(1)), least(1, || Some(2)), least(1, || None)), (Some(1), Some(1), Some(1)));
 }
 
 #[test]
