@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{CommandFactory, Parser};
-use larder::cli::app::Origin;
+use larder::cli::app::{AppError, Origin};
 use larder::cli::args::{
     Arguments, CacheArgs, CheckArgs, Command, DemoArgs, ExplainArgs, PurgeArgs, ReachArgs, RunArgs, UpstreamsArgs,
     UpstreamsCommand,
@@ -72,9 +72,15 @@ fn run_proxy(args: &RunArgs) -> anyhow::Result<u8> {
     let style = if args.log_json { LogStyle::Json } else { LogStyle::Text };
     let log = log::init(&settings.log_level, style)?;
     let runtime = runtime(settings.workers)?;
-    // The error's line says its causes already: as anyhow's source they would be said twice.
-    runtime.block_on(run::run(settings, origin, log)).map_err(|error| anyhow::anyhow!("{error}"))?;
-    Ok(0)
+    match runtime.block_on(run::run(settings, origin, log)) {
+        Ok(()) => Ok(0),
+        Err(AppError::Files(diagnostics)) => {
+            write!(std::io::stderr(), "{diagnostics}")?;
+            Ok(FAILED)
+        }
+        // The error's line says its causes already: as anyhow's source they would be said twice.
+        Err(error) => Err(anyhow::anyhow!("{error}")),
+    }
 }
 
 fn run_demo(args: &DemoArgs) -> anyhow::Result<u8> {

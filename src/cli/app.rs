@@ -6,7 +6,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -15,12 +15,14 @@ use parking_lot::Mutex;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use super::files;
 use super::operations::AppOperations;
 use super::purges::ProxyPurges;
+use super::reloads::{Attempt, Content, Failure, Files, Reloads};
 use crate::cache::redis::link::PurgeLink;
 use crate::clock::Clock;
 use crate::config::settings::{Control, Settings};
-use crate::config::{self, Env, Overrides, Source};
+use crate::config::{self, Diagnostics, Env, Overrides, Source};
 use crate::control::server::Routes;
 use crate::control::{self, Operations, api, guard::Guard, metrics_listener, token};
 use crate::proxy::Proxy;
@@ -30,7 +32,7 @@ use crate::proxy::token::Tokens;
 use crate::server::inherit::{self, Inherited};
 use crate::server::{Server, StartError, upgrade};
 use crate::telemetry::Telemetry;
-use crate::telemetry::log::LogControl;
+use crate::telemetry::log::{LogControl, LogError};
 
 /// Where the settings come from, at the start and at each reload.
 #[derive(Clone, Debug, Default)]
@@ -55,23 +57,14 @@ pub struct App {
     pub(super) draining: AtomicBool,
     handed_over: AtomicBool,
     pub(super) reloads: Reloads,
+    /// The last reload; held by the one that is under way.
+    attempt: Mutex<Attempt>,
     /// The way of purges to other nodes.
     pub(super) link: Option<Arc<PurgeLink>>,
     origin: Origin,
     log: Option<LogControl>,
     metrics: Mutex<Option<SideListener<SocketAddr>>>,
     control: Mutex<Option<SideListener<Control>>>,
-}
-
-/// What became of reloads.
-#[derive(Debug, Default)]
-pub(super) struct Reloads {
-    pub(super) last_failed: AtomicBool,
-    pub(super) last_success_seconds: AtomicI64,
-    pub(super) succeeded: AtomicU64,
-    pub(super) failed: AtomicU64,
-    /// One at a time.
-    turn: Mutex<()>,
 }
 
 /// Longest time to tell other nodes that this one ends.
@@ -87,7 +80,7 @@ struct SideListener<T> {
     stop: CancellationToken,
 }
 
-/// Why larder cannot start.
+/// Why larder cannot start, or not go over to new settings.
 #[derive(Debug, thiserror::Error)]
 pub enum AppError {
     /// An upstream, or what a route asks of clients, cannot be set up.
@@ -102,6 +95,22 @@ pub enum AppError {
     /// The access log cannot be opened.
     #[error("cannot open the access log: {0}")]
     AccessLog(std::io::Error),
+    /// The diagnostic log cannot be filtered as wanted.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// Files that the configuration names are of no use, each with its place there.
+    #[error("{0}")]
+    Files(Diagnostics),
+}
+
+impl AppError {
+    /// Says of files where the configuration names them, and all that are of no use at once.
+    fn placed(self, settings: &Settings, source: &Source) -> Self {
+        let is_of_files =
+            matches!(self, AppError::Site(_) | AppError::AccessLog(_) | AppError::Listener(StartError::Tls(_)));
+        let faults = is_of_files.then(|| files::faults(settings, source).ok().flatten()).flatten();
+        faults.map_or(self, AppError::Files)
+    }
 }
 
 impl App {
@@ -116,6 +125,16 @@ impl App {
         log: Option<LogControl>,
     ) -> Result<Arc<App>, AppError> {
         let settings = Arc::new(settings);
+        let source = origin.source.clone();
+        Self::open(settings.clone(), origin, clock, log).map_err(|error| error.placed(&settings, &source))
+    }
+
+    fn open(
+        settings: Arc<Settings>,
+        origin: Origin,
+        clock: Clock,
+        log: Option<LogControl>,
+    ) -> Result<Arc<App>, AppError> {
         let words: Vec<&'static str> = Refusal::ALL.iter().map(|refusal| refusal.word()).collect();
         let telemetry = Arc::new(Telemetry::new(&settings.access_log, &words).map_err(AppError::AccessLog)?);
         let proxy = Proxy::new(settings.clone(), clock, telemetry.clone())?;
@@ -129,10 +148,8 @@ impl App {
             let _ = proxy.link.set(Arc::downgrade(link));
         }
         let app = Arc::new(App {
-            reloads: Reloads {
-                last_success_seconds: AtomicI64::new(proxy.clock.now().as_secs()),
-                ..Reloads::default()
-            },
+            reloads: Reloads::new(&proxy.clock),
+            attempt: Mutex::new(Attempt::default()),
             proxy,
             server,
             link,
@@ -147,7 +164,7 @@ impl App {
             metrics: Mutex::new(None),
             control: Mutex::new(None),
         });
-        app.apply_side_listeners(&settings).map_err(AppError::Side)?;
+        app.apply_side_listeners(&settings)?;
         app.announce();
         Ok(app)
     }
@@ -172,33 +189,57 @@ impl App {
     /// # Errors
     /// What is wrong; the old settings stay in force.
     pub fn reload(self: &Arc<Self>) -> Result<Vec<String>, String> {
-        let _turn = self.reloads.turn.lock();
-        let env: &Env<'_> = &|name| std::env::var(name).ok();
-        let outcome = config::load(&self.origin.source, env, &self.origin.overrides)
-            .map_err(|diagnostics| diagnostics.to_string())
-            .and_then(|settings| self.apply(Arc::new(settings)));
-        match &outcome {
-            Ok(changes) => {
-                self.reloads.last_failed.store(false, Ordering::Relaxed);
-                self.reloads.last_success_seconds.store(self.proxy.clock.now().as_secs(), Ordering::Relaxed);
-                self.reloads.succeeded.fetch_add(1, Ordering::Relaxed);
-                tracing::info!(changes = changes.len(), "configuration reloaded");
-                changes.iter().for_each(|change| tracing::info!("{change}"));
-            }
-            Err(why) => {
-                self.reloads.last_failed.store(true, Ordering::Relaxed);
-                self.reloads.failed.fetch_add(1, Ordering::Relaxed);
-                tracing::error!("configuration not reloaded, the old one stays in force:\n{}", why.trim_end());
-            }
+        self.reload_in_turn(&mut self.attempt.lock())
+    }
+
+    /// The file has changed: reads it again, unless that was done for what it holds.
+    pub fn reload_written(self: &Arc<Self>) {
+        let mut attempt = self.attempt.lock();
+        if !attempt.was_of(self.content()) {
+            // What is wrong has been logged.
+            let _ = self.reload_in_turn(&mut attempt);
         }
-        outcome
+    }
+
+    /// Tries a reload that has failed once more when files that the configuration names have changed.
+    pub fn reload_mended(self: &Arc<Self>) {
+        let mut attempt = self.attempt.lock();
+        if attempt.is_worth_repeating() {
+            let _ = self.reload_in_turn(&mut attempt);
+        }
+    }
+
+    fn reload_in_turn(self: &Arc<Self>, attempt: &mut Attempt) -> Result<Vec<String>, String> {
+        // Looked at before it is read: what changes in between is another content, and tried again.
+        let content = self.content();
+        self.reloads.attempt(attempt, content, &self.proxy.clock, || self.take_over())
+    }
+
+    fn content(&self) -> Content {
+        match &self.origin.source {
+            Source::File(path) => config::watch::content(path),
+            _ => None,
+        }
+    }
+
+    fn take_over(self: &Arc<Self>) -> Result<Vec<String>, Failure> {
+        let Origin { source, overrides } = &self.origin;
+        let env: &Env<'_> = &|name| std::env::var(name).ok();
+        let settings = config::load(source, env, overrides)
+            .map_err(|diagnostics| Failure { why: diagnostics.to_string(), files: None })?;
+        let settings = Arc::new(settings);
+        let files = Files::new(files::named(&settings));
+        self.apply(settings.clone()).map_err(|error| {
+            let why = error.placed(&settings, source).to_string();
+            Failure { why, files: Some(files) }
+        })
     }
 
     /// Takes over settings. What can fail goes first, so that a failure leaves the old ones whole.
-    fn apply(self: &Arc<Self>, settings: Arc<Settings>) -> Result<Vec<String>, String> {
+    fn apply(self: &Arc<Self>, settings: Arc<Settings>) -> Result<Vec<String>, AppError> {
         let old = self.settings.load_full();
         let mut changes = config::changes(&old, &settings);
-        let site = self.proxy.prepare(settings.clone()).map_err(|error| error.to_string())?;
+        let site = self.proxy.prepare(settings.clone())?;
         self.open_all(&settings).inspect_err(|_| {
             // What has been opened or closed before the fault is as it was then, too.
             if let Err(error) = self.open_all(&old) {
@@ -209,7 +250,7 @@ impl App {
         if old.log_level != settings.log_level
             && let Some(log) = &self.log
         {
-            log.set_filter(&settings.log_level).map_err(|error| error.to_string())?;
+            log.set_filter(&settings.log_level)?;
         }
         for (differs, key) in [
             (self.first.memory.size != settings.memory.size, "cache.memory"),
@@ -226,10 +267,11 @@ impl App {
     }
 
     /// Files and sockets as the settings want them.
-    fn open_all(self: &Arc<Self>, settings: &Settings) -> Result<(), String> {
-        self.telemetry.reconfigure(&settings.access_log).map_err(|error| format!("access log: {error}"))?;
+    fn open_all(self: &Arc<Self>, settings: &Settings) -> Result<(), AppError> {
+        self.telemetry.reconfigure(&settings.access_log).map_err(AppError::AccessLog)?;
         self.apply_side_listeners(settings)?;
-        self.server.reload(settings).map(drop).map_err(|error| error.to_string())
+        self.server.reload(settings)?;
+        Ok(())
     }
 
     /// SIGHUP: the configuration and, after a rotation, the access log's file.
@@ -300,7 +342,7 @@ impl App {
         }
     }
 
-    fn apply_side_listeners(self: &Arc<Self>, settings: &Settings) -> Result<(), String> {
+    fn apply_side_listeners(self: &Arc<Self>, settings: &Settings) -> Result<(), AppError> {
         let operations: Arc<dyn Operations> = Arc::new(AppOperations(self.clone()));
         let metrics = metrics_listener::router(operations.clone());
         open(
@@ -309,7 +351,8 @@ impl App {
             settings.metrics,
             |address| (*address, settings.metrics_assumed),
             || Ok(metrics),
-        )?;
+        )
+        .map_err(AppError::Side)?;
         open(
             &self.control,
             "control API",
@@ -323,6 +366,7 @@ impl App {
                 Ok(api::router(operations.clone(), guard))
             },
         )
+        .map_err(AppError::Side)
     }
 
     fn announce(&self) {

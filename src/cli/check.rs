@@ -1,11 +1,10 @@
 //! `larder check`: is a configuration valid, and if not, what is wrong where; or the JSON Schema for editors.
 
-mod files;
-
 use std::io::{self, Write};
 use std::path::Path;
 
-use crate::config::{self, Diagnostics, Document, Env, Overrides, Source};
+use super::files;
+use crate::config::{self, Diagnostics, Env, Overrides, Source};
 
 /// What came of a check; `main` turns it into the exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,11 +33,8 @@ pub fn run(
     }
     let source = config.map_or(Source::None, |path| Source::File(path.to_owned()));
     let checked = config::load(&source, env, overrides).and_then(|settings| {
-        let document = Document::read(&source)?;
-        match document.diagnostics(files::faults(&settings, &document)) {
-            Some(diagnostics) => Err(diagnostics),
-            None => Ok(settings),
-        }
+        let faults = files::faults(&settings, &source)?;
+        faults.map_or(Ok(settings), Err)
     });
     match checked {
         Ok(settings) => {

@@ -15,8 +15,7 @@ use crate::control::inspect::{CacheStats, Entries, EntriesQuery, Health, UrlView
 use crate::control::purge::{PurgeOrder, PurgeResponse};
 use crate::control::{Operations, Stats};
 use crate::telemetry::figures::{
-    AddressFigures, BalancingFigures, CacheFigures, CertificateFigures, ConnectionFigures, ReloadFigures, Snapshot,
-    UpstreamFigures,
+    AddressFigures, BalancingFigures, CacheFigures, CertificateFigures, ConnectionFigures, Snapshot, UpstreamFigures,
 };
 use crate::upstream::{AddressStats, Pool};
 
@@ -112,7 +111,7 @@ impl AppOperations {
             upstreams: self.servers(),
             balancing: self.balancing(),
             connections: self.connections(),
-            reload: self.reloads(),
+            reload: self.0.reloads.figures(),
         }
     }
 
@@ -196,16 +195,6 @@ impl AppOperations {
             not_after: validity.not_after,
         });
         figures.collect()
-    }
-
-    fn reloads(&self) -> ReloadFigures {
-        let reloads = &self.0.reloads;
-        ReloadFigures {
-            last_successful: !reloads.last_failed.load(Relaxed),
-            last_success_seconds: reloads.last_success_seconds.load(Relaxed),
-            succeeded: reloads.succeeded.load(Relaxed),
-            failed: reloads.failed.load(Relaxed),
-        }
     }
 }
 

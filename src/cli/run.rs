@@ -3,19 +3,22 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use super::app::{App, AppError, Origin};
 use super::descriptors;
 use crate::clock::Clock;
 use crate::config::settings::Settings;
-use crate::config::{Source, watch};
+use crate::config::{Source, watch as watching};
 use crate::server::shutdown::{Signal, Signals, drain};
 use crate::server::{inherit, notify, upgrade};
 use crate::telemetry::log::LogControl;
 
 /// How long the access log gets to be written out at the end.
 const LOG_PATIENCE: Duration = Duration::from_secs(2);
+
+/// How often the files are looked at for which the last reload may have failed.
+const LOOK: Duration = Duration::from_millis(1500);
 
 /// Runs until SIGTERM or SIGINT, and drains.
 ///
@@ -30,6 +33,7 @@ pub async fn run(settings: Settings, origin: Origin, log: LogControl) -> Result<
     let mut changes = watched(&origin.source);
     let app = App::start(settings, origin, Clock::system(), Some(log))?;
     inherit::close_rest();
+    let mut failing = app.reloads.failing();
     notify::ready();
     upgrade::relieve_predecessor();
     loop {
@@ -44,9 +48,10 @@ pub async fn run(settings: Settings, origin: Origin, log: LogControl) -> Result<
                 }
             },
             changed = next_change(&mut changes) => match changed {
-                Some(()) => reload(&app, |app| drop(app.reload())).await,
+                Some(()) => reload(&app, App::reload_written).await,
                 None => changes = None,
             },
+            () = next_look(&mut failing) => reload(&app, App::reload_mended).await,
         }
     }
     stop(&app, &mut signals).await;
@@ -78,7 +83,7 @@ async fn reload(app: &Arc<App>, how: impl FnOnce(&Arc<App>) + Send + 'static) {
 
 fn watched(source: &Source) -> Option<mpsc::Receiver<()>> {
     let Source::File(path) = source else { return None };
-    watch::watch(path)
+    watching::watch(path)
         .inspect_err(|error| tracing::warn!("changes of {} are not noticed: {error}", path.display()))
         .ok()
 }
@@ -88,4 +93,12 @@ async fn next_change(changes: &mut Option<mpsc::Receiver<()>>) -> Option<()> {
         Some(changes) => changes.recv().await,
         None => std::future::pending().await,
     }
+}
+
+/// Without a failure nothing looks, so that an idle process sleeps.
+async fn next_look(failing: &mut watch::Receiver<bool>) {
+    if failing.wait_for(|failing| *failing).await.is_err() {
+        std::future::pending().await
+    }
+    tokio::time::sleep(LOOK).await;
 }

@@ -84,7 +84,12 @@ pub fn load(source: &Source, env: &Env<'_>, overrides: &Overrides) -> Result<Set
 }
 
 /// [`load`], with the bytes of memory that there are, if known.
-fn load_with(source: &Source, env: &Env<'_>, overrides: &Overrides, memory: Option<u64>) -> Result<Settings, Diagnostics> {
+fn load_with(
+    source: &Source,
+    env: &Env<'_>,
+    overrides: &Overrides,
+    memory: Option<u64>,
+) -> Result<Settings, Diagnostics> {
     let (name, text, base) = source.open()?;
     let mut findings = Vec::new();
     let settings = read(&text, env, overrides, base, memory, &mut findings);

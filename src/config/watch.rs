@@ -110,7 +110,8 @@ fn directory_of(path: &Path) -> &Path {
     path.parent().unwrap_or(path)
 }
 
-fn content(path: &Path) -> Option<u64> {
+/// A digest of a file; `None`: it cannot be read.
+pub fn content(path: &Path) -> Option<u64> {
     std::fs::read(path).ok().map(|bytes| xxh3_64(&bytes))
 }
 

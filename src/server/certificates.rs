@@ -12,30 +12,28 @@ use tokio_util::sync::CancellationToken;
 
 use super::counters::ServerCounters;
 use super::listeners::Listeners;
-use crate::config::settings::ListenerTls;
 
 /// How often files are looked at.
 const LOOK: Duration = Duration::from_millis(1500);
 /// After a change they are looked at again this soon: it is taken over when it is the same then.
 const SECOND_LOOK: Duration = Duration::from_millis(500);
 
-/// What tells the files of a listener from those they were: time, place and size of each; `None`: it is not there.
+/// What tells files from those they were: time, place and size of each; `None`: it is not there.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Fingerprint(Vec<Option<(i64, i64, u64, u64)>>);
+pub struct Fingerprint(Vec<Option<(i64, i64, u64, u64)>>);
 
 impl Fingerprint {
     /// Of the files as they are now.
-    pub(super) fn of(tls: &ListenerTls) -> Self {
-        let certificates = tls.certificates.iter().flat_map(|files| [&files.cert, &files.key]);
-        let files = certificates.chain(tls.client.as_ref().map(|client| &client.ca));
-        Fingerprint(files.map(|file| of_file(file)).collect())
+    pub fn of<'a>(files: impl IntoIterator<Item = &'a Path>) -> Self {
+        Fingerprint(files.into_iter().map(of_file).collect())
     }
 }
 
 fn of_file(file: &Path) -> Option<(i64, i64, u64, u64)> {
     // Links are followed: a renewed certificate may be another target of the same link.
     let found = std::fs::metadata(file).ok()?;
-    Some((found.mtime(), found.mtime_nsec(), found.ino(), found.size()))
+    // The time of its last change in any way: who may read it is one.
+    Some((found.ctime(), found.ctime_nsec(), found.ino(), found.size()))
 }
 
 /// Renews certificates while a listener speaks TLS, until `stop`, or until the listeners are gone.

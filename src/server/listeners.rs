@@ -177,7 +177,7 @@ impl Listeners {
             .iter()
             .map(|settings| {
                 // Before reading: a change in between is seen as one later.
-                let files = settings.tls.as_ref().map(Fingerprint::of);
+                let files = settings.tls.as_ref().map(|tls| Fingerprint::of(tls.files()));
                 let tls = settings.tls.as_ref().map(tls::server_config).transpose()?;
                 let same = |at: &usize| !taken[*at] && self.0[*at].settings.address == settings.address;
                 let kept = (0..self.0.len()).find(same);
@@ -201,7 +201,7 @@ impl Listeners {
     pub(super) fn renew_certificates(&mut self, counters: &ServerCounters) -> bool {
         for open in &mut self.0 {
             let Some(tls) = &open.settings.tls else { continue };
-            let now = Fingerprint::of(tls);
+            let now = Fingerprint::of(tls.files());
             if open.files.as_ref() == Some(&now) {
                 open.changed = None;
                 continue;

@@ -52,6 +52,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use certificates::Fingerprint;
 pub use counters::ServerCounters;
 pub use tls::{TlsError, Validity, check as check_tls};
 

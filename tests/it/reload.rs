@@ -1,4 +1,4 @@
-//! Reloading the configuration under load costs no request.
+//! Reloading the configuration: it costs no request, and what is wrong is said once and with its place.
 
 use std::fs;
 use std::path::Path;
@@ -87,6 +87,38 @@ async fn reload_of_a_broken_file_keeps_the_old_settings() {
     larder.process.signal("HUP");
     larder.until("the mended file", async || larder.get("/", &[]).await.field("x-generation") == "2").await;
     assert_eq!(larder.metric("larder_config_last_reload_successful", "").await, 1.0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn reload_that_lacked_files_is_repeated_when_they_are_there() {
+    let upstream = Upstream::start(|_| Reply::ok().body("fetched")).await;
+    let directory = tempfile::tempdir().unwrap();
+    let config = directory.path().join("proxy.toml");
+    write(&config, &upstream.url(), 1);
+    let larder = Larder::configured(&config).await;
+    let succeeded = async || larder.metric("larder_config_last_reload_successful", "").await == 1.0;
+
+    let sound = fs::read_to_string(&config).unwrap();
+    let listener = "[[listeners]]\naddress = \"127.0.0.1:0\"\n\
+                    tls = { certificates = [{ cert = \"a.pem\", key = \"a.key\" }] }\n";
+    fs::write(&config, format!("{}{listener}", sound.replace("\"1\"", "\"2\""))).unwrap();
+    larder.process.signal("HUP");
+    larder.until("the failure", async || !succeeded().await).await;
+    larder.process.signal("HUP");
+    let again = async || larder.process.output().contains("for the same reason as before");
+    larder.until("the second failure", again).await;
+    let told = larder.process.output();
+    for (file, place) in [("a.pem", "proxy.toml:11:34"), ("a.key", "proxy.toml:11:49")] {
+        let told: Vec<_> = told.split("error: cannot read ").filter(|told| told.contains(file)).collect();
+        assert!(told.iter().any(|told| told.contains(place)), "{told:?}");
+    }
+    assert_eq!(told.matches("the old one stays in force").count(), 1, "{told}");
+
+    let pair = rcgen::generate_simple_self_signed(vec!["app.test".to_owned()]).unwrap();
+    fs::write(directory.path().join("a.pem"), pair.cert.pem()).unwrap();
+    fs::write(directory.path().join("a.key"), pair.signing_key.serialize_pem()).unwrap();
+    larder.until("the reload without being asked", succeeded).await;
+    assert_eq!(larder.get("/", &[]).await.field("x-generation"), "2");
 }
 
 /// Puts a configuration in place as editors do: written beside, renamed over.

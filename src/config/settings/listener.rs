@@ -1,7 +1,7 @@
 //! Listeners as the program uses them.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use http::{HeaderName, HeaderValue};
 use ipnet::IpNet;
@@ -79,6 +79,14 @@ pub struct CertificateFiles {
     pub cert: PathBuf,
     /// Private key.
     pub key: PathBuf,
+}
+
+impl ListenerTls {
+    /// All files that it is read from.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        let certificates = self.certificates.iter().flat_map(|files| [&*files.cert, &*files.key]);
+        certificates.chain(self.client.as_ref().map(|client| &*client.ca))
+    }
 }
 
 impl Listener {

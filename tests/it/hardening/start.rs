@@ -56,23 +56,18 @@ async fn demo_on_a_port_in_use_fails_with_1() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn start_with_an_unreadable_certificate_fails_with_1() {
-    let config = |tls: &str| {
-        format!(
-            "[[listeners]]\naddress = \"127.0.0.1:0\"\ntls = {{ certificates = [{tls}] }}\n[upstreams.app]\nservers = [\"http://127.0.0.1:9\"]\n"
-        )
-    };
-    let text = config("{ cert = \"/nowhere/cert.pem\", key = \"/nowhere/key.pem\" }");
-    let finished = larder(&["run", "--metrics", "off", "--control", "off"], Some(&text)).await;
-    let line = only_line(&finished);
-    assert!(line.contains("/nowhere/cert.pem"), "{line}");
-    assert_eq!(finished.status.code(), Some(1));
-
-    let text = "[upstreams.app]\nservers = [\"https://127.0.0.1:9\"]\nca_file = \"/nowhere/ca.pem\"\n";
-    let finished =
-        larder(&["run", "--listen", "127.0.0.1:0", "--metrics", "off", "--control", "off"], Some(text)).await;
-    assert!(only_line(&finished).contains("/nowhere/ca.pem"));
-    assert_eq!(finished.status.code(), Some(1));
+async fn start_without_its_files_fails_with_1_and_names_the_place_of_each() {
+    let text = "[upstreams.app]\nservers = [\"https://127.0.0.1:9\"]\nca_file = \"/nowhere/ca.pem\"\n\
+                [[listeners]]\naddress = \"127.0.0.1:0\"\n\
+                tls = { certificates = [{ cert = \"/nowhere/cert.pem\", key = \"/nowhere/key.pem\" }] }\n\
+                [[routes]]\naccess.basic.file = \"users\"\n[access_log]\ntarget = \"/nowhere/access.log\"\n";
+    let finished = larder(&["run", "--metrics", "off", "--control", "off"], Some(text)).await;
+    let told = &finished.output;
+    assert_eq!(finished.status.code(), Some(1), "{told}");
+    for place in ["3:11", "6:34", "6:61", "8:21", "10:10"] {
+        assert!(told.contains(&format!("proxy.toml:{place}\n")), "{place} in {told}");
+    }
+    assert_eq!(told.matches("error: ").count(), 5, "{told}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
