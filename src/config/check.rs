@@ -33,12 +33,13 @@ fn check_value(schema: &Json, node: &mut Node, place: &Range<usize>, findings: &
         check_word(&words, node, findings);
         return;
     }
-    let schema = branches[0];
+    let (whole, schema) = (schema, branches[0]);
     match &mut node.value {
         Value::String { .. } | Value::Integer(_) => check_scalar(schema, node, findings),
         Value::Array(items) => {
             if schema["minItems"].as_u64().is_some_and(|least| (items.len() as u64) < least) {
-                findings.push(Finding::at(node.span.clone(), "expected at least one value"));
+                let help = all_words(whole).map(|words| format!("or write one of {words}"));
+                findings.push(Finding::at(node.span.clone(), "expected at least one value").help(help));
                 node.faulty = true;
                 return;
             }
@@ -89,7 +90,7 @@ fn check_word(words: &[&str], node: &mut Node, findings: &mut Vec<Finding>) {
     if words.contains(&text.as_str()) {
         return;
     }
-    let list = words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ");
+    let list = listing(words);
     let help = match nearest(text, words.iter().copied()) {
         Some(word) => format!("did you mean `{word}`?"),
         None => format!("one of {list}"),
@@ -173,6 +174,17 @@ fn words_of<'a>(branches: &[&'a Json]) -> Option<Vec<&'a str>> {
         }
     }
     Some(words)
+}
+
+/// All words that may stand in the place of something else.
+fn all_words(schema: &Json) -> Option<String> {
+    let words = alternatives(schema).into_iter().filter_map(|branch| words_of(&[branch]));
+    let words: Vec<&str> = words.flatten().collect();
+    (!words.is_empty()).then(|| listing(&words))
+}
+
+fn listing(words: &[&str]) -> String {
+    words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ")
 }
 
 fn expected_types(schema: &Json) -> Vec<&'static str> {

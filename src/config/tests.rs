@@ -116,6 +116,10 @@ fn every_kind_of_error_is_found_at_its_place() {
         ("[limits]\nfields = 99999999999999999999", "3:10 integer out of range"),
         ("[upstreams.web]\nhost = \"client\"\n[[routes]]\nupstream = \"app\"", "2:12 missing key `servers`"),
         ("[upstreams.web]\nservers = []\n[[routes]]\nupstream = \"app\"", "3:11 expected at least one value"),
+        ("cache.rules.cookies = []", "2:23 expected at least one value"),
+        ("routes = [{ access = { allow = [] } }]", "2:32 expected at least one value"),
+        ("control.purge_method.token = false", "2:9 missing key `allow`"),
+        ("control.purge_method.allow = []", "2:30 expected at least one value"),
         ("[access_log]\nformat = \"jsn\"", "3:10 unknown value `jsn`, expected one of `json`, `combined`"),
         ("cache.rules.methods = [\"POST\"]", "2:24 unknown value `POST`, expected one of `GET`, `HEAD`"),
         ("cache.rules.cookies = true", "2:23 expected a string or an array, found a boolean"),
@@ -497,6 +501,7 @@ fn errors_say_what_to_write_instead() {
         ("[upstreams]\napp.servers = [\"http://a\"]\napp.connect_timeout = \"20\"", "`20s` is that many seconds"),
         ("[upstreams]\napp.servers = [\"http://a\"]\napp.connect_timeout = 20", "`20s` is that many seconds"),
         ("upstreams.app.servers = [\"http://a\"]\nroutes = [{ upstream = \"other\" }]", "known here: app"),
+        ("cache.rules.cookies = []", "or write one of `protect`, `ignore`, `bypass`"),
         ("[[routes]]\nupstream = \"web\"", "there are none; name it in a table `[upstreams.web]`"),
         (
             "[upstreams]\napp.servers = [\"http://a\"]\n[routes]\nupstream = \"app\"",

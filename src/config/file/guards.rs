@@ -36,6 +36,7 @@ pub(in crate::config) struct RouteLimits {
 #[serde(deny_unknown_fields, default)]
 pub(in crate::config) struct Access {
     /// Addresses and networks that may; others get 403. Default: all.
+    #[schemars(length(min = 1))]
     pub(in crate::config) allow: Option<Vec<Written<IpNet>>>,
     /// Addresses and networks that may not; goes before `allow`. Default: none.
     pub(in crate::config) deny: Option<Vec<Written<IpNet>>>,

@@ -30,8 +30,10 @@ pub(in crate::config) struct Invalidation {
 /// The method PURGE on the listeners of clients.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
+#[schemars(extend("required" = ["allow"]))]
 pub(in crate::config) struct PurgeMethod {
-    /// Addresses and networks of clients that may. Default: none, and PURGE is forwarded like any unknown method.
+    /// Addresses and networks of clients that may. Without the table, PURGE is forwarded like any unknown method.
+    #[schemars(length(min = 1))]
     pub(in crate::config) allow: Option<Vec<Written<IpNet>>>,
     /// Whether a token of the control API with the scope `purge` is asked for too. Default: true.
     pub(in crate::config) token: Option<bool>,

@@ -124,7 +124,7 @@ pub(in crate::config) enum Cookies {
     /// One of the general rules.
     Rule(CookieRule),
     /// Only these cookies bypass the cache.
-    Names(Vec<String>),
+    Names(#[schemars(length(min = 1))] Vec<String>),
 }
 
 /// A general rule for requests with cookies.
