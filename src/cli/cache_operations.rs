@@ -35,6 +35,13 @@ struct Asked {
 
 impl Asked {
     fn parse(url: &str) -> Result<Asked, String> {
+        if url.trim().is_empty() {
+            return Err("an empty URL names nothing".to_owned());
+        }
+        if !url.contains("://") {
+            let advice = "as clients ask for it, with `http://` or `https://` before the host";
+            return Err(format!("{url}: the scheme is missing; write the URL {advice}"));
+        }
         let uri: Uri = url.parse().map_err(|error| format!("{url}: {error}"))?;
         let scheme = match uri.scheme_str() {
             Some("http") => "http",
@@ -94,6 +101,11 @@ fn count(told: &mut [PurgedTarget], asked_as: &[usize], by_target: &[u64]) {
     }
 }
 
+/// Why a target is none.
+fn empty(kind: &str) -> String {
+    format!("an empty {kind} names nothing; `all` names everything")
+}
+
 /// What a target means here: a URL has a key for each way in which routes make one.
 fn resolve(app: &App, target: &PurgeTarget) -> Result<Vec<PurgeTarget>, String> {
     match target {
@@ -103,12 +115,18 @@ fn resolve(app: &App, target: &PurgeTarget) -> Result<Vec<PurgeTarget>, String> 
             Ok(keys.iter().map(|key| PurgeTarget::Url(key.url().to_owned())).collect())
         }
         PurgeTarget::Group { origin, name } => {
+            if name.is_empty() {
+                return Err(empty("group"));
+            }
             let asked = Asked::parse(origin)?;
             Ok(vec![PurgeTarget::Group {
                 origin: format!("{}://{}", asked.scheme, asked.authority),
                 name: name.clone(),
             }])
         }
+        PurgeTarget::Tag(tag) if tag.trim().is_empty() => Err(empty("tag")),
+        PurgeTarget::Key(key) if key.trim().is_empty() => Err(empty("key")),
+        PurgeTarget::ContentType(kind) if kind.trim().is_empty() => Err(empty("content type")),
         other => {
             Patterns::new(std::slice::from_ref(other)).map_err(|error| error.message)?;
             Ok(vec![other.clone()])

@@ -136,10 +136,12 @@ impl ControlClient {
     }
 
     async fn ask(&self, method: Method, path: &str, body: Option<String>) -> Result<Value, CommandError> {
-        match tokio::time::timeout(DEADLINE, self.exchange(method, path, body)).await {
-            Ok(result) => result,
-            Err(_) => Err(self.failed("did not answer in time")),
-        }
+        let late = match method {
+            Method::GET => "did not answer in time",
+            _ => "did not answer in time; what was asked for may still be done",
+        };
+        let answer = tokio::time::timeout(DEADLINE, self.exchange(method, path, body)).await;
+        answer.unwrap_or_else(|_| Err(self.failed(late)))
     }
 
     async fn exchange(&self, method: Method, path: &str, body: Option<String>) -> Result<Value, CommandError> {
@@ -298,6 +300,16 @@ mod tests {
         }
         let unsendable = ControlClient::new(&running.control, "given", "a\nb").err().unwrap();
         assert_eq!(unsendable.exit_code(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_not_answered_in_time_may_still_be_done() {
+        let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = ControlClient::new(&silent.local_addr().unwrap().to_string(), "given", "any").unwrap();
+        let told = client.post("/v1/purge", &serde_json::json!({ "all": true })).await.unwrap_err().to_string();
+        assert!(told.ends_with("did not answer in time; what was asked for may still be done"), "{told}");
+        let told = client.get("/v1/stats").await.unwrap_err().to_string();
+        assert!(told.ends_with("did not answer in time"), "{told}");
     }
 
     #[tokio::test]

@@ -98,7 +98,7 @@ async fn next_change(changes: &mut Option<mpsc::Receiver<()>>) -> Option<()> {
 /// Without a failure nothing looks, so that an idle process sleeps.
 async fn next_look(failing: &mut watch::Receiver<bool>) {
     if failing.wait_for(|failing| *failing).await.is_err() {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
     tokio::time::sleep(LOOK).await;
 }

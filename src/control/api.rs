@@ -199,9 +199,13 @@ pub fn router(operations: Arc<dyn Operations>, guard: Guard) -> Router {
 }
 
 async fn within_deadline(request: Request, next: Next) -> Response {
+    let told = match request.method() {
+        &Method::GET => "the request took too long",
+        _ => "the request took too long; what it asked for may still be done",
+    };
     match tokio::time::timeout(DEADLINE, next.run(request)).await {
         Ok(response) => response,
-        Err(_) => Problem::new(StatusCode::REQUEST_TIMEOUT, "the request took too long").into_response(),
+        Err(_) => Problem::new(StatusCode::REQUEST_TIMEOUT, told).into_response(),
     }
 }
 

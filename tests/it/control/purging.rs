@@ -170,6 +170,28 @@ async fn targets_that_are_wrong_are_told_and_the_others_are_purged_with_a_receip
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn targets_that_name_nothing_are_refused() {
+    let upstream = app().await;
+    let larder = Larder::before(&upstream.url()).await;
+    let api = Api::of(&larder);
+    for (what, told) in [
+        (json!({ "tag": "" }), "an empty tag names nothing"),
+        (json!({ "tags": [" "] }), "an empty tag names nothing"),
+        (json!({ "group": { "origin": "http://app.test", "name": "" } }), "an empty group names nothing"),
+        (json!({ "key": "" }), "an empty key names nothing"),
+        (json!({ "content_type": "" }), "an empty content type names nothing"),
+        (json!({ "prefix": "" }), "an empty pattern names nothing"),
+        (json!({ "url": "" }), "an empty URL names nothing"),
+        (json!({ "url": "app.test/page" }), "app.test/page: the scheme is missing"),
+    ] {
+        let (status, problem) = api.post("/v1/purge", &what).await;
+        let detail = problem["detail"].as_str().unwrap_or_default();
+        assert!(status == 422 && detail.starts_with(told), "{what}: {problem}");
+        assert_eq!(problem["receipt"], Value::Null, "{what}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn command_tells_what_went_and_what_is_not_counted() {
     let (upstream, directory) = (app().await, tempfile::tempdir().unwrap());
     let disk = format!("[cache.disk]\npath = \"{}\"\nsize = \"64MiB\"", directory.path().join("disk").display());

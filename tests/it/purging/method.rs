@@ -139,6 +139,8 @@ async fn purge_names_tags_and_means_it_softly_by_fields() {
     }
     let proxy = open(&upstream, "");
     proxy.get("/a", &[]).await;
-    assert_eq!(proxy.ask("PURGE", "/a", &[("xkey-purge", " ")], "").await.status, 400, "no tag is not the URL");
+    for (field, value) in [("xkey-purge", " "), ("xkey", ""), ("xkey", ","), ("surrogate-key", "")] {
+        assert_eq!(proxy.ask("PURGE", "/a", &[(field, value)], "").await.status, 400, "no tag is not the URL: {field}");
+    }
     assert!(proxy.get("/a", &[]).await.is_hit());
 }
