@@ -22,7 +22,7 @@ use super::reloads::{Attempt, Content, Failure, Files, Reloads};
 use crate::cache::redis::link::PurgeLink;
 use crate::clock::Clock;
 use crate::config::settings::{Control, Settings};
-use crate::config::{self, Diagnostics, Env, Overrides, Source};
+use crate::config::{self, Diagnostic, Diagnostics, Env, Overrides, Source};
 use crate::control::server::Routes;
 use crate::control::{self, Operations, api, guard::Guard, metrics_listener, token};
 use crate::proxy::Proxy;
@@ -165,6 +165,7 @@ impl App {
             control: Mutex::new(None),
         });
         app.apply_side_listeners(&settings)?;
+        tell(&settings.warnings);
         app.announce();
         Ok(app)
     }
@@ -261,6 +262,9 @@ impl App {
             if differs {
                 changes.push(format!("{key}: takes effect at the next start"));
             }
+        }
+        if old.warnings != settings.warnings {
+            tell(&settings.warnings);
         }
         self.settings.store(settings);
         Ok(changes)
@@ -382,6 +386,12 @@ impl App {
                 None => tracing::info!("control API on http://{address}/v1, token in {}", control.token_file.display()),
             }
         }
+    }
+}
+
+fn tell(warnings: &[Diagnostic]) {
+    for warning in warnings {
+        tracing::warn!("{}", warning.to_string().trim_end());
     }
 }
 

@@ -38,10 +38,17 @@ pub fn run(
     });
     match checked {
         Ok(settings) => {
+            for warning in &settings.warnings {
+                writeln!(err, "{warning}")?;
+            }
             let name = config.map_or_else(|| "no file".to_owned(), |path| path.display().to_string());
             let (listeners, upstreams, routes) =
                 (settings.listeners.len(), settings.upstreams.len(), settings.routes.len());
-            writeln!(out, "{name}: valid; listeners: {listeners}, upstreams: {upstreams}, routes: {routes}")?;
+            write!(out, "{name}: valid; listeners: {listeners}, upstreams: {upstreams}, routes: {routes}")?;
+            match settings.warnings.len() {
+                0 => writeln!(out)?,
+                count => writeln!(out, ", warnings: {count}")?,
+            }
             Ok(Verdict::Valid)
         }
         Err(diagnostics) => {
@@ -76,6 +83,15 @@ mod tests {
         let (verdict, out, err) = check(Some("[upstreams.app]\nservers = [\"http://127.0.0.1:3000\"]\n"), false);
         assert_eq!((verdict, err.as_str()), (Verdict::Valid, ""));
         assert!(out.ends_with("proxy.toml: valid; listeners: 1, upstreams: 1, routes: 1\n"), "{out}");
+    }
+
+    #[test]
+    fn check_warns_of_what_has_no_effect_and_is_content() {
+        let text = "[upstreams.app]\nservers = [\"http://127.0.0.1:3000\"]\nsni = \"a\"\n";
+        let (verdict, out, err) = check(Some(text), false);
+        assert_eq!(verdict, Verdict::Valid);
+        assert!(out.ends_with("valid; listeners: 1, upstreams: 1, routes: 1, warnings: 1\n"), "{out}");
+        assert!(err.starts_with("warning: `sni` has no effect") && err.contains("proxy.toml:3:7\n"), "{err}");
     }
 
     #[test]

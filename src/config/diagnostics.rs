@@ -1,4 +1,5 @@
-//! What is wrong with a configuration, said so that it can be found and mended: every error, each with its place.
+//! What is wrong with a configuration, said so that it can be found and mended: every error, each with its place. And
+//! what is hardly meant: every warning.
 
 use std::fmt;
 use std::ops::Range;
@@ -11,15 +12,26 @@ use strsim::damerau_levenshtein;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Diagnostics(Vec<Diagnostic>);
 
-/// One error, with its place where it has one: what the command line says has none.
+/// One error or warning, with its place where it has one: what the command line says has none.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Diagnostic {
+    /// How bad it is.
+    pub severity: Severity,
     /// What is wrong, in one line.
     pub message: String,
     /// Where.
     pub place: Option<Place>,
     /// How to mend it.
     pub help: Option<String>,
+}
+
+/// How bad it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Severity {
+    /// The configuration can't be used.
+    Error,
+    /// It can, but says something that is hardly meant.
+    Warning,
 }
 
 /// A place in a file.
@@ -40,6 +52,7 @@ pub struct Place {
 /// An error as the steps of loading report it: by bytes of the source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Finding {
+    pub(super) severity: Severity,
     pub(super) message: String,
     pub(super) span: Option<Range<usize>>,
     pub(super) help: Option<String>,
@@ -48,12 +61,12 @@ pub(super) struct Finding {
 impl Finding {
     /// An error at these bytes of the source.
     pub(super) fn at(span: Range<usize>, message: impl Into<String>) -> Self {
-        Finding { message: message.into(), span: Some(span), help: None }
+        Finding { severity: Severity::Error, message: message.into(), span: Some(span), help: None }
     }
 
     /// An error without a place in the file.
     pub(super) fn nowhere(message: impl Into<String>) -> Self {
-        Finding { message: message.into(), span: None, help: None }
+        Finding { severity: Severity::Error, message: message.into(), span: None, help: None }
     }
 
     /// Adds how to mend it.
@@ -72,12 +85,18 @@ impl Diagnostics {
             findings
                 .into_iter()
                 .map(|finding| Diagnostic {
+                    severity: finding.severity,
                     message: finding.message,
                     place: finding.span.map(|span| Place::of(file, source, span)),
                     help: finding.help,
                 })
                 .collect(),
         )
+    }
+
+    /// As a list.
+    pub(super) fn into_vec(self) -> Vec<Diagnostic> {
+        self.0
     }
 
     /// The errors, at least one.
@@ -141,7 +160,11 @@ impl std::error::Error for Diagnostics {}
 /// As rustc does, so that editors that read its output find the place.
 impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "error: {}", self.message)?;
+        let severity = match self.severity {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+        };
+        writeln!(f, "{severity}: {}", self.message)?;
         let mut gutter = 1;
         if let Some(place) = &self.place {
             let number = place.line.to_string();

@@ -31,7 +31,7 @@ impl Document {
     /// Shows messages at the paths, such as `upstreams.app.ca_file`, that they are about; `None`: there are none.
     pub fn diagnostics(&self, faults: Vec<(String, String)>) -> Option<Diagnostics> {
         let placed =
-            |(path, message): (String, String)| Finding { message, span: self.root.span_of(&path), help: None };
+            |(path, message): (String, String)| Finding { span: self.root.span_of(&path), ..Finding::nowhere(message) };
         (!faults.is_empty())
             .then(|| Diagnostics::locate(&self.name, &self.text, faults.into_iter().map(placed).collect()))
     }

@@ -26,7 +26,7 @@ use std::sync::OnceLock;
 
 use serde::Deserialize;
 
-pub use diagnostics::{Diagnostic, Diagnostics, Place};
+pub use diagnostics::{Diagnostic, Diagnostics, Place, Severity};
 pub use document::Document;
 pub use interpolate::Env;
 pub use overrides::Overrides;
@@ -78,7 +78,7 @@ impl Source {
 /// generated control token; `overrides` go before the file.
 ///
 /// # Errors
-/// Everything that is wrong, not only the first.
+/// Everything that is wrong, not only the first. What is hardly meant is told by [`Settings::warnings`].
 pub fn load(source: &Source, env: &Env<'_>, overrides: &Overrides) -> Result<Settings, Diagnostics> {
     load_with(source, env, overrides, machine_memory())
 }
@@ -93,9 +93,13 @@ fn load_with(
     let (name, text, base) = source.open()?;
     let mut findings = Vec::new();
     let settings = read(&text, env, overrides, base, memory, &mut findings);
+    let is_warning = |finding: &Finding| finding.severity == Severity::Warning;
+    let (warnings, errors): (Vec<_>, Vec<_>) = findings.into_iter().partition(is_warning);
     match settings {
-        Some(settings) if findings.is_empty() => Ok(settings),
-        _ => Err(Diagnostics::locate(&name, &text, findings)),
+        Some(settings) if errors.is_empty() => {
+            Ok(Settings { warnings: Diagnostics::locate(&name, &text, warnings).into_vec(), ..settings })
+        }
+        _ => Err(Diagnostics::locate(&name, &text, errors)),
     }
 }
 
@@ -135,7 +139,7 @@ fn read(
 
 fn place(problem: Problem, document: &Node) -> Finding {
     let span = document.span_of(&problem.path);
-    Finding { message: problem.message, span, help: problem.help }
+    Finding { severity: problem.severity, message: problem.message, span, help: problem.help }
 }
 
 /// Where a service manager, else the user's environment, wants state to be kept.

@@ -3,6 +3,7 @@
 mod control;
 mod devices;
 mod disk;
+mod effect;
 mod front;
 mod invalidation;
 mod private;
@@ -10,6 +11,7 @@ mod redis;
 mod rewrite;
 mod routes;
 mod tags;
+mod unreachable;
 mod upstreams;
 
 use std::net::SocketAddr;
@@ -18,7 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::defaults;
-use super::diagnostics::nearest;
+use super::diagnostics::{Severity, nearest};
 use super::file::{self, File};
 use super::overrides::Overrides;
 use super::scalar::{Deadline, Memory, Size, Span, Written, size_text};
@@ -45,8 +47,9 @@ pub(super) struct Surroundings<'a> {
     pub(super) sound: bool,
 }
 
-/// An error in what the file says as a whole, at a path such as `routes[2].upstream`; empty: nowhere in the file.
+/// An error or warning about what the file says as a whole, at a path such as `routes[2].upstream`; empty: nowhere in the file.
 pub(super) struct Problem {
+    pub(super) severity: Severity,
     pub(super) path: String,
     pub(super) message: String,
     pub(super) help: Option<String>,
@@ -56,6 +59,9 @@ pub(super) struct Problem {
 pub(super) fn resolve(file: File, surroundings: &Surroundings<'_>) -> (Settings, Vec<Problem>) {
     let mut resolver = Resolver { surroundings, problems: Vec::new() };
     let settings = resolver.settings(file);
+    if surroundings.sound && resolver.problems.is_empty() {
+        resolver.warn_of_no_effect(&settings);
+    }
     (settings, resolver.problems)
 }
 
@@ -135,11 +141,16 @@ impl Resolver<'_> {
             log_level: file.log.level.map_or_else(|| defaults::LOG_LEVEL.to_owned(), |Written(level)| level.0),
             shutdown_grace: file.server.shutdown_grace.map_or(defaults::SHUTDOWN_GRACE, |Written(Span(span))| span),
             workers: file.server.workers.unwrap_or_default(),
+            warnings: Vec::new(),
         }
     }
 
     fn problem(&mut self, path: impl Into<String>, message: impl Into<String>, help: Option<String>) {
-        self.problems.push(Problem { path: path.into(), message: message.into(), help });
+        self.problems.push(Problem { severity: Severity::Error, path: path.into(), message: message.into(), help });
+    }
+
+    fn warning(&mut self, path: impl Into<String>, message: impl Into<String>, help: Option<String>) {
+        self.problems.push(Problem { severity: Severity::Warning, path: path.into(), message: message.into(), help });
     }
 
     /// A path of the file, relative ones from the file's directory.

@@ -28,6 +28,7 @@ pub use invalidation::{Invalidation, Piece, PurgeMethod, Template};
 pub use listener::{CertificateFiles, ClientCertificates, ListenAddress, Listener, ListenerLimits, ListenerTls};
 pub use private::PrivateCache;
 
+use super::diagnostics::Diagnostic;
 use crate::policy::rules::{CacheRules, KeyRules};
 use crate::policy::tags::TagRules;
 pub use rewrite::{Redirect, Rewrite};
@@ -83,6 +84,8 @@ pub struct Settings {
     pub shutdown_grace: Duration,
     /// Worker threads; 0: one a core.
     pub workers: usize,
+    /// What is hardly meant, such as what has no effect.
+    pub warnings: Vec<Diagnostic>,
 }
 
 /// A route: what it matches and what then happens.

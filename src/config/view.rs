@@ -140,6 +140,7 @@ impl View {
             log_level,
             shutdown_grace,
             workers,
+            warnings: _,
         } = settings;
         json!({
             "listeners": listeners.iter().map(front::listener).collect::<Vec<_>>(),

@@ -54,6 +54,7 @@ fn settings(listeners: Vec<Listener>) -> Settings {
         log_level: "info".to_owned(),
         shutdown_grace: 5 * second,
         workers: 0,
+        warnings: Vec::new(),
     }
 }
 

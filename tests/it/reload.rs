@@ -121,6 +121,21 @@ async fn reload_that_lacked_files_is_repeated_when_they_are_there() {
     assert_eq!(larder.get("/", &[]).await.field("x-generation"), "2");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn start_and_reload_warn_of_what_has_no_effect() {
+    let upstream = Upstream::start(|_| Reply::ok().body("fetched")).await;
+    let directory = tempfile::tempdir().unwrap();
+    let config = directory.path().join("proxy.toml");
+    write(&config, &upstream.url(), 1);
+    let sound = fs::read_to_string(&config).unwrap();
+    fs::write(&config, format!("{sound}[upstreams.app.health]\nrise = 3\n")).unwrap();
+    let mut larder = Larder::configured(&config).await;
+    larder.process.line("a warning", |line| line.contains("warning: `rise` has no effect").then_some(())).await;
+    fs::write(&config, format!("{sound}[upstreams.app.health]\nfall = 3\n")).unwrap();
+    larder.process.line("another", |line| line.contains("warning: `fall` has no effect").then_some(())).await;
+    assert_eq!(larder.metric("larder_config_last_reload_successful", "").await, 1.0, "it is in force");
+}
+
 /// Puts a configuration in place as editors do: written beside, renamed over.
 fn write(config: &Path, upstream: &str, generation: u32) {
     let text = format!(

@@ -1,6 +1,6 @@
 //! The disk tier.
 
-use super::{Problem, Resolver, file};
+use super::{Resolver, file};
 use crate::config::defaults;
 use crate::config::scalar::{Size, Written, size_text};
 use crate::config::settings::DiskTier;
@@ -26,9 +26,7 @@ impl Resolver<'_> {
             return None;
         };
         let max_object = bytes(&disk.max_object).unwrap_or(defaults::DISK_MAX_OBJECT.min(size / 4));
-        let mut problem = |key: &str, message: String| {
-            self.problems.push(Problem { path: format!("cache.disk.{key}"), message, help: None });
-        };
+        let mut problem = |key: &str, message: String| self.problem(format!("cache.disk.{key}"), message, None);
         if size < LEAST {
             problem("size", format!("{} is too little, the least is {}", size_text(size), size_text(LEAST)));
         }

@@ -1,6 +1,6 @@
 //! Rewrites and redirects of a route.
 
-use http::StatusCode;
+use http::{StatusCode, Uri};
 
 use super::Resolver;
 use crate::config::diagnostics::nearest;
@@ -42,17 +42,37 @@ impl Resolver<'_> {
         }
         // A missing target was reported by the check.
         let Written(to) = written.to?;
-        let to = to.to_str().unwrap_or_default().to_owned();
+        let to = String::from_utf8_lossy(to.as_bytes()).into_owned();
         if let Some(place) = unknown_place(&to) {
             let help = match nearest(place, Redirect::PLACES.iter().copied()) {
                 Some(meant) => format!("did you mean `{meant}`?"),
                 None => format!("there are {}", Redirect::PLACES.map(|place| format!("`{place}`")).join(", ")),
             };
             self.problem(format!("{path}.to"), format!("nothing is filled in for `{place}`"), Some(help));
+        } else if let Some(fault) = no_reference(&to) {
+            let help = "write what may stand in Location, such as `/new` or `https://{host}{path}{query}`; escape other \
+                        characters, as in `%20`";
+            self.problem(format!("{path}.to"), format!("this is no URL: {fault}"), Some(help.to_owned()));
         }
         let status = StatusCode::from_u16(number).unwrap_or(StatusCode::PERMANENT_REDIRECT);
         Some(Redirect { to, status })
     }
+}
+
+/// Why a target is no URI reference (RFC 3986 §4.1) when it is filled in.
+fn no_reference(to: &str) -> Option<String> {
+    let filled = [("{scheme}", "https"), ("{host}", "a.test"), ("{path}", "/a"), ("{query}", "?a")];
+    let filled = filled.iter().fold(to.to_owned(), |filled, (place, text)| filled.replace(place, text));
+    if filled.is_empty() {
+        return Some("it is empty".to_owned());
+    }
+    let is_legal = |c: char| c.is_ascii_alphanumeric() || "-._~:/?#[]@!$&'()*+,;=%".contains(c);
+    if let Some(other) = filled.chars().find(|c| !is_legal(*c)) {
+        return Some(format!("{other:?} has no place in it"));
+    }
+    let is_absolute = filled.split(['/', '?', '#']).next().is_some_and(|first| first.contains(':'));
+    let faulty = is_absolute && filled.contains("://") && filled.parse::<Uri>().is_err();
+    faulty.then(|| format!("`{to}` can't be read"))
 }
 
 /// The first `{...}` of a redirect's target that stands for nothing. Browsers keep some redirects for ever, and a brace has

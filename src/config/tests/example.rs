@@ -33,6 +33,7 @@ fn example_loads_and_its_defaults_are_those_of_the_code() {
             assert_eq!(&shown[table], value, "{table}");
         }
     }
+    assert_eq!(valid(EXAMPLE).warnings, []);
     let count = with_defaults().lines().filter(|line| line.contains(" = ")).count();
     assert!(count > 100, "the defaults are uncommented: {count}");
 }
@@ -170,7 +171,8 @@ fn documentation_shows_valid_files_and_every_key() {
     for block in DOCS.split("```toml\n").skip(1) {
         let text = block.split("```").next().unwrap();
         let text = if text.contains("[upstreams.") { text.to_owned() } else { format!("{APP}{text}") };
-        valid(&text);
+        let settings = valid(&text);
+        assert_eq!(settings.warnings, [], "{text}");
         blocks += 1;
     }
     assert!(blocks > 10, "{blocks}");

@@ -18,6 +18,7 @@ stories![
     session_entry_is_invalidated_by_unsafe_requests_and_purges,
     session_reloads_validates_and_gets_its_own_confirmed,
     session_shares_what_is_for_all,
+    session_keeps_what_is_private_where_cookies_are_ignored,
     session_cookie_in_the_list_of_those_that_bypass_has_its_own_cache,
     session_bounds_hold,
     session_bytes_are_bounded_and_what_was_stored_first_goes,
@@ -65,6 +66,17 @@ async fn session_gets_its_own_private_answers_again_and_nobody_elses() {
     let hit = proxy.get("/page", &[ANNA]).await;
     assert!(hit.field("cache-status").contains("hit; ttl=60; detail=private"), "{:?}", hit.fields);
     assert_eq!(proxy.ask("HEAD", "/page", &[BERT], "").await.field("content-length"), "13");
+}
+
+async fn session_keeps_what_is_private_where_cookies_are_ignored() {
+    let upstream = app().await;
+    let proxy = Proxy::with_rules(&upstream, &format!("cookies = \"ignore\"\n{PRIVATE}"));
+    for (hit, fields, text) in
+        [(false, ANNA, "anna"), (true, ANNA, "anna"), (false, BERT, "bert"), (true, BERT, "bert")]
+    {
+        let page = proxy.get("/page", &[fields]).await;
+        assert_eq!((page.is_hit(), page.text()), (hit, format!("/page of {text}")));
+    }
 }
 
 async fn session_keeps_nothing_where_the_route_does_not_ask_for_it() {
