@@ -460,10 +460,10 @@ impl Scalar for LogFilter {
 
     fn parse(text: &str) -> Result<Self, Invalid> {
         let is_filter = EnvFilter::builder().parse(text).is_ok();
-        // A word alone that is no level would be a place in the code, and nothing else be logged.
-        let is_level =
-            text.contains(['=', ',', ':', '[']) || text.parse::<tracing::level_filters::LevelFilter>().is_ok();
-        if is_filter && is_level {
+        // A word alone that is no level would be a part of the code, of which everything is logged.
+        let is_level = |word: &str| word.trim().parse::<tracing::level_filters::LevelFilter>().is_ok();
+        let is_sound = |word: &str| word.contains(['=', '[']) || is_level(word);
+        if is_filter && text.split(',').all(is_sound) {
             return Ok(LogFilter(text.to_owned()));
         }
         Err(Invalid::new(format!("`{text}` is no log level"))

@@ -89,7 +89,11 @@ fn other_values_are_read_or_refused() {
         ("extension", &["css", "WOFF2"], &[".css", "*.css", ""]),
         ("media-type", &["text/css", "image/*", "*+json", "image/svg+xml"], &["css", "*/*", "text/", "*", "*+"]),
         ("log-target", &["off", "stdout", "/a/b"], &[""]),
-        ("log-filter", &["info", "info,larder::cache=debug"], &["larder=loud", "a=b=c"]),
+        (
+            "log-filter",
+            &["info", "info,larder::cache=debug", "warn,larder[request{a=b}]=debug"],
+            &["larder=loud", "a=b=c", "debug,foo", "larder::cache"],
+        ),
         ("secret", &["", "s3cret"], &["a b", "ä", "a\n"]),
     ];
     for (format, good, bad) in table {
