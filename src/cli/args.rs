@@ -68,7 +68,8 @@ pub struct SettingArgs {
     #[arg(long, env = "LARDER_METRICS", value_name = "ADDR:PORT")]
     pub metrics: Option<String>,
     /// Where the control API listens, or `off` [default: 127.0.0.1:9146]
-    #[arg(long, env = "LARDER_CONTROL", value_name = "ADDR:PORT")]
+    // No environment variable: LARDER_CONTROL tells commands where a running larder is.
+    #[arg(long, value_name = "ADDR:PORT")]
     pub control: Option<String>,
     /// Memory for stored responses: a size such as 512MiB, or a percentage [default: 25%]
     #[arg(long, env = "LARDER_MEMORY", value_name = "SIZE")]
@@ -122,7 +123,7 @@ pub struct ReachArgs {
     /// Configuration file of the running larder: its control address and token are taken from there
     #[arg(long, short, env = "LARDER_CONFIG", value_name = "FILE", global = true)]
     pub config: Option<PathBuf>,
-    /// Its control API [default: 127.0.0.1:9146]
+    /// Where its control API is [default: 127.0.0.1:9146]; `larder run` does not take it from the environment
     #[arg(long, env = "LARDER_CONTROL", value_name = "ADDR:PORT", global = true)]
     pub control: Option<String>,
     /// Its bearer token [default: read from the token file]

@@ -70,6 +70,22 @@ async fn start_without_its_files_fails_with_1_and_names_the_place_of_each() {
     assert_eq!(told.matches("error: ").count(), 5, "{told}");
 }
 
+/// The environment variable is the commands', which ask a running larder.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn start_takes_the_control_address_from_its_option_alone() {
+    let home = tempfile::tempdir().unwrap();
+    let mut command = Command::new(crate::support::larder::binary());
+    command.args(["check", "--upstream", "http://127.0.0.1:9"]).env("HOME", home.path());
+    let finished = Process::start(command.env("LARDER_CONTROL", "nonsense")).finish(PATIENCE).await;
+    assert_eq!(finished.status.code(), Some(0), "{}", finished.output);
+    let finished = Process::start(command.args(["--control", "nonsense"])).finish(PATIENCE).await;
+    assert_eq!(finished.status.code(), Some(2), "{}", finished.output);
+    command = Command::new(crate::support::larder::binary());
+    command.args(["stats"]).env("HOME", home.path()).env("LARDER_CONTROL_TOKEN", "token");
+    let finished = Process::start(command.env("LARDER_CONTROL", "nonsense")).finish(PATIENCE).await;
+    assert!(finished.output.contains("nonsense"), "{}", finished.output);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn start_with_a_bad_upstream_fails_with_2() {
     for upstream in ["127.0.0.1:9", "ftp://127.0.0.1", "http://", "http://a/path", "http://a:99999", "not a url"] {
