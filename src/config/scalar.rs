@@ -121,6 +121,10 @@ fn parse_duration(text: &str) -> Result<Duration, Invalid> {
     if text != "0" && !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(Invalid::new(format!("`{text}` lacks a unit")).help(format!("`{text}s` is that many seconds")));
     }
+    if text.contains('M') {
+        let help = "`m` is minutes; a month is written as days, e.g. `30d`";
+        return Err(Invalid::new(format!("`{text}` is no duration: `M` might be minutes or months")).help(help));
+    }
     let span = humantime::parse_duration(text.trim())
         .map_err(|_| Invalid::new(format!("`{text}` is no duration")).help(help))?;
     if span > LONGEST {
@@ -162,6 +166,10 @@ impl Scalar for Size {
     const INTEGER: bool = true;
 
     fn parse(text: &str) -> Result<Self, Invalid> {
+        if let Some(number) = text.trim().strip_suffix('m') {
+            let help = format!("write `{number}MiB`, or `{number}MB` for millions of bytes");
+            return Err(Invalid::new(format!("`{text}` is no size: `m` is minutes")).help(help));
+        }
         text.trim().parse::<ByteSize>().map(|size| Size(size.as_u64())).map_err(|_| {
             Invalid::new(format!("`{text}` is no size")).help("write e.g. `64MiB`, `10kB` or a number of bytes")
         })
@@ -227,6 +235,8 @@ mod tests {
             ("30x", "no duration"),
             ("-5s", "no duration"),
             ("1000y", "100 years"),
+            ("1M", "might be minutes or months"),
+            ("1h 30M", "might be minutes or months"),
             ("99999999999999999999s", "no duration"),
         ] {
             let invalid = Span::parse(text).unwrap_err();
@@ -243,9 +253,11 @@ mod tests {
             assert_eq!(Memory::parse(text), Ok(Memory::Bytes(bytes)), "{text}");
         }
         assert_eq!(Memory::parse("25%"), Ok(Memory::Percent(25)));
-        for text in ["", "64MiBs", "-1", "big"] {
-            assert!(Size::parse(text).is_err(), "{text}");
+        for text in ["", "64MiBs", "-1", "big", "10m", "10 m"] {
+            assert!(Size::parse(text).is_err() && Memory::parse(text).is_err(), "{text}");
         }
+        assert!(Size::parse("10m").unwrap_err().help.is_some_and(|help| help.contains("`10MiB`")));
+        assert_eq!(Size::parse("10M"), Ok(Size(10_000_000)));
         for text in ["0%", "101%", "%", "x%", "25"] {
             assert_eq!(Memory::parse(text).is_err(), text != "25", "{text}");
         }

@@ -502,6 +502,7 @@ fn errors_say_what_to_write_instead() {
         ("[upstreams]\napp.servers = [\"http://a\"]\napp.connect_timeout = \"20\"", "`20s` is that many seconds"),
         ("[upstreams]\napp.servers = [\"http://a\"]\napp.connect_timeout = 20", "`20s` is that many seconds"),
         ("upstreams.app.servers = [\"http://a\"]\nroutes = [{ upstream = \"other\" }]", "known here: app"),
+        ("upstreams.app.servers = [\"http://a/sub/\"]", "a route's `rewrite = { add_prefix = \"/sub/\" }` puts it"),
         ("cache.rules.cookies = []", "or write one of `protect`, `ignore`, `bypass`"),
         ("[[routes]]\nupstream = \"web\"", "there are none; name it in a table `[upstreams.web]`"),
         (

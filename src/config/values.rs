@@ -172,8 +172,12 @@ impl Scalar for UpstreamServer {
             return Err(Invalid::new("user and password in the URL of a server are not used")
                 .help("set Authorization by `request_headers` of the route"));
         }
-        if !matches!(uri.path(), "" | "/") || uri.query().is_some() || text.contains('#') {
-            return invalid("a path is not used, requests keep their own");
+        if !matches!(uri.path(), "" | "/") {
+            let help = format!("a route's `rewrite = {{ add_prefix = {:?} }}` puts it before the path", uri.path());
+            return invalid("a path is not used, requests keep their own").map_err(|invalid| invalid.help(help));
+        }
+        if uri.query().is_some() || text.contains('#') {
+            return invalid("a query or a fragment is not used, requests keep their own");
         }
         let host = authority.host().trim_start_matches('[').trim_end_matches(']');
         if host.is_empty() {

@@ -24,8 +24,8 @@ fn servers_are_read() {
         ("http://app:0", "port"),
         ("http://app:65536", "no URL"),
         ("http://app/path", "path"),
-        ("http://app?x=1", "path"),
-        ("http://app/#f", "path"),
+        ("http://app?x=1", "query"),
+        ("http://app/#f", "fragment"),
         ("http://app:x", "no URL"),
         ("http://a b", "no URL"),
     ] {
