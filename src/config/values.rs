@@ -2,18 +2,17 @@
 
 mod front;
 mod invalidation;
+mod log;
 pub(super) mod redis;
 mod upstream;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 
 use globset::GlobBuilder;
 use http::uri::Authority;
 use http::{HeaderName, HeaderValue, Method, StatusCode, Uri};
 use ipnet::IpNet;
 use regex::Regex;
-use tracing_subscriber::EnvFilter;
 
 use super::scalar::{Deadline, Invalid, Memory, Scalar, Size, Span};
 use super::settings::{
@@ -24,6 +23,7 @@ use super::settings::{
 pub(super) use front::{AuthUrl, Mode, Rate};
 use invalidation::no_place;
 pub(super) use invalidation::{MAX_PATTERN, PurgeGlob};
+pub(super) use log::LogFilter;
 pub(super) use upstream::UrlPath;
 
 /// Tells whether a text is a value of some kind.
@@ -108,10 +108,6 @@ pub(super) struct MediaType(pub(super) String);
 /// The name of a cookie or query parameter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ParameterName(pub(super) String);
-
-/// A filter of the diagnostic log.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct LogFilter(pub(super) String);
 
 /// A bearer token; empty: none given.
 #[derive(Clone, PartialEq, Eq)]
@@ -441,37 +437,6 @@ impl Scalar for MediaType {
         } else {
             Err(Invalid::new(format!("`{text}` is no media type")).help("write e.g. `text/css`, `image/*` or `*+json`"))
         }
-    }
-}
-
-impl Scalar for LogTarget {
-    const FORMAT: &'static str = "log-target";
-    const WHAT: &'static str = "`stdout`, `off` or a path";
-
-    fn parse(text: &str) -> Result<Self, Invalid> {
-        match text {
-            "off" => Ok(LogTarget::Off),
-            "stdout" => Ok(LogTarget::Stdout),
-            "" => Err(Invalid::new("the path of the access log is empty")),
-            path => Ok(LogTarget::File(PathBuf::from(path))),
-        }
-    }
-}
-
-impl Scalar for LogFilter {
-    const FORMAT: &'static str = "log-filter";
-    const WHAT: &'static str = "a log level";
-
-    fn parse(text: &str) -> Result<Self, Invalid> {
-        let is_filter = EnvFilter::builder().parse(text).is_ok();
-        // A word alone that is no level would be a part of the code, of which everything is logged.
-        let is_level = |word: &str| word.trim().parse::<tracing::level_filters::LevelFilter>().is_ok();
-        let is_sound = |word: &str| word.contains(['=', '[']) || is_level(word);
-        if is_filter && text.split(',').all(is_sound) {
-            return Ok(LogFilter(text.to_owned()));
-        }
-        Err(Invalid::new(format!("`{text}` is no log level"))
-            .help("write `error`, `warn`, `info`, `debug` or `trace`, or e.g. `info,larder::cache=debug`"))
     }
 }
 
