@@ -178,6 +178,9 @@ async fn descriptors_used_up_stop_nothing_that_has_one() {
         }
     })
     .await;
+    larder.process.signal("HUP");
+    let reloaded = async || larder.process.output().contains("configuration reloaded");
+    larder.until("a reload that takes no descriptors", reloaded).await;
     let before = cpu_ticks(&larder);
     tokio::time::sleep(Duration::from_secs(1)).await;
     let spent = cpu_ticks(&larder) - before;
