@@ -99,7 +99,8 @@ impl Resolver<'_> {
         }
         let (most, place) = match &settings.disk {
             Some(disk) => (disk.max_object.max(disk.memory_object), "`max_object` of `[cache.disk]`"),
-            None => (memory, "memory"),
+            // What fills may take (`FILLING_PERCENT` of the memory tier).
+            None => (memory / 4, "a quarter of the memory"),
         };
         let document = self.surroundings.document;
         for (index, route) in settings.routes.iter().enumerate() {
@@ -109,7 +110,7 @@ impl Resolver<'_> {
             let own = format!("routes[{index}].cache.max_object");
             let path = if document.mentions(&own) { own } else { "cache.rules.max_object".to_owned() };
             if document.mentions(&path) {
-                let message = format!("no body of more than the {} of {place} is stored", size_text(most));
+                let message = format!("no body of more than {} ({place}) is stored", size_text(most));
                 self.warning(path, message, None);
             }
         }

@@ -35,15 +35,15 @@ fn what_has_no_effect_is_warned_of_at_its_place() {
         ("cache.memory = \"0\"".to_owned(), "2:16 nothing is stored without memory"),
         (
             "cache = { memory = \"64MiB\", rules.max_object = \"1GiB\" }".to_owned(),
-            "2:48 no body of more than the 64MiB of memory is stored",
+            "2:48 no body of more than 16MiB (a quarter of the memory) is stored",
         ),
         (
             "cache.memory = \"64MiB\"\nroutes = [{ cache.max_object = \"65MiB\" }]".to_owned(),
-            "3:32 no body of more than the 64MiB of memory is stored",
+            "3:32 no body of more than 16MiB (a quarter of the memory) is stored",
         ),
         (
             "cache.disk = { path = \"/x\", size = \"1GiB\" }\ncache.rules.max_object = \"1GiB\"".to_owned(),
-            "3:26 no body of more than the 256MiB of `max_object` of `[cache.disk]` is stored",
+            "3:26 no body of more than 256MiB (`max_object` of `[cache.disk]`) is stored",
         ),
         (
             "routes = [{ upstream = \"app\", redirect.to = \"/new\" }]".to_owned(),
