@@ -3,6 +3,7 @@
 //! Whatever may block runs on a few threads of its own (`io`). What is wrong with the disk is never a request's
 //! error: the tier switches itself off, looks again now and then, and comes back (`trouble`).
 
+mod claim;
 mod files;
 mod index;
 mod io;
@@ -15,8 +16,7 @@ mod trouble;
 #[cfg(test)]
 mod tests;
 
-use std::io::{ErrorKind, Result, Write};
-use std::os::unix::fs::FileExt;
+use std::io::{ErrorKind, Result};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, OnceLock, Weak};
@@ -26,29 +26,27 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
+use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
 
-use super::purge::PurgeLog;
+use super::purge::{Heard, PurgeLog};
 use super::record::Record;
 use super::tiers::LowerTier;
 use super::tiers::slot::Slot;
 use crate::clock::Clock;
 use crate::config::settings::DiskTier as Settings;
 use crate::policy::reason::Tier;
-use crate::policy::time::Timestamp;
 use crate::telemetry::figures::TierFigures;
-use files::{Files, OpenError};
+use files::Files;
 use index::Index;
 use io::Io;
 use records::{Found, GivenUp};
-use trouble::{Backoff, Current, State};
+use trouble::{Current, State};
 
 /// Records stored at a time.
 const WRITERS: usize = 4;
 /// More files than this waiting to be deleted, and storing waits for them.
 const MOST_TO_DELETE: u64 = 20_000;
-/// What a look whether the disk works again writes.
-static PROBE: [u8; 256 * 1024] = [0; 256 * 1024];
 
 /// The disk tier.
 #[derive(Debug)]
@@ -65,6 +63,10 @@ pub(super) struct Shared {
     files: OnceLock<Files>,
     /// The log of purges that goes with it.
     log: OnceLock<Arc<PurgeLog>>,
+    /// Held while the directory is taken, so that the log goes where it belongs.
+    taking: Mutex<()>,
+    /// Told of purges of other processes on the directory.
+    heard: OnceLock<UnboundedSender<Heard>>,
     state: Current,
     errors: AtomicU64,
     damaged: AtomicU64,
@@ -98,6 +100,8 @@ impl DiskTier {
             index: Index::new(settings.size),
             files: OnceLock::new(),
             log: OnceLock::new(),
+            taking: Mutex::default(),
+            heard: OnceLock::new(),
             state: Current::new(State::On),
             errors: AtomicU64::new(0),
             damaged: AtomicU64::new(0),
@@ -111,19 +115,6 @@ impl DiskTier {
             shared.cannot_open(&error);
         }
         Arc::new(DiskTier(shared))
-    }
-
-    /// The log of purges that goes with it: kept beside the records, so that what was purged stays purged. Where it
-    /// can't be kept, nothing that is stored outlives the process. Blocks on the disk.
-    pub fn purge_log(&self, now: Timestamp) -> Arc<PurgeLog> {
-        let open = || {
-            PurgeLog::open(&self.0.settings.path.join("purges"), now).unwrap_or_else(|error| {
-                tracing::warn!(%error, "disk tier: the log of purges can't be kept; what is stored now ends with the process");
-                PurgeLog::unkept(now)
-            })
-        };
-        let log = if self.is_on() { open() } else { PurgeLog::unkept(now) };
-        self.0.log.get_or_init(|| log).clone()
     }
 
     /// Largest body that is stored, in bytes.
@@ -245,6 +236,10 @@ impl LowerTier for DiskTier {
         count
     }
 
+    fn knows_all(&self) -> bool {
+        self.is_loaded()
+    }
+
     fn writers(&self) -> usize {
         WRITERS
     }
@@ -270,40 +265,8 @@ impl Shared {
         self.files.get().ok_or_else(|| ErrorKind::NotConnected.into())
     }
 
-    /// Opens the directory, unless that was done, and has what lies there found out.
-    fn take_directory(self: &Arc<Self>) -> std::result::Result<(), OpenError> {
-        if self.files.get().is_none() {
-            let _ = self.files.set(Files::open(&self.settings.path)?);
-        }
-        if let Some(to_do) = self.chores_to_do.lock().take() {
-            let shared = Arc::downgrade(self);
-            let thread = std::thread::Builder::new().name("larder-disk".to_owned());
-            thread.spawn(move || do_chores(&shared, &to_do))?;
-        }
-        if !self.index.is_loaded() {
-            let _ = self.chores.send(Chore::Load);
-        }
-        Ok(())
-    }
-
-    fn cannot_open(self: &Arc<Self>, error: &OpenError) {
-        let state = match error {
-            OpenError::InUse => State::InUse,
-            OpenError::Io(error) => State::after(error).filter(|state| !state.reads()).unwrap_or(State::Failing),
-        };
-        if self.state.leave_on(state) {
-            self.errors.fetch_add(1, Ordering::Relaxed);
-            let path = self.settings.path.display();
-            tracing::warn!(state = state.word(), "disk tier off: {path}: {error}; going on without it");
-            self.look_again();
-        }
-    }
-
     /// An operation failed: the tier switches off where that says something about the disk.
     fn failed(self: &Arc<Self>, what: &'static str, error: &std::io::Error) {
-        if error.kind() == ErrorKind::NotFound {
-            return;
-        }
         self.errors.fetch_add(1, Ordering::Relaxed);
         let Some(state) = State::after(error) else { return };
         if self.state.leave_on(state) {
@@ -320,39 +283,6 @@ impl Shared {
         if let Some(slot) = slot {
             self.discard(slot);
         }
-    }
-
-    /// Looks now and then whether the disk works again.
-    fn look_again(self: &Arc<Self>) {
-        let weak = Arc::downgrade(self);
-        self.runtime.spawn(async move {
-            let mut backoff = Backoff::new();
-            loop {
-                tokio::time::sleep(backoff.next()).await;
-                let Some(shared) = weak.upgrade() else { return };
-                let prober = shared.clone();
-                if shared.io.write(move || prober.probe()).await.is_ok() {
-                    shared.state.set(State::On);
-                    let owed = std::mem::take(&mut *shared.owed.lock());
-                    shared.delete(owed);
-                    tracing::info!("disk tier on again: {}", shared.settings.path.display());
-                    return;
-                }
-                if shared.state.get() == State::Full {
-                    shared.delete(shared.index.shrink());
-                }
-            }
-        });
-    }
-
-    /// Whether the disk can be read and written.
-    fn probe(self: &Arc<Self>) -> Result<()> {
-        self.take_directory().map_err(std::io::Error::other)?;
-        let (mut file, _temporary) = self.files()?.temporary()?;
-        file.write_all(&PROBE)?;
-        file.sync_all()?;
-        let mut read = vec![0; PROBE.len()];
-        file.read_exact_at(&mut read, 0)
     }
 
     /// What lies in a slot does not count any more, and goes by and by.

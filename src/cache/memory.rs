@@ -2,7 +2,7 @@
 //! business.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::entry::{Entry, StoredResponse};
 use super::index::Index;
@@ -20,6 +20,8 @@ pub struct MemoryTier {
     pub(super) log: Arc<PurgeLog>,
     /// Purges by pattern that it has still to apply: until then what matches is sorted out at each look-up.
     pub(super) bans: AtomicU64,
+    /// Whether another process has taken over: nothing is used any more.
+    retired: AtomicBool,
     searches: Arc<Searches>,
     sessions: Arc<Sessions>,
     size: u64,
@@ -41,8 +43,20 @@ impl MemoryTier {
             of_sessions.gone(key);
         }));
         let entries = Residents::new(size / 100 * STORED_PERCENT, gone);
-        let (bans, filling) = (AtomicU64::new(0), AtomicU64::new(0));
-        MemoryTier { entries, index: Arc::default(), log, bans, searches, sessions, size, filling }
+        let (bans, filling, retired) = (AtomicU64::new(0), AtomicU64::new(0), AtomicBool::new(false));
+        MemoryTier { entries, index: Arc::default(), log, bans, retired, searches, sessions, size, filling }
+    }
+
+    /// From now on nothing is used.
+    pub(super) fn retire(&self) {
+        self.retired.store(true, Ordering::Release);
+        // For good: what looks at memory alone must not miss it.
+        self.bans.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Whether nothing is used any more.
+    pub(super) fn is_retired(&self) -> bool {
+        self.retired.load(Ordering::Acquire)
     }
 
     /// What is stored under a key.

@@ -68,7 +68,12 @@ pub trait LowerTier: Debug + Send + Sync + 'static {
         };
         // Every one of them, whether or not the others can be counted.
         let counts: Vec<_> = purge.purge.targets.iter().map(of).collect();
-        counts.into_iter().sum()
+        counts.into_iter().sum::<Option<u64>>().filter(|_| self.knows_all())
+    }
+
+    /// Whether it knows of all that it holds.
+    fn knows_all(&self) -> bool {
+        true
     }
 
     /// How many records are stored at once.
@@ -176,12 +181,16 @@ impl Cache {
     /// Which of the tiers below memory may have something under a key.
     pub fn may_be_in(&self, key: &CacheKey) -> impl Iterator<Item = Tier> {
         let slot = Slot::of_key(key);
-        self.lower.tiers.iter().filter(move |behind| behind.tier.may_hold(slot)).map(|behind| behind.tier.tier())
+        let tiers = if self.memory.is_retired() { &[] } else { &self.lower.tiers[..] };
+        tiers.iter().filter(move |behind| behind.tier.may_hold(slot)).map(|behind| behind.tier.tier())
     }
 
     /// Looks below memory for a stored response that a request with these fields selects; where there is one, it is
     /// in memory then. In which tier it was.
     pub async fn fetch_up(&self, key: &CacheKey, request: &HeaderMap, max_variants: usize) -> Option<Tier> {
+        if self.memory.is_retired() {
+            return None;
+        }
         // What was purged since a record was stored, the log forgets in no tier as long as this is held.
         let _held = self.log.hold();
         for behind in &self.lower.tiers {

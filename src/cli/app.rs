@@ -143,6 +143,7 @@ impl App {
             let purges = Arc::new(ProxyPurges(proxy.clone()));
             PurgeLink::start(&settings.redis, shared.gate.clone(), proxy.clock.clone(), purges).map(Arc::new)
         });
+        carry_out_heard(&proxy);
         if let Some(link) = &link {
             // Not to be kept alive by what it keeps alive.
             let _ = proxy.link.set(Arc::downgrade(link));
@@ -309,16 +310,19 @@ impl App {
             // Ends with the successor or, mostly, with this process.
             if let Ok(status) = successor.wait() {
                 app.handed_over.store(false, Ordering::Relaxed);
+                // It may have served before it ended.
+                app.proxy.cache.lower.disk().inspect(|disk| disk.overhear());
                 tracing::error!(%status, "the new process has ended; this one goes on");
             }
         });
         Ok(())
     }
 
-    /// Leaves metrics and control to the process that has taken over, if one has.
-    pub fn leave_side_listeners(&self) {
+    /// Leaves metrics and control to the process that has taken over, if one has. What is purged there is not known here.
+    pub fn leave_to_successor(&self) {
         if self.handed_over.load(Ordering::Relaxed) {
             self.close_side_listeners();
+            self.proxy.cache.retire();
         }
     }
 
@@ -393,6 +397,18 @@ fn tell(warnings: &[Diagnostic]) {
     for warning in warnings {
         tracing::warn!("{}", warning.to_string().trim_end());
     }
+}
+
+/// Has purges of another process on the disk's directory carried out, for as long as there is a disk.
+fn carry_out_heard(proxy: &Arc<Proxy>) {
+    let Some(disk) = proxy.cache.lower.disk() else { return };
+    let (mut heard, proxy) = (disk.hear(), Arc::downgrade(proxy));
+    tokio::spawn(async move {
+        while let Some(heard) = heard.recv().await {
+            let Some(proxy) = proxy.upgrade() else { return };
+            proxy.cache.carry_out_heard(&heard);
+        }
+    });
 }
 
 /// Opens, moves or closes a side listener, so that it is as wanted. One that nobody asked for is done without where

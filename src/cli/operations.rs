@@ -28,7 +28,7 @@ impl Operations for AppOperations {
     }
 
     fn receipt(&self, id: &str) -> Option<Receipt> {
-        self.0.proxy.cache.receipts.get(id)
+        self.0.proxy.cache.receipt(id)
     }
 
     fn entries(&self, query: &EntriesQuery) -> Result<Entries, String> {

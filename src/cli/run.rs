@@ -62,7 +62,7 @@ pub async fn run(settings: Settings, origin: Origin, log: LogControl) -> Result<
 pub(super) async fn stop(app: &App, signals: &mut Signals) {
     let grace = app.settings.load().shutdown_grace;
     app.set_draining();
-    app.leave_side_listeners();
+    app.leave_to_successor();
     tracing::info!("stopping: finishing requests in flight, at most {} s", grace.as_secs());
     match drain(&app.server, signals, grace).await {
         Some(report) => tracing::info!(finished = report.finished, cut = report.cut, "stopped"),

@@ -394,6 +394,76 @@ async fn second_larder_on_the_directory_says_so_and_serves_without_it() {
     assert!(second.get("/page", &[]).await.is_hit());
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn disk_goes_over_to_a_new_process_with_the_purges_of_both() {
+    let slow = Gate::new();
+    let held = slow.clone();
+    let upstream = Upstream::start(move |request| match request.path() {
+        "/slow" => Reply::ok().header("cache-control", "no-store").piece("one").gate(&held).piece("two"),
+        path => Reply::ok().header("cache-control", "max-age=600").header("surrogate-key", &path[1..]).body("cooked"),
+    })
+    .await;
+    let (file, directory) = written(&upstream, "");
+    let mut larder = Larder::configured(&file).await;
+    for path in ["/kept", "/new", "/old"] {
+        larder.get(path, &[]).await;
+    }
+    stored(&larder, 3.0).await;
+    // What keeps the old process from ending.
+    let mut download = Connection::open(larder.address).await;
+    download.send(client::request("GET", "/slow", &[], "")).await;
+    upstream.arrived(4).await;
+    let mut idle = Connection::open(larder.address).await;
+    let mut writing = Connection::open(larder.address).await;
+    for connection in [&mut idle, &mut writing] {
+        assert!(connection.get("/kept", &[]).await.is_hit());
+    }
+
+    larder.process.signal("USR2");
+    let pid = |line: &str| line.split_once("a new process takes over pid=")?.1.trim().parse::<u32>().ok();
+    let second = larder.process.line("that a new process takes over", pid).await;
+    larder.process.line("that it finishes", |line| line.contains("finishing requests").then_some(())).await;
+    let receipt = purge(&larder, r#"{"tag": "new"}"#).await;
+    assert!(receipt["tiers"][0]["matched"].is_null(), "{receipt}");
+    assert!(!idle.get("/kept", &[]).await.is_hit(), "of what was purged since it knows nothing");
+    writing.send(client::request("POST", "/old", &[], "")).await;
+    assert_eq!(writing.response("POST").await.status, 200);
+
+    slow.open();
+    assert!(download.response("GET").await.body.whole);
+    larder.process.hand_over_to(second).await;
+    larder.until("the disk to be on", async || larder.metric("larder_tier_up", "disk").await == 1.0).await;
+    let found = async |larder: &Larder, path: &str| detail(&larder.get(path, &[]).await) == "disk";
+    assert!(found(&larder, "/kept").await, "what was stored before is of use");
+    worked_off(&larder).await;
+    larder.process.signal("KILL");
+    let left: Vec<_> = fs::read_dir(directory.path().join("cache")).unwrap().flatten().collect();
+    assert!(!left.iter().any(|file| file.file_name().to_string_lossy().starts_with("purges-")));
+
+    let larder = Larder::configured(&file).await;
+    larder.until("the disk to be on", async || larder.metric("larder_tier_up", "disk").await == 1.0).await;
+    for (path, kept) in [("/kept", true), ("/new", false), ("/old", false)] {
+        assert_eq!(found(&larder, path).await, kept, "{path}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn purge_of_a_process_that_was_killed_before_the_disk_was_its_own_holds() {
+    let upstream = Upstream::start(|_| Reply::ok().header("cache-control", "max-age=600").body("cooked")).await;
+    let (file, _directory) = written(&upstream, "");
+    let mut first = Larder::configured(&file).await;
+    first.get("/page", &[]).await;
+    first.get("/other", &[]).await;
+    stored(&first, 2.0).await;
+    let mut second = Larder::configured(&file).await;
+    assert_eq!(purge(&second, r#"{"url": "http://app.test/page"}"#).await["state"], "done");
+    second.process.kill();
+    first.process.kill();
+    let third = Larder::configured(&file).await;
+    assert!(!third.get("/page", &[]).await.is_hit());
+    assert!(third.get("/other", &[]).await.is_hit());
+}
+
 /// A disk of so many bytes, where this process may mount one.
 struct Small(TempDir);
 
@@ -468,6 +538,54 @@ async fn full_and_read_only_disk_is_switched_off_and_comes_back() {
     assert!(proxy.get("/large-2", &[]).await.is_hit(), "what is there is served");
     disk.remount("rw");
     until("on").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn start_on_a_read_only_disk_serves_what_is_there() {
+    let upstream = Upstream::start(|request| {
+        Reply::ok().header("cache-control", "max-age=600").header("surrogate-key", &request.path()[1..]).body("cooked")
+    })
+    .await;
+    let Some(disk) = Small::mount("size=8m") else {
+        eprintln!("nothing can be mounted here: that disks are read-only is not tested");
+        return;
+    };
+    let (text, directory) = configured(&upstream, "");
+    let path = format!("path = \"{}\"", disk.0.path().join("cache").display());
+    let cache = text.lines().find(|line| line.starts_with("path = ")).unwrap();
+    let file = directory.path().join("larder.toml");
+    fs::write(&file, format!("{}[[listeners]]\naddress = \"127.0.0.1:0\"\n", text.replace(cache, &path))).unwrap();
+    let mut larder = Larder::configured(&file).await;
+    for path in ["/kept", "/purged"] {
+        larder.get(path, &[]).await;
+    }
+    stored(&larder, 2.0).await;
+    larder.process.kill();
+    disk.remount("ro");
+
+    let mut larder = Larder::configured(&file).await;
+    assert_eq!(detail(&larder.get("/kept", &[]).await), "disk");
+    let state =
+        async |larder: &Larder| control(larder, "GET", "/v1/cache/health", "").await["tiers"][1]["state"].clone();
+    assert_eq!(state(&larder).await, "read-only");
+    let mut receipts = Vec::new();
+    for order in [r#"{"tag": "purged"}"#, r#"{"tag": "other"}"#] {
+        receipts.push(control(&larder, "POST", "/v1/purge", order).await["receipt"].clone());
+    }
+    assert!(!larder.get("/purged", &[]).await.is_hit());
+    let said = larder.process.output().matches("purges cannot be written").count();
+    assert_eq!(said, 1, "{}", larder.process.output());
+    disk.remount("rw");
+    larder.until("the disk to be on", async || state(&larder).await == "on").await;
+    for receipt in receipts {
+        assert_eq!(receipt["durable"], false);
+        let path = format!("/v1/purges/{}", receipt["id"].as_str().unwrap());
+        larder.until("it to be durable", async || control(&larder, "GET", &path, "").await["durable"] == true).await;
+    }
+    larder.process.kill();
+    let larder = Larder::configured(&file).await;
+    assert_eq!(detail(&larder.get("/kept", &[]).await), "disk");
+    assert!(!larder.get("/purged", &[]).await.is_hit());
 }
 
 /// A start finds what it needs by its name alone, however many records there are.

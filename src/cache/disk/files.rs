@@ -3,7 +3,7 @@
 //! ```text
 //! <path>/lock                  held by the larder that uses the directory
 //! <path>/records/<ab>/<slot>   one record a file, in 256 directories by the slot's first byte
-//! <path>/purges               the log of purges
+//! <path>/purges               the log of purges; purges-<number>: of a process that waits for the directory
 //! <path>/new/<number>/<n>      records being written, renamed when they are complete
 //! ```
 //!
@@ -25,6 +25,7 @@ const PLACES: usize = 64;
 /// A directory that is ours alone.
 #[derive(Debug)]
 pub(super) struct Files {
+    path: PathBuf,
     records: PathBuf,
     new: PathBuf,
     next: AtomicU64,
@@ -32,7 +33,7 @@ pub(super) struct Files {
     /// for all slots.
     places: [Mutex<()>; PLACES],
     /// Whoever holds it has the directory.
-    _lock: File,
+    lock: Mutex<File>,
 }
 
 /// Why a directory cannot be used.
@@ -49,29 +50,32 @@ pub(super) enum OpenError {
 pub(super) struct Temporary(Option<PathBuf>);
 
 impl Files {
-    /// Takes a directory, which is made where there is none.
+    /// Takes a directory, which is made where there is none; what belongs in it, [`Files::make`] makes.
     pub(super) fn open(path: &Path) -> Result<Files, OpenError> {
-        let (records, all_new) = (path.join("records"), path.join("new"));
-        let new = all_new.join(format!("{:016x}", new_id()));
-        fs::create_dir_all(&records)?;
-        let lock_file = path.join("lock");
-        if !lock_file.exists() {
-            File::create(&lock_file)?;
+        let lock = Mutex::new(take_lock(path)?);
+        let (records, new) = (path.join("records"), path.join("new").join(format!("{:016x}", new_id())));
+        let places = [const { Mutex::new(()) }; PLACES];
+        Ok(Files { path: path.to_owned(), records, new, next: AtomicU64::new(0), places, lock })
+    }
+
+    /// Makes what is missing; somebody may have removed it. Whether there was no place for records.
+    pub(super) fn make(&self) -> Result<bool, OpenError> {
+        {
+            let mut lock = self.lock.lock();
+            if !is_at(&lock, &lock_file(&self.path)) {
+                *lock = take_lock(&self.path)?;
+            }
         }
-        // Not open for writing: that would keep an operator from mounting the disk read-only.
-        let lock = File::open(lock_file)?;
-        lock.try_lock().map_err(|error| match error {
-            TryLockError::WouldBlock => OpenError::InUse,
-            TryLockError::Error(error) => OpenError::Io(error),
-        })?;
+        let is_bare = !self.records.exists();
+        fs::create_dir_all(&self.records)?;
         for byte in 0..=u8::MAX {
-            match fs::create_dir(records.join(format!("{byte:02x}"))) {
+            match fs::create_dir(self.records.join(format!("{byte:02x}"))) {
                 Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error.into()),
                 _ => {}
             }
         }
-        fs::create_dir_all(&new)?;
-        Ok(Files { records, new, next: AtomicU64::new(0), places: [const { Mutex::new(()) }; PLACES], _lock: lock })
+        fs::create_dir_all(&self.new)?;
+        Ok(is_bare)
     }
 
     /// The file of a slot.
@@ -91,7 +95,14 @@ impl Files {
     pub(super) fn keep<T>(&self, mut temporary: Temporary, slot: Slot, note: impl FnOnce() -> T) -> io::Result<T> {
         let _place = self.place(slot);
         if let Some(path) = &temporary.0 {
-            fs::rename(path, self.path(slot))?;
+            let to = self.path(slot);
+            match fs::rename(path, &to) {
+                Err(error) if error.kind() == io::ErrorKind::IsADirectory => {
+                    fs::remove_dir_all(&to)?;
+                    fs::rename(path, &to)?;
+                }
+                renamed => renamed?,
+            }
         }
         temporary.0 = None;
         Ok(note())
@@ -111,9 +122,11 @@ impl Files {
         if is_wanted() {
             return Ok(());
         }
-        match fs::remove_file(self.path(slot)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
+        let path = self.path(slot);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::IsADirectory => fs::remove_dir_all(path),
+            removed => removed,
         }
     }
 
@@ -139,6 +152,7 @@ impl Files {
                 // It may have gone meanwhile.
                 let Ok(about) = file.metadata() else { continue };
                 match file.file_name().to_str().and_then(Slot::parse) {
+                    _ if about.is_dir() => drop(fs::remove_dir_all(file.path())),
                     Some(slot) => found(Listed { written: about.mtime(), slot, len: about.len() }),
                     None => drop(fs::remove_file(file.path())),
                 }
@@ -158,6 +172,32 @@ impl Files {
         }
         Ok(())
     }
+}
+
+fn lock_file(path: &Path) -> PathBuf {
+    path.join("lock")
+}
+
+fn take_lock(path: &Path) -> Result<File, OpenError> {
+    fs::create_dir_all(path)?;
+    let lock_file = lock_file(path);
+    if !lock_file.exists() {
+        File::create(&lock_file)?;
+    }
+    // Not open for writing: that would keep an operator from mounting the disk read-only.
+    let lock = File::open(lock_file)?;
+    lock.try_lock().map_err(|error| match error {
+        TryLockError::WouldBlock => OpenError::InUse,
+        TryLockError::Error(error) => OpenError::Io(error),
+    })?;
+    Ok(lock)
+}
+
+/// Whether an open file is still the one of this name.
+fn is_at(file: &File, path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let number = |about: fs::Metadata| (about.dev(), about.ino());
+    fs::metadata(path).map(number).is_ok_and(|there| file.metadata().map(number).is_ok_and(|held| held == there))
 }
 
 /// A file that was found.

@@ -38,7 +38,11 @@ impl Shared {
 
     fn try_read_record(self: &Arc<Self>, slot: Slot) -> Result<Found> {
         let file = File::open(self.files()?.path(slot))?;
-        let len = file.metadata()?.len();
+        let about = file.metadata()?;
+        if about.is_dir() {
+            return Ok(Found::Damaged);
+        }
+        let len = about.len();
         let found = |record: std::result::Result<Record, Damaged>| record.map_or(Found::Damaged, Found::Record);
         let whole = || {
             let mut bytes = vec![0; len as usize];
@@ -132,7 +136,11 @@ impl Shared {
         let Some(bytes) = head.encode(0) else { return Ok(None) };
         file.write_all_at(&bytes, 0)?;
         if old_slot != slot {
-            self.files()?.rename(old_slot, slot)?;
+            match self.files()?.rename(old_slot, slot) {
+                // It went for room just now.
+                Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+                renamed => renamed?,
+            }
             self.index.remove(old_slot);
             stored.moved(slot);
         }
@@ -143,7 +151,10 @@ impl Shared {
 /// The head of a record; `None`: it does not verify.
 pub(super) fn read_head(file: &File, clock: &Clock) -> Result<Option<Head>> {
     let mut bytes = vec![0; 4096];
-    let mut read = read_up_to(file, &mut bytes, 0)?;
+    let mut read = match read_up_to(file, &mut bytes, 0) {
+        Err(error) if error.kind() == ErrorKind::IsADirectory => return Ok(None),
+        read => read?,
+    };
     let Ok(len) = Head::len(&bytes[..read]) else { return Ok(None) };
     if len > read {
         bytes.resize(len, 0);

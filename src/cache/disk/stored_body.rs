@@ -86,6 +86,8 @@ impl StoredBody {
                 *self.open.lock() = Arc::downgrade(&open);
                 Some(open)
             }
+            // It went for room just before.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
             Err(error) => {
                 self.shared.failed("opening a record", &error);
                 None

@@ -113,6 +113,10 @@ impl Shared {
         let file = match File::options().read(true).write(true).open(self.files()?.path(slot)) {
             Ok(file) => file,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+            Err(error) if error.kind() == ErrorKind::IsADirectory => {
+                self.damaged(Some(slot), 0);
+                return Ok(());
+            }
             Err(error) => return Err(error),
         };
         // It may be written again just now.

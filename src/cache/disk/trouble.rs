@@ -46,8 +46,6 @@ impl State {
         match error.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Some(State::Full),
             io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied => Some(State::ReadOnly),
-            // It went for room just before.
-            io::ErrorKind::NotFound => None,
             // Too many open files: the process' trouble, not the disk's.
             _ if matches!(error.raw_os_error(), Some(23 | 24)) => None,
             _ => Some(State::Failing),
@@ -73,8 +71,9 @@ impl Current {
         self.0.compare_exchange(State::On as u8, to as u8, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
-    pub(super) fn set(&self, state: State) {
-        self.0.store(state as u8, Ordering::Release);
+    /// The state before.
+    pub(super) fn set(&self, state: State) -> State {
+        State::ALL[usize::from(self.0.swap(state as u8, Ordering::AcqRel)) % State::ALL.len()]
     }
 }
 
@@ -85,12 +84,17 @@ pub(super) struct Backoff(Duration);
 impl Backoff {
     const FIRST: Duration = Duration::from_millis(500);
     const LONGEST: Duration = Duration::from_secs(30);
+    const IN_USE: Duration = Duration::from_millis(200);
 
     pub(super) fn new() -> Backoff {
         Backoff(Backoff::FIRST)
     }
 
-    pub(super) fn next(&mut self) -> Duration {
+    /// The next pause. Who waits for another process looks often: that is a question to the kernel, not to the disk.
+    pub(super) fn next(&mut self, state: State) -> Duration {
+        if state == State::InUse {
+            return Backoff::IN_USE;
+        }
         let now = self.0;
         self.0 = (now * 2).min(Backoff::LONGEST);
         now
@@ -109,7 +113,7 @@ mod tests {
             (30, Some(State::ReadOnly)),
             (13, Some(State::ReadOnly)),
             (5, Some(State::Failing)),
-            (2, None),
+            (2, Some(State::Failing)),
             (24, None),
         ] {
             assert_eq!(State::after(&io::Error::from_raw_os_error(error)), state, "{error}");
@@ -120,8 +124,9 @@ mod tests {
     #[test]
     fn looks_become_rarer_within_bounds() {
         let mut backoff = Backoff::new();
-        let pauses: Vec<_> = (0..10).map(|_| backoff.next()).collect();
+        let pauses: Vec<_> = (0..10).map(|_| backoff.next(State::Failing)).collect();
         assert_eq!(pauses[1], 2 * pauses[0]);
         assert_eq!(pauses[9], Backoff::LONGEST);
+        assert_eq!(backoff.next(State::InUse), Backoff::IN_USE);
     }
 }

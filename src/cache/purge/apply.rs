@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
-use super::log::{Logged, PurgeLog, Shared, Verdict};
+use super::log::{Heard, Logged, PurgeLog, Shared, Verdict};
 use super::matcher::{BadTarget, Patterns};
 use super::memory::Found;
-use super::receipt::{Receipts, TierState};
+use super::receipt::{Receipt, Receipts, TierState};
 use super::target::{Mode, Purge, PurgeTarget};
 use crate::cache::Cache;
 use crate::cache::entry::StoredResponse;
@@ -98,6 +98,33 @@ impl Cache {
         logged.map(|logged| self.apply(logged))
     }
 
+    /// Purges that are in the log already, because another process on the disk's directory made them. Must be called
+    /// within a tokio runtime.
+    pub fn carry_out_heard(&self, heard: &Heard) {
+        for logged in &heard.purges {
+            self.memory.bans.fetch_add(1, Ordering::AcqRel);
+            self.outstanding.seqs.lock().insert(logged.seq);
+            self.apply(logged.clone()).finish_in_background();
+        }
+    }
+
+    /// Another process has taken over, and knows of purges that this one does not: nothing stored is used any more, nor
+    /// stored.
+    pub fn retire(&self) {
+        self.memory.retire();
+    }
+
+    /// The receipt of a purge, as it is now.
+    pub fn receipt(&self, id: &str) -> Option<Receipt> {
+        let receipt = self.receipts.get(id)?;
+        if receipt.durable == Some(false) && self.log.has_written(id) {
+            // The disk works again.
+            self.receipts.durable(id, true);
+            return self.receipts.get(id);
+        }
+        Some(receipt)
+    }
+
     /// A purge that nobody asked for a receipt of. Where one of the targets is no pattern, everything is purged: what
     /// names them has been checked.
     pub fn invalidate(&self, targets: Vec<PurgeTarget>, now: Timestamp) -> Purging {
@@ -168,6 +195,9 @@ impl Cache {
 
     /// A response as it may be used: stale where it was purged softly since its epoch; not at all where it was purged.
     pub fn usable(&self, key: &CacheKey, response: Arc<StoredResponse>) -> Option<Arc<StoredResponse>> {
+        if self.memory.is_retired() {
+            return None;
+        }
         match self.log.allows(&response.meta(key), response.epoch()) {
             Verdict::Allowed => Some(response),
             Verdict::SoftPurged { since } => match response.facts.stale_since {

@@ -6,7 +6,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -27,16 +27,6 @@ const KEPT: Duration = Duration::from_millis(250);
 /// Bytes that a file may have before forgetting makes a new one.
 const SMALL: u64 = 64 * 1024;
 
-/// Why the log cannot be kept in its file.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot keep purges in {path}: {source}")]
-pub struct JournalError {
-    /// The file.
-    pub path: PathBuf,
-    /// What the system said.
-    pub source: io::Error,
-}
-
 /// One record of the file.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -55,8 +45,14 @@ pub(super) struct Line {
     pub(super) purge: Purge,
 }
 
+impl Line {
+    fn of(logged: &Logged) -> Self {
+        Line { seq: logged.seq, shared: logged.shared(), purge: logged.purge.clone() }
+    }
+}
+
 /// What a file said.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Found {
     /// Whether all of it could be read, but for a record that was being written when the process ended.
     pub(super) intact: bool,
@@ -71,7 +67,6 @@ pub(super) struct Found {
 #[derive(Debug)]
 pub(super) struct Journal {
     work: Arc<Work>,
-    path: PathBuf,
     writer: Option<JoinHandle<()>>,
 }
 
@@ -83,10 +78,14 @@ struct Work {
     written: watch::Sender<Written>,
     /// What nobody has to wait for any more, because it took too long once: up to that purge.
     given_up_on: AtomicU64,
+    /// Whether the log says that it cannot be written.
+    said: AtomicBool,
 }
 
 #[derive(Debug, Default)]
 struct Waiting {
+    /// Where the file is.
+    path: PathBuf,
     /// Instead of what the file has.
     anew: bool,
     bytes: Vec<u8>,
@@ -107,64 +106,54 @@ struct Written {
 }
 
 impl Journal {
-    /// Opens or makes a file, and reads it. `None`: there was none.
-    pub(super) fn open(path: &Path) -> Result<(Self, Option<Found>), JournalError> {
-        let failed = |source| JournalError { path: path.to_owned(), source };
-        let found = match fs::read(path) {
-            Ok(bytes) => Some(read(&bytes)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            Err(error) => return Err(failed(error)),
-        };
-        if let Some(found) = found.as_ref().filter(|found| !found.intact) {
-            tracing::error!(path = %path.display(), purges = found.purges.len(), "the log of purges is damaged: what was stored before now counts as purged");
-        }
+    /// The file of a log that has come to `head`. Nothing is written before [`Journal::write_now`], or the first purge.
+    pub(super) fn new(path: &Path, head: u64) -> Self {
+        let waiting = Waiting { path: path.to_owned(), seq: head, broken: true, ..Waiting::default() };
         let work = Arc::new(Work {
-            waiting: Mutex::new(Waiting { broken: true, ..Waiting::default() }),
+            waiting: Mutex::new(waiting),
             arrived: Condvar::new(),
-            written: watch::Sender::new(Written::default()),
+            written: watch::Sender::new(Written { seq: head, kept: head, broken: false }),
             given_up_on: AtomicU64::new(0),
+            said: AtomicBool::new(false),
         });
-        let journal = Journal { work, path: path.to_owned(), writer: None };
-        // Written anew at each start: that leaves out a torn end, and shows at once whether it can be written.
-        if let Some(found) = found.as_ref().filter(|found| found.intact) {
-            let Found { head, floor, shared_floor, shared, .. } = *found;
-            let bytes = whole(&Record::Begin { head, floor, shared_floor, shared }, &found.purges);
-            replace(path, &bytes).map_err(failed)?;
-        }
-        Ok((journal.started(found.as_ref().map_or(0, |found| found.head)), found))
-    }
-
-    fn started(mut self, head: u64) -> Self {
-        let (work, path) = (self.work.clone(), self.path.clone());
-        let size = fs::metadata(&path).map_or(0, |meta| meta.len());
-        *work.waiting.lock() = Waiting { seq: head, size, ..Waiting::default() };
-        work.written.send_replace(Written { seq: head, kept: head, broken: false });
-        let writer =
-            std::thread::Builder::new().name("purge-journal".to_owned()).spawn(move || write_all(&work, &path));
+        let writing = work.clone();
+        let writer = std::thread::Builder::new().name("purge-journal".to_owned()).spawn(move || write_all(&writing));
         if let Err(error) = &writer {
             tracing::error!(%error, "no thread for the log of purges");
-            self.work.give_up();
+            work.give_up();
         }
-        self.writer = writer.ok();
-        self
+        Journal { work, writer: writer.ok() }
     }
 
-    /// Makes the file, in which nothing was purged after `head`.
-    pub(super) fn begin(&self, head: u64) -> Result<(), JournalError> {
-        let first = Record::Begin { head, floor: head, shared_floor: (0, 0), shared: (0, 0) };
-        let bytes = whole(&first, &[]);
-        replace(&self.path, &bytes).map_err(|source| JournalError { path: self.path.clone(), source })?;
+    /// Writes the whole file at once, before anything was appended: that leaves out a torn end of the one before, and
+    /// shows whether it can be written. Whether it was.
+    pub(super) fn write_now(&self, first: &Record, retained: &VecDeque<Arc<Logged>>) -> bool {
         let mut waiting = self.work.waiting.lock();
-        (waiting.seq, waiting.size) = (head, bytes.len() as u64);
-        self.work.written.send_replace(Written { seq: head, kept: head, broken: false });
-        Ok(())
+        let bytes = whole(first, retained);
+        match replace(&waiting.path, &bytes) {
+            Ok(()) => {
+                (waiting.size, waiting.broken) = (bytes.len() as u64, false);
+                true
+            }
+            Err(error) => {
+                let path = waiting.path.clone();
+                drop(waiting);
+                self.work.failed(&path, &error);
+                false
+            }
+        }
+    }
+
+    /// From now on the file is there, once it is written anew.
+    pub(super) fn move_to(&self, path: &Path) {
+        let mut waiting = self.work.waiting.lock();
+        (waiting.path, waiting.broken) = (path.to_owned(), true);
     }
 
     /// Has a purge written. Waits for nothing.
     pub(super) fn append(&self, logged: &Logged) {
-        let line = Line { seq: logged.seq, shared: logged.shared(), purge: logged.purge.clone() };
         let mut waiting = self.work.waiting.lock();
-        push(&mut waiting.bytes, &Record::Purge(line));
+        push(&mut waiting.bytes, &Record::Purge(Line::of(logged)));
         waiting.seq = logged.seq;
         if waiting.bytes.len() > MOST_WAITING {
             drop(waiting);
@@ -178,18 +167,31 @@ impl Journal {
         self.work.waiting.lock().broken
     }
 
+    /// Whether the last write failed, and nothing was tried since.
+    pub(super) fn has_failed(&self) -> bool {
+        self.work.written.borrow().broken
+    }
+
+    /// Whether a purge is on the medium by now.
+    pub(super) fn has_written(&self, seq: u64) -> bool {
+        let written = self.work.written.borrow();
+        written.seq >= seq && !written.broken
+    }
+
     /// Writes the file anew where that is worth it, or `anyway`: with `first`, which tells of purges up to `head`, and
     /// those that are retained.
-    pub(super) fn write_anew(&self, first: Record, head: u64, retained: &VecDeque<Arc<Logged>>, anyway: bool) {
+    pub(super) fn write_anew<'a>(
+        &self,
+        first: &Record,
+        head: u64,
+        retained: impl IntoIterator<Item = &'a Arc<Logged>>,
+        anyway: bool,
+    ) {
         let mut waiting = self.work.waiting.lock();
         if !anyway && waiting.size + (waiting.bytes.len() as u64) < SMALL {
             return;
         }
-        let lines: Vec<Line> = retained
-            .iter()
-            .map(|logged| Line { seq: logged.seq, shared: logged.shared(), purge: logged.purge.clone() })
-            .collect();
-        let bytes = whole(&first, &lines);
+        let bytes = whole(first, retained);
         if !anyway && (bytes.len() as u64) > waiting.size / 2 {
             return;
         }
@@ -238,12 +240,24 @@ impl Work {
         waiting.bytes = Vec::new();
         self.written.send_modify(|written| written.broken = true);
     }
+
+    fn failed(&self, path: &Path, error: &io::Error) {
+        // A start without the file takes all that was stored to be purged; with it, it would miss this purge.
+        let removed = fs::remove_file(path);
+        let is_gone = removed.err().is_none_or(|error| error.kind() == io::ErrorKind::NotFound);
+        if !self.said.swap(true, Ordering::Relaxed) {
+            let by_a_restart =
+                if is_gone { "all that is on disk counts as purged" } else { "those made from now on are forgotten" };
+            tracing::error!(path = %path.display(), %error, by_a_restart, "purges cannot be written");
+        }
+        self.give_up();
+    }
 }
 
 /// The writing thread: everything that waits goes in one write, and one wait for the medium.
-fn write_all(work: &Work, path: &Path) {
+fn write_all(work: &Work) {
     loop {
-        let (anew, bytes, seq) = {
+        let (path, anew, bytes, seq) = {
             let mut waiting = work.waiting.lock();
             while waiting.bytes.is_empty() && !waiting.ends {
                 work.arrived.wait(&mut waiting);
@@ -256,28 +270,28 @@ fn write_all(work: &Work, path: &Path) {
                 waiting.bytes.clear();
                 continue;
             }
-            (std::mem::take(&mut waiting.anew), std::mem::take(&mut waiting.bytes), waiting.seq)
+            let (anew, bytes) = (std::mem::take(&mut waiting.anew), std::mem::take(&mut waiting.bytes));
+            (waiting.path.clone(), anew, bytes, waiting.seq)
         };
         let outcome = match anew {
-            true => replace(path, &bytes),
-            false => append(path, &bytes, || work.written.send_modify(|written| written.kept = seq)),
+            true => replace(&path, &bytes),
+            false => append(&path, &bytes, || work.written.send_modify(|written| written.kept = seq)),
         };
         match outcome {
             Ok(()) => {
                 let mut waiting = work.waiting.lock();
+                if waiting.path != path {
+                    continue; // it has moved meanwhile, and is to be written anew there
+                }
                 waiting.size = if anew { 0 } else { waiting.size } + bytes.len() as u64;
                 waiting.broken = false;
                 work.written.send_replace(Written { seq, kept: seq, broken: false });
+                if work.said.swap(false, Ordering::Relaxed) {
+                    tracing::info!(path = %path.display(), "purges are written again");
+                }
             }
-            Err(error) => {
-                // A start without the file takes all that was stored to be purged; with it, it would miss this purge.
-                let removed = fs::remove_file(path);
-                tracing::error!(
-                    path = %path.display(), %error, removed = removed.is_ok(),
-                    "purges cannot be written: should larder be restarted now, all that is on disk counts as purged"
-                );
-                work.give_up();
-            }
+            Err(error) if work.waiting.lock().path == path => work.failed(&path, &error),
+            Err(_) => {}
         }
     }
 }
@@ -302,11 +316,11 @@ fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     }
 }
 
-fn whole(first: &Record, purges: &[Line]) -> Vec<u8> {
+fn whole<'a>(first: &Record, purges: impl IntoIterator<Item = &'a Arc<Logged>>) -> Vec<u8> {
     let mut bytes = Vec::new();
     push(&mut bytes, first);
-    for line in purges {
-        push(&mut bytes, &Record::Purge(line.clone()));
+    for logged in purges {
+        push(&mut bytes, &Record::Purge(Line::of(logged)));
     }
     bytes
 }
@@ -326,9 +340,26 @@ pub fn purges_in(bytes: &[u8]) -> Option<Vec<Purge>> {
     found.intact.then(|| found.purges.into_iter().map(|line| line.purge).collect())
 }
 
+/// What a file says. `None`: there is none. One that cannot be read says nothing that can be relied on.
+pub(super) fn read_file(path: &Path) -> Option<Found> {
+    match fs::read(path) {
+        Ok(bytes) => Some(read(&bytes)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(_) => Some(Found::default()),
+    }
+}
+
+/// The same, and the log says so where it can't be relied on.
+pub(super) fn read_main(path: &Path) -> Option<Found> {
+    read_file(path).inspect(|found| {
+        if !found.intact {
+            tracing::error!(path = %path.display(), purges = found.purges.len(), "the log of purges is damaged: what was stored before now counts as purged");
+        }
+    })
+}
+
 fn read(mut bytes: &[u8]) -> Found {
-    let mut found =
-        Found { intact: false, head: 0, floor: 0, shared_floor: (0, 0), shared: (0, 0), purges: Vec::new() };
+    let mut found = Found::default();
     let mut begun = false;
     loop {
         match next(bytes) {

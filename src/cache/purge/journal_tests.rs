@@ -30,14 +30,14 @@ fn verdict(log: &PurgeLog, tag: &str, epoch: Epoch) -> Verdict {
 #[tokio::test]
 async fn purges_survive_a_restart() {
     let dir = tempfile::tempdir().unwrap();
-    let log = PurgeLog::open(&path(&dir), NOW).unwrap();
+    let log = PurgeLog::open(&path(&dir), NOW);
     let before = log.begin().epoch();
     purge(&log, "one").await;
     let between = log.begin().epoch();
     let head = purge(&log, "two").await;
     drop(log);
 
-    let log = PurgeLog::open(&path(&dir), LATER).unwrap();
+    let log = PurgeLog::open(&path(&dir), LATER);
     assert_eq!(log.position(), head);
     for (tag, epoch, expected) in [
         ("one", before, Verdict::Purged),
@@ -54,9 +54,9 @@ async fn purges_survive_a_restart() {
 #[tokio::test]
 async fn without_the_file_all_that_was_stored_counts_as_purged() {
     let dir = tempfile::tempdir().unwrap();
-    let before = PurgeLog::open(&path(&dir), NOW).unwrap().begin().epoch();
+    let before = PurgeLog::open(&path(&dir), NOW).begin().epoch();
     fs::remove_file(path(&dir)).unwrap();
-    let log = PurgeLog::open(&path(&dir), LATER).unwrap();
+    let log = PurgeLog::open(&path(&dir), LATER);
     assert_eq!(verdict(&log, "any", before), Verdict::Purged);
     assert_eq!(verdict(&log, "any", log.begin().epoch()), Verdict::Allowed);
 }
@@ -64,7 +64,7 @@ async fn without_the_file_all_that_was_stored_counts_as_purged() {
 #[tokio::test]
 async fn every_flipped_byte_is_noticed() {
     let dir = tempfile::tempdir().unwrap();
-    let log = PurgeLog::open(&path(&dir), NOW).unwrap();
+    let log = PurgeLog::open(&path(&dir), NOW);
     let before = log.begin().epoch();
     purge(&log, "one").await;
     purge(&log, "two").await;
@@ -74,7 +74,7 @@ async fn every_flipped_byte_is_noticed() {
         let mut flipped = sound.clone();
         flipped[at] ^= 0x10;
         fs::write(path(&dir), flipped).unwrap();
-        let log = PurgeLog::open(&path(&dir), LATER).unwrap();
+        let log = PurgeLog::open(&path(&dir), LATER);
         for tag in ["one", "two", "three"] {
             assert_eq!(verdict(&log, tag, before), Verdict::Purged, "{at}");
         }
@@ -84,7 +84,7 @@ async fn every_flipped_byte_is_noticed() {
 #[tokio::test]
 async fn torn_end_is_a_purge_that_nobody_was_told_of() {
     let dir = tempfile::tempdir().unwrap();
-    let log = PurgeLog::open(&path(&dir), NOW).unwrap();
+    let log = PurgeLog::open(&path(&dir), NOW);
     let before = log.begin().epoch();
     purge(&log, "one").await;
     let acknowledged = fs::read(path(&dir)).unwrap().len();
@@ -93,13 +93,13 @@ async fn torn_end_is_a_purge_that_nobody_was_told_of() {
     let sound = fs::read(path(&dir)).unwrap();
     for end in acknowledged..sound.len() {
         fs::write(path(&dir), &sound[..end]).unwrap();
-        let log = PurgeLog::open(&path(&dir), LATER).unwrap();
+        let log = PurgeLog::open(&path(&dir), LATER);
         assert_eq!(verdict(&log, "one", before), Verdict::Purged, "{end}");
         assert_eq!(verdict(&log, "three", before), Verdict::Allowed, "{end}");
         // What is written next stands behind what could be read.
         let seq = purge(&log, "four").await;
         drop(log);
-        let log = PurgeLog::open(&path(&dir), LATER).unwrap();
+        let log = PurgeLog::open(&path(&dir), LATER);
         assert_eq!((log.position(), verdict(&log, "four", before)), (seq, Verdict::Purged), "{end}");
     }
 }
@@ -107,7 +107,7 @@ async fn torn_end_is_a_purge_that_nobody_was_told_of() {
 #[tokio::test]
 async fn forgotten_purges_leave_the_file() {
     let dir = tempfile::tempdir().unwrap();
-    let log = PurgeLog::open(&path(&dir), NOW).unwrap();
+    let log = PurgeLog::open(&path(&dir), NOW);
     log.register("disk", log.position());
     let targets: Vec<_> = (0..5_000).map(|at| PurgeTarget::Tag(format!("tag-{at}"))).collect();
     let seq = log.append(Purge::new(targets, Mode::Hard, NOW)).unwrap().seq;
@@ -118,14 +118,14 @@ async fn forgotten_purges_leave_the_file() {
     let next = purge(&log, "next").await;
     drop(log);
     assert!(fs::metadata(path(&dir)).unwrap().len() < 1024);
-    let log = PurgeLog::open(&path(&dir), LATER).unwrap();
+    let log = PurgeLog::open(&path(&dir), LATER);
     assert_eq!((log.position(), log.retained()), (next, 1));
 }
 
 #[tokio::test]
 async fn purge_that_cannot_be_written_says_so_and_takes_the_file_away() {
     let dir = tempfile::tempdir().unwrap();
-    let log = PurgeLog::open(&path(&dir), NOW).unwrap();
+    let log = PurgeLog::open(&path(&dir), NOW);
     let before = log.begin().epoch();
     purge(&log, "one").await;
     // A directory in the file's place can be neither appended to nor replaced.
@@ -139,11 +139,12 @@ async fn purge_that_cannot_be_written_says_so_and_takes_the_file_away() {
     fs::remove_dir(path(&dir)).unwrap();
     let seq = purge(&log, "three").await;
     drop(log);
-    let log = PurgeLog::open(&path(&dir), LATER).unwrap();
+    let log = PurgeLog::open(&path(&dir), LATER);
     assert_eq!((log.position(), log.retained()), (seq, 3), "the whole log was written anew");
 }
 
-#[test]
-fn a_file_that_cannot_be_made_is_an_error() {
-    assert!(PurgeLog::open(Path::new("/proc/no-such-directory/purges"), NOW).is_err());
+#[tokio::test]
+async fn a_file_that_cannot_be_made_is_told_of() {
+    let log = PurgeLog::open(Path::new("/proc/no-such-directory/purges"), NOW);
+    assert!(!log.written(log.position()).await && !log.kept().await);
 }

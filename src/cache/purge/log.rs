@@ -5,21 +5,22 @@
 //! force everywhere at once, and tiers remove what it matches in their own time; a purge that all of them have applied
 //! is forgotten.
 
+mod kept;
 mod state;
 
-use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 
-use super::journal::{Journal, JournalError, Line, Record};
 use super::matcher::{BadTarget, Patterns};
 use super::target::{Meta, Mode, Purge, PurgeTarget};
 use crate::cache::epoch::Epoch;
 use crate::cache::key::CacheKey;
 use crate::policy::time::Timestamp;
+pub use kept::Heard;
+use kept::Kept;
 use state::State;
 
 /// A position in the sequence that the nodes share.
@@ -100,7 +101,7 @@ pub struct PurgeLog {
     /// Where those who are under way began, in order, and how many there.
     under_way: Mutex<Vec<(u64, usize)>>,
     appended: watch::Sender<u64>,
-    journal: Option<Journal>,
+    kept: Option<Kept>,
 }
 
 /// Keeps the log from forgetting purges that a fetch, or a look-up in a slow tier, must still be told of.
@@ -135,53 +136,20 @@ impl PurgeLog {
         Arc::new(PurgeLog::beginning_at(0, None))
     }
 
-    /// A log that ends with the process, beside a tier that does not: what was stored before `now` is taken to be
-    /// purged, and what is stored now will be by the next process.
-    pub fn unkept(now: Timestamp) -> Arc<Self> {
-        Arc::new(PurgeLog::beginning_at(first_position(now), None))
-    }
-
-    /// The log kept in a file, for tiers that survive the process. Where there is none, or it is damaged, what was
-    /// stored before `now` is taken to be purged. Blocks on the file.
-    ///
-    /// # Errors
-    /// The file can neither be read nor made: then a tier that survives the process must not be used.
-    pub fn open(path: &Path, now: Timestamp) -> Result<Arc<Self>, JournalError> {
-        let (journal, found) = Journal::open(path)?;
-        let first = first_position(now).max(found.as_ref().map_or(0, |found| found.head + 1));
-        let Some(found) = found.filter(|found| found.intact) else {
-            journal.begin(first)?;
-            return Ok(Arc::new(PurgeLog::beginning_at(first, Some(journal))));
-        };
-        let log = PurgeLog::beginning_at(found.floor, Some(journal));
-        {
-            let mut state = log.state.write();
-            state.shared_floor = found.shared_floor;
-            for Line { seq, shared, purge } in found.purges {
-                let logged = logged(seq, purge, shared);
-                state.retain(logged);
-            }
-        }
-        log.head.store(found.head, Ordering::Release);
-        log.appended.send_replace(found.head);
-        *log.shared.lock() = found.shared;
-        Ok(Arc::new(log))
-    }
-
-    fn beginning_at(first: u64, journal: Option<Journal>) -> Self {
+    fn beginning_at(first: u64, kept: Option<Kept>) -> Self {
         PurgeLog {
             head: AtomicU64::new(first),
             state: RwLock::new(State::beginning_at(first)),
             shared: Mutex::default(),
             under_way: Mutex::default(),
             appended: watch::Sender::new(first),
-            journal,
+            kept,
         }
     }
 
     /// Whether it is kept in a file.
     pub fn is_kept(&self) -> bool {
-        self.journal.is_some()
+        self.kept.is_some()
     }
 
     /// The sequence number of the last purge.
@@ -265,14 +233,8 @@ impl PurgeLog {
         let logged = Arc::new(Logged { seq, purge, patterns, shared: cell });
         state.retain(logged.clone());
         state.bound();
-        if let Some(journal) = &self.journal {
-            // In the order of the sequence, because the state is held.
-            if journal.is_broken() {
-                self.write_anew(journal, seq, &state, true);
-            } else {
-                journal.append(&logged);
-            }
-        }
+        // In the order of the sequence, because the state is held.
+        self.write(&logged, &state);
         self.head.store(seq, Ordering::Release);
         drop(state);
         self.appended.send_replace(seq);
@@ -282,16 +244,16 @@ impl PurgeLog {
     /// Waits until all that was purged so far would survive the end of this process, but not that of the machine: for
     /// those whom a receipt would cost too much. False: it would not, or nobody knows in time.
     pub async fn kept(&self) -> bool {
-        match &self.journal {
-            Some(journal) => journal.kept(self.position()).await,
+        match &self.kept {
+            Some(kept) => kept.journal.kept(self.position()).await,
             None => true,
         }
     }
 
     /// Waits until a purge is in the log's file. False: it cannot be written, so that a restart would forget it.
     pub async fn written(&self, seq: u64) -> bool {
-        match &self.journal {
-            Some(journal) => journal.written(seq).await,
+        match &self.kept {
+            Some(kept) => kept.journal.written(seq).await,
             None => true,
         }
     }
@@ -380,17 +342,9 @@ impl PurgeLog {
         let before = state.retained.len();
         state.forget(least);
         drop(under_way);
-        if let Some(journal) = &self.journal
-            && state.retained.len() < before
-        {
-            self.write_anew(journal, self.position(), &state, false);
+        if state.retained.len() < before {
+            self.write_anew(self.position(), &state, false);
         }
-    }
-
-    fn write_anew(&self, journal: &Journal, head: u64, state: &State, anyway: bool) {
-        let said =
-            Record::Begin { head, floor: state.floor, shared_floor: state.shared_floor, shared: *self.shared.lock() };
-        journal.write_anew(said, head, &state.retained, anyway);
     }
 
     /// Up to where nothing is outstanding for anybody: what a tier has surely applied that survived a restart.

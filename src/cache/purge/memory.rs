@@ -52,6 +52,9 @@ impl Found {
 impl MemoryTier {
     /// What of an entry was not purged; while there are patterns still to be applied.
     pub(in crate::cache) fn allowed(&self, key: &CacheKey, entry: &Entry) -> Option<Entry> {
+        if self.is_retired() {
+            return None;
+        }
         entry.mapped(|response| match self.log.allows(&response.meta(key), response.epoch()) {
             Verdict::Allowed => Some(response.clone()),
             Verdict::SoftPurged { since } => Some(Arc::new(response.softened(since))),

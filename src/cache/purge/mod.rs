@@ -17,8 +17,8 @@ pub mod target;
 mod tests;
 
 pub use apply::{MEMORY, Ordered, Outstanding, Purging};
-pub use journal::{JournalError, purges_in};
-pub use log::{Logged, PurgeLog, Shared, UnderWay, Verdict};
+pub use journal::purges_in;
+pub use log::{Heard, Logged, PurgeLog, Shared, UnderWay, Verdict};
 pub use matcher::{BadTarget, Patterns};
 pub use memory::Found;
 pub use receipt::{Receipt, Receipts};

@@ -1,0 +1,300 @@
+//! Where the log is kept: in the file `purges` of a disk tier's directory, by whoever has the directory.
+//!
+//! Of two processes on one directory, as when one takes over from another, the second has to wait for it. Its log begins
+//! with what the file says, and its own purges go to a file beside, `purges-<number>`, until the directory is its own.
+//! Then what the other has purged meanwhile is added, and all is in `purges`. Whoever opens the directory adds what such
+//! files say: a process may have ended while it waited.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::SystemTime;
+
+use parking_lot::Mutex;
+
+use super::state::State;
+use super::{Logged, PurgeLog, UnderWay, first_position, logged};
+use crate::cache::purge::journal::{Found, Journal, Line, Record, read_file, read_main};
+use crate::cache::purge::target::{Mode, Purge, PurgeTarget};
+use crate::cache::record::new_id;
+use crate::policy::time::Timestamp;
+
+/// Purges that the process before may still make, where the clock does not tell them from those of the next one.
+const AHEAD: u64 = 1_000_000;
+
+/// The file of a log.
+#[derive(Debug)]
+pub(super) struct Kept {
+    pub(super) journal: Journal,
+    /// The file of the directory, whoever has that.
+    path: PathBuf,
+    /// As long as another process has it.
+    aside: Mutex<Option<Aside>>,
+    /// Files beside it that tell nothing any more once it is written.
+    told: Mutex<Vec<PathBuf>>,
+}
+
+/// A log that waits for its place.
+#[derive(Clone, Debug)]
+struct Aside {
+    /// Where it is meanwhile.
+    own: PathBuf,
+    /// Its own purges come after this, and all that the other process has in its sequence before.
+    first: u64,
+    /// Up to where that sequence is known, and how the file was when that was read: its size, and when it was written.
+    heard: u64,
+    seen: Option<(u64, SystemTime)>,
+}
+
+/// Purges of another process that are in the log, but that memory does not know of yet. The log forgets none of them as
+/// long as this is held.
+#[derive(Debug)]
+pub struct Heard {
+    /// In their order.
+    pub purges: Vec<Arc<Logged>>,
+    _held: UnderWay,
+}
+
+impl PurgeLog {
+    /// The log kept in a file of a directory that is ours, for tiers that survive the process. Where there is none, or it
+    /// is damaged, what was stored before `now` is taken to be purged. Where it cannot be written, that is tried again
+    /// with each purge, and [`PurgeLog::written`] says so. Blocks on the file.
+    pub fn open(path: &Path, now: Timestamp) -> Arc<Self> {
+        let found = read_main(path);
+        let first = first_position(now).max(found.as_ref().map_or(0, |found| found.head + 1));
+        let kept = |head| Kept::new(path, Journal::new(path, head), None);
+        let log = match found {
+            Some(found) if found.intact => PurgeLog::going_on(found.head, found, kept),
+            _ => PurgeLog::beginning_at(first, Some(kept(first))),
+        };
+        let Some(kept) = &log.kept else { return Arc::new(log) };
+        let others = others(path, None);
+        {
+            let mut state = log.state.write();
+            log.add_unknown(&mut state, others.purges);
+            let is_written = kept.journal.write_now(&log.beginning(log.position(), &state), &state.retained);
+            kept.told.lock().extend(others.files);
+            drop(state);
+            if is_written {
+                log.drop_told();
+            }
+        }
+        log.appended.send_replace(log.position());
+        Arc::new(log)
+    }
+
+    /// The log while another process has the directory: what it has purged is known, and what is purged here is kept
+    /// beside. Blocks on the file.
+    pub fn aside(path: &Path, now: Timestamp) -> Arc<Self> {
+        let found = read_file(path);
+        let heard = found.as_ref().map_or(0, |found| found.head);
+        let first = first_position(now).max(heard + AHEAD);
+        let own = path.with_file_name(format!("{}{:016x}", beside(path), new_id()));
+        let kept =
+            |_| Kept::new(path, Journal::new(&own, first), Some(Aside { own: own.clone(), first, heard, seen: None }));
+        Arc::new(match found {
+            Some(found) if found.intact => PurgeLog::going_on(first, found, kept),
+            _ => PurgeLog::beginning_at(first, Some(kept(first))),
+        })
+    }
+
+    /// A log that goes on from what a file says.
+    fn going_on(head: u64, found: Found, kept: impl FnOnce(u64) -> Kept) -> Self {
+        let log = PurgeLog::beginning_at(found.floor, Some(kept(head)));
+        {
+            let mut state = log.state.write();
+            state.shared_floor = found.shared_floor;
+            for Line { seq, shared, purge } in found.purges {
+                state.retain(logged(seq, purge, shared));
+            }
+        }
+        log.head.store(head, Ordering::Release);
+        log.appended.send_replace(head);
+        *log.shared.lock() = found.shared;
+        log
+    }
+
+    /// What the process that has the directory has purged since this was asked last; it is in force in this log now.
+    /// Blocks on the file.
+    pub fn news(self: &Arc<Self>) -> Option<Heard> {
+        let kept = self.kept.as_ref()?;
+        let aside = kept.aside.lock().clone()?;
+        let seen = fs::metadata(&kept.path).and_then(|about| Ok((about.len(), about.modified()?))).ok();
+        if seen == aside.seen {
+            return None;
+        }
+        let found = read_file(&kept.path).filter(|found| found.intact)?;
+        let held = self.begin();
+        let purges = {
+            let mut state = self.state.write();
+            let unheard = found.purges.into_iter().filter(|line| line.seq > aside.heard).collect();
+            let purges = self.add_unknown(&mut state, unheard);
+            purges.iter().for_each(|logged| self.write(logged, &state));
+            purges
+        };
+        if let Some(aside) = kept.aside.lock().as_mut() {
+            (aside.heard, aside.seen) = (found.head, seen);
+        }
+        self.told(purges, held)
+    }
+
+    /// The directory is ours from now on, if it was not: the log takes its place there, with all that others have purged
+    /// meanwhile. What could not be written before is. Blocks on the file.
+    pub fn take_place(self: &Arc<Self>) -> Option<Heard> {
+        let kept = self.kept.as_ref()?;
+        let Some(aside) = kept.aside.lock().clone() else {
+            if kept.journal.has_failed() {
+                self.write_again();
+            }
+            return None;
+        };
+        let (found, others) = (read_main(&kept.path), others(&kept.path, Some(&aside.own)));
+        let held = self.begin();
+        let mut state = self.state.write();
+        let mut purges = match found {
+            Some(found) if found.intact && found.head < aside.first => {
+                state.floor = state.floor.max(found.floor);
+                state.shared_floor = state.shared_floor.max(found.shared_floor);
+                let unheard = found.purges.into_iter().filter(|line| line.seq > aside.heard).collect();
+                self.add_unknown(&mut state, unheard)
+            }
+            // Of two sequences that overlap nobody can tell what came first: all there is counts as purged.
+            Some(found) => {
+                state.floor = self.position().max(found.head) + 1;
+                self.head.store(state.floor, Ordering::Release);
+                Vec::new()
+            }
+            None => {
+                state.floor = state.floor.max(aside.first);
+                Vec::new()
+            }
+        };
+        purges.extend(self.add_unknown(&mut state, others.purges));
+        kept.told.lock().extend(others.files.into_iter().chain([aside.own]));
+        *kept.aside.lock() = None;
+        kept.journal.move_to(&kept.path);
+        self.write_anew(self.position(), &state, true);
+        drop(state);
+        self.told(purges, held)
+    }
+
+    /// Adds what a process has purged that waited for the directory, and ended. Blocks on the files.
+    pub fn overhear(self: &Arc<Self>) -> Option<Heard> {
+        let kept = self.kept.as_ref().filter(|kept| kept.aside.lock().is_none())?;
+        let others = others(&kept.path, None);
+        let held = self.begin();
+        let mut state = self.state.write();
+        let purges = self.add_unknown(&mut state, others.purges);
+        purges.iter().for_each(|logged| self.write(logged, &state));
+        kept.told.lock().extend(others.files);
+        drop(state);
+        self.told(purges, held)
+    }
+
+    fn told(&self, purges: Vec<Arc<Logged>>, held: UnderWay) -> Option<Heard> {
+        self.appended.send_replace(self.position());
+        (!purges.is_empty()).then_some(Heard { purges, _held: held })
+    }
+
+    /// Once all is written: removes the files that said some of it.
+    pub fn drop_told(&self) {
+        for path in self.kept.iter().flat_map(|kept| std::mem::take(&mut *kept.told.lock())) {
+            let _ = fs::remove_file(path);
+        }
+    }
+
+    /// Writes the file anew, whatever it has.
+    pub fn write_again(&self) {
+        self.write_anew(self.position(), &self.state.read(), true);
+    }
+
+    /// Whether a purge, by its number, would be there after a restart. One that is forgotten has been worked off.
+    pub fn has_written(&self, id: &str) -> bool {
+        let Some(kept) = &self.kept else { return false };
+        let seq = self.state.read().by_id.get(id).map_or_else(|| self.position(), |logged| logged.seq);
+        kept.journal.has_written(seq)
+    }
+
+    /// Has a purge written. Waits for nothing.
+    pub(super) fn write(&self, logged: &Logged, state: &State) {
+        match &self.kept {
+            Some(kept) if kept.journal.is_broken() => self.write_anew(logged.seq, state, true),
+            Some(kept) => kept.journal.append(logged),
+            None => {}
+        }
+    }
+
+    /// Has the file written anew where that is worth it, or `anyway`. Beside the directory's file it says only what that
+    /// does not.
+    pub(super) fn write_anew(&self, head: u64, state: &State, anyway: bool) {
+        let Some(kept) = &self.kept else { return };
+        let after = kept.aside.lock().as_ref().map_or(0, |aside| aside.first);
+        let own = state.retained.iter().filter(|logged| logged.seq > after);
+        kept.journal.write_anew(&self.beginning(head, state), head, own, anyway);
+    }
+
+    fn beginning(&self, head: u64, state: &State) -> Record {
+        Record::Begin { head, floor: state.floor, shared_floor: state.shared_floor, shared: *self.shared.lock() }
+    }
+
+    /// Lists purges that are not known as the newest: those of another sequence, which came at a time that is not known.
+    fn add_unknown(&self, state: &mut State, lines: Vec<Line>) -> Vec<Arc<Logged>> {
+        let mut added = Vec::new();
+        for Line { shared, purge, .. } in lines {
+            if state.by_id.contains_key(&purge.id) {
+                continue;
+            }
+            let seq = self.position() + 1;
+            let logged = logged(seq, purge, shared);
+            state.retain(logged.clone());
+            state.bound();
+            self.head.store(seq, Ordering::Release);
+            added.push(logged);
+        }
+        added
+    }
+}
+
+impl Kept {
+    fn new(path: &Path, journal: Journal, aside: Option<Aside>) -> Self {
+        Kept { journal, path: path.to_owned(), aside: Mutex::new(aside), told: Mutex::default() }
+    }
+}
+
+/// How the names of files beside a log's begin.
+fn beside(path: &Path) -> String {
+    format!("{}-", path.file_name().unwrap_or_default().to_string_lossy())
+}
+
+/// What processes have purged that waited for the directory.
+struct Others {
+    files: Vec<PathBuf>,
+    purges: Vec<Line>,
+}
+
+fn others(path: &Path, own: Option<&Path>) -> Others {
+    let mut others = Others { files: Vec::new(), purges: Vec::new() };
+    let beside = beside(path);
+    let entries = path.parent().and_then(|directory| fs::read_dir(directory).ok()).into_iter().flatten().flatten();
+    for entry in entries {
+        let (name, file) = (entry.file_name(), entry.path());
+        let number = name.to_str().and_then(|name| name.strip_prefix(&beside));
+        if number.is_none_or(|number| u64::from_str_radix(number, 16).is_err()) || own == Some(&*file) {
+            continue;
+        }
+        let Some(found) = read_file(&file) else { continue };
+        others.purges.extend(found.purges);
+        if !found.intact {
+            // What it said besides may have been anything.
+            let all = Purge::new(vec![PurgeTarget::All], Mode::Hard, Timestamp::from_secs(0));
+            others.purges.push(Line { seq: 0, shared: None, purge: all });
+        }
+        others.files.push(file);
+    }
+    others
+}
+
+#[cfg(test)]
+#[path = "kept_tests.rs"]
+mod tests;

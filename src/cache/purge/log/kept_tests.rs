@@ -1,0 +1,151 @@
+//! Two processes on one directory: what either purges holds for what both have stored, and over a restart.
+
+use tempfile::TempDir;
+
+use super::super::Verdict;
+use super::*;
+use crate::cache::epoch::Epoch;
+use crate::cache::purge::Meta;
+use crate::policy::tags::{Tag, Tags};
+
+const NOW: Timestamp = Timestamp::from_secs(1_000);
+const LATER: Timestamp = Timestamp::from_secs(2_000);
+const LAST: Timestamp = Timestamp::from_secs(3_000);
+
+/// A directory with the log of the process that has it.
+fn directory() -> (TempDir, PathBuf, Arc<PurgeLog>) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("purges");
+    let log = PurgeLog::open(&path, NOW);
+    log.register("disk", log.position());
+    (directory, path, log)
+}
+
+async fn purge(log: &PurgeLog, tag: &str) {
+    let logged = log.append(Purge::new(vec![PurgeTarget::Tag(tag.to_owned())], Mode::Hard, NOW)).unwrap();
+    assert!(log.written(logged.seq).await && log.has_written(&logged.purge.id));
+}
+
+fn is_purged(log: &PurgeLog, tag: &str, epoch: Epoch) -> bool {
+    let tags = Tags::new([Tag::Named(tag)]);
+    let meta = Meta { key: "GET http://a/", tags: &tags, status: 200, content_type: None };
+    log.allows(&meta, epoch) == Verdict::Purged
+}
+
+/// Which of these tags are purged for what was stored at a time.
+fn purged<'a>(log: &PurgeLog, epoch: Epoch, tags: &[&'a str]) -> Vec<&'a str> {
+    tags.iter().copied().filter(|tag| is_purged(log, tag, epoch)).collect()
+}
+
+fn tags(heard: Option<Heard>) -> Vec<String> {
+    let purges = heard.map(|heard| heard.purges).unwrap_or_default();
+    purges.iter().flat_map(|logged| &logged.purge.targets).map(PurgeTarget::to_string).collect()
+}
+
+fn files(directory: &TempDir) -> Vec<String> {
+    let names = fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().file_name());
+    names.map(|name| name.to_string_lossy().into_owned()).collect()
+}
+
+const ALL: [&str; 6] = ["early", "between", "late", "new", "after", "other"];
+
+#[tokio::test]
+async fn purges_of_both_processes_hold_after_a_take_over_and_what_was_stored_is_of_use() {
+    let (directory, path, old) = directory();
+    purge(&old, "early").await;
+    let on_disk = old.begin().epoch();
+    purge(&old, "between").await;
+    let new = PurgeLog::aside(&path, LATER);
+    new.register("disk", new.first_outstanding());
+    assert_eq!(purged(&new, on_disk, &ALL), ["between"]);
+    let in_memory = new.begin().epoch();
+    purge(&new, "new").await;
+    purge(&old, "late").await;
+    assert_eq!((tags(new.news()), tags(new.news())), (vec!["tag late".to_owned()], vec![]));
+    purge(&old, "after").await;
+    drop(old);
+
+    assert_eq!(tags(new.take_place()), ["tag after"]);
+    assert!(new.written(new.position()).await);
+    new.drop_told();
+    assert_eq!(files(&directory), ["purges"]);
+    for log in [new, PurgeLog::open(&path, LAST)] {
+        assert_eq!(purged(&log, on_disk, &ALL), ["between", "late", "new", "after"]);
+        assert_eq!(purged(&log, in_memory, &ALL), ["late", "new", "after"]);
+        assert_eq!(purged(&log, log.begin().epoch(), &ALL), [""; 0]);
+    }
+}
+
+#[tokio::test]
+async fn purge_of_a_process_that_ended_while_it_waited_holds_after_a_restart() {
+    let (directory, path, old) = directory();
+    purge(&old, "early").await;
+    let on_disk = old.begin().epoch();
+    let new = PurgeLog::aside(&path, LATER);
+    assert_eq!(files(&directory), ["purges"], "nothing is to be said beside it yet");
+    purge(&new, "new").await;
+    drop((new, old));
+    for _ in 0..2 {
+        let log = PurgeLog::open(&path, LAST);
+        assert_eq!(purged(&log, on_disk, &ALL), ["new"]);
+        assert_eq!(purged(&log, log.begin().epoch(), &ALL), [""; 0]);
+        assert_eq!(files(&directory), ["purges"]);
+    }
+}
+
+#[tokio::test]
+async fn purge_of_a_successor_that_ended_holds_for_the_process_that_goes_on() {
+    let (_directory, path, old) = directory();
+    let before = old.begin().epoch();
+    let new = PurgeLog::aside(&path, LATER);
+    purge(&new, "new").await;
+    drop(new);
+    assert_eq!(tags(old.overhear()), ["tag new"]);
+    assert_eq!(purged(&old, before, &ALL), ["new"]);
+    assert!(old.written(old.position()).await);
+    old.drop_told();
+    drop(old);
+    assert_eq!(purged(&PurgeLog::open(&path, LAST), before, &ALL), ["new"]);
+}
+
+#[tokio::test]
+async fn what_another_stored_counts_as_purged_where_its_order_with_ones_own_purges_is_not_known() {
+    for damaged in [false, true] {
+        let (_directory, path, old) = directory();
+        let waiting = PurgeLog::aside(&path, LATER);
+        purge(&waiting, "new").await;
+        drop(old);
+        // Another that waited, but not for as long, was first.
+        let other = PurgeLog::aside(&path, LAST);
+        other.take_place();
+        purge(&other, "early").await;
+        let on_disk = other.begin().epoch();
+        drop(other);
+        if damaged {
+            let mut bytes = fs::read(&path).unwrap();
+            bytes[30] ^= 1;
+            fs::write(&path, bytes).unwrap();
+        }
+        waiting.take_place();
+        assert!(waiting.written(waiting.position()).await);
+        for log in [waiting, PurgeLog::open(&path, LAST)] {
+            assert_eq!(purged(&log, on_disk, &ALL), ALL, "{damaged}");
+            assert_eq!(purged(&log, log.begin().epoch(), &ALL), [""; 0]);
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_could_not_be_written_is_when_that_works_again() {
+    let (_directory, path, log) = directory();
+    let before = log.begin().epoch();
+    fs::remove_file(&path).unwrap();
+    fs::create_dir(&path).unwrap();
+    let logged = log.append(Purge::new(vec![PurgeTarget::Tag("new".to_owned())], Mode::Hard, NOW)).unwrap();
+    assert!(!log.written(logged.seq).await && !log.has_written(&logged.purge.id));
+    fs::remove_dir(&path).unwrap();
+    log.take_place();
+    assert!(log.written(logged.seq).await && log.has_written(&logged.purge.id));
+    drop(log);
+    assert_eq!(purged(&PurgeLog::open(&path, LAST), before, &ALL), ["new"]);
+}
