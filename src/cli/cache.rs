@@ -155,6 +155,10 @@ fn health(answer: &Value, out: &mut dyn Write) -> std::io::Result<()> {
     for tier in answer["tiers"].as_array().into_iter().flatten() {
         writeln!(out, "  {:<7} {}", tier["tier"].as_str().unwrap_or("?"), tier["state"].as_str().unwrap_or("?"))?;
     }
+    if let Some(standing) = answer["purge_link"]["standing"].as_str() {
+        let fault = answer["purge_link"]["fault"].as_str().map(|fault| format!(": {fault}")).unwrap_or_default();
+        writeln!(out, "  {:<7} {standing}{fault}", "purges")?;
+    }
     match answer["outstanding_purges"].as_u64().unwrap_or_default() {
         0 => Ok(()),
         count => writeln!(out, "  {count} purges in force that some tier has still to apply to all it holds"),
@@ -182,7 +186,7 @@ mod tests {
         for (command, expected) in [
             (CacheCommand::Ls(list), format!("{listed}1 of 1 keys\nmore with --after \"1\"\n")),
             (CacheCommand::Get { url: "http://a/x?y&z".to_owned() }, listed.to_owned()),
-            (CacheCommand::Health, "ok\n  memory  on\n".to_owned()),
+            (CacheCommand::Health, "degraded\n  memory  on\n  purges  alone: unreachable\n".to_owned()),
             (
                 CacheCommand::Stats,
                 "memory  on: 3 hits, 1 misses (75.0 %), 0 B in 0 entries, 0 evicted\n\
@@ -197,7 +201,7 @@ mod tests {
     #[tokio::test]
     async fn cache_as_json_is_the_answer_and_refusals_are_told() {
         let json = told(CacheCommand::Health, true).await.unwrap();
-        assert_eq!(serde_json::from_str::<Value>(&json).unwrap()["status"], "ok");
+        assert_eq!(serde_json::from_str::<Value>(&json).unwrap()["status"], "degraded");
         let refused = told(CacheCommand::Get { url: "nonsense".to_owned() }, false).await.unwrap_err();
         assert_eq!(refused.to_string(), "larder refused: nonsense: not an absolute http or https URL");
         let glob = ListArgs { glob: Some("[".to_owned()), ..ListArgs::default() };

@@ -10,9 +10,11 @@ use super::app::App;
 use crate::cache::entry::{Entry, StoredResponse};
 use crate::cache::key::{CacheKey, TargetUri};
 use crate::cache::purge::{BadTarget, Patterns, Purge, PurgeTarget};
+use crate::cache::redis::fault::Fault;
+use crate::cache::redis::gate::Standing;
 use crate::config::settings::{Access, RateKey, Route, RouteLimits};
 use crate::control::inspect::{
-    CacheStats, Entries, EntriesQuery, EntryView, Health, PAGE, TierHealth, TierStats, UrlView, VariantView,
+    CacheStats, Entries, EntriesQuery, EntryView, Health, LinkHealth, PAGE, TierHealth, TierStats, UrlView, VariantView,
 };
 use crate::control::purge::{PurgeOrder, PurgeResponse, PurgedTarget};
 use crate::policy::facts::RequestFacts;
@@ -364,12 +366,19 @@ fn explanation(told: &UrlView, ttl: Option<i64>) -> String {
 pub(super) fn health(app: &App) -> Health {
     let cache = &app.proxy.cache;
     let below = cache.lower.figures();
-    let is_ok = below.iter().all(|tier| tier.state == TierFigures::ON);
+    let purge_link = app.link.as_ref().map(|link| {
+        let figures = link.figures();
+        let fault = figures.fault.filter(|_| figures.standing != Standing::InStep);
+        LinkHealth { standing: figures.standing.word(), fault: fault.map(Fault::word) }
+    });
+    let is_followed = purge_link.as_ref().is_none_or(|link| link.standing == Standing::InStep.word());
+    let is_ok = is_followed && below.iter().all(|tier| tier.state == TierFigures::ON);
     let memory = TierHealth { tier: "memory", state: TierFigures::ON };
     let below = below.iter().map(|tier| TierHealth { tier: tier.tier, state: tier.state });
     Health {
         status: if is_ok { "ok" } else { "degraded" },
         tiers: std::iter::once(memory).chain(below).collect(),
+        purge_link,
         outstanding_purges: cache.outstanding_purges(),
     }
 }

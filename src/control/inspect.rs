@@ -152,10 +152,13 @@ pub struct UrlView {
 /// How the cache is.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Health {
-    /// `ok`; `degraded` where a tier is switched off.
+    /// `ok`; `degraded` where a tier is switched off, or the purges of other nodes are not followed.
     pub status: &'static str,
     /// Each tier with its state, the nearest first.
     pub tiers: Vec<TierHealth>,
+    /// The way of purges to and from other nodes, where there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub purge_link: Option<LinkHealth>,
     /// Purges that some tier has still to apply to all it holds. They are in force all the same.
     pub outstanding_purges: u64,
 }
@@ -167,6 +170,16 @@ pub struct TierHealth {
     pub tier: &'static str,
     /// `on`, or why not.
     pub state: &'static str,
+}
+
+/// How the way of purges between nodes is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct LinkHealth {
+    /// `in-step`; `catching-up`; `alone`: what is held is served though others may have purged it; `shut`: it is not.
+    pub standing: &'static str,
+    /// Why it is not in step.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fault: Option<&'static str>,
 }
 
 /// Figures of every tier.

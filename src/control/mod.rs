@@ -91,7 +91,7 @@ pub(crate) mod tests {
     use tokio::net::TcpListener;
     use tokio_util::sync::{CancellationToken, DropGuard};
 
-    use super::inspect::{EntryView, TierHealth, TierStats, VariantView};
+    use super::inspect::{EntryView, LinkHealth, TierHealth, TierStats, VariantView};
     use super::purge::PurgedTarget;
     use super::*;
     use crate::cache::purge::receipt::{ReceiptState, TierReceipt};
@@ -176,7 +176,12 @@ pub(crate) mod tests {
             })
         }
         fn health(&self) -> Health {
-            Health { status: "ok", tiers: vec![TierHealth { tier: "memory", state: "on" }], outstanding_purges: 0 }
+            Health {
+                status: "degraded",
+                tiers: vec![TierHealth { tier: "memory", state: "on" }],
+                purge_link: Some(LinkHealth { standing: "alone", fault: Some("unreachable") }),
+                ..Health::default()
+            }
         }
         fn cache_stats(&self) -> CacheStats {
             let tier = |tier, count| TierStats {

@@ -275,6 +275,8 @@ impl LowerTier for RedisTier {
             tier: Tier::Redis.word(),
             state: match (figures.state, figures.fault, figures.write_fault) {
                 (State::Closed, _, Some(fault)) | (_, Some(fault), _) => fault.word(),
+                // Not read: what another node stored may have been purged.
+                (State::Closed, _, None) if !self.gate.is_in_step() => "purges-unknown",
                 (State::Closed, _, None) => TierFigures::ON,
                 (_, None, _) => "off",
             },

@@ -173,7 +173,8 @@ async fn health_and_stats_say_that_redis_is_away() {
     let (api, cli) = (Api::of(&larder), Cli::of(&larder));
     let breaker = async || api.get("/v1/cache/stats").await.1["tiers"][1]["breaker"].clone();
     larder.until("Redis to be up", async || breaker().await == "closed").await;
-    assert_eq!(cli.run(&["cache", "health"]).await, "ok\n  memory  on\n  redis   on\n");
+    larder.until("purges to be followed", async || api.get("/v1/cache/health").await.1["status"] == "ok").await;
+    assert_eq!(cli.run(&["cache", "health"]).await, "ok\n  memory  on\n  redis   on\n  purges  in-step\n");
     let told = cli.run(&["cache", "stats"]).await;
     assert!(
         told.lines().nth(1).is_some_and(|line| line.starts_with("redis   on: ")

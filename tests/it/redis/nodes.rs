@@ -49,14 +49,17 @@ async fn stored(redis: &Redis, count: usize) {
 
 /// Purges a URL; the receipt.
 async fn purge(larder: &Larder, url: &str) -> Value {
+    control(larder, "POST", "/v1/purge", &json!({ "url": url }).to_string()).await["receipt"].clone()
+}
+
+async fn control(larder: &Larder, method: &str, path: &str, body: &str) -> Value {
     let (host, bearer) = (larder.control.to_string(), format!("Bearer {TOKEN}"));
     let fields = [("Host", &*host), ("Authorization", &*bearer), ("Content-Type", "application/json")];
     let mut connection = Connection::open(larder.control).await;
-    connection.send(request("POST", "/v1/purge", &fields, &json!({ "url": url }).to_string())).await;
-    let answer = connection.response("POST").await;
+    connection.send(request(method, path, &fields, body)).await;
+    let answer = connection.response(method).await;
     assert!((200..300).contains(&answer.status), "{}", answer.text());
-    let answer: Value = serde_json::from_str(&answer.text()).unwrap();
-    answer["receipt"].clone()
+    serde_json::from_str(&answer.text()).unwrap()
 }
 
 const PAGE: &str = "http://app.test/page";
@@ -117,6 +120,29 @@ async fn node_that_was_stopped_during_a_purge_does_not_serve_what_was_purged() {
         assert_ne!(connection.response("GET").await.text(), old, "round {round}");
         assert_ne!(b.get(&path, &[]).await.text(), old, "round {round}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn health_tells_that_purges_of_others_are_not_followed() {
+    let _machine = machine().await;
+    let (upstream, redis, mut purges) = (app().await, Redis::start().await, Redis::start().await);
+    let files = tempfile::tempdir().unwrap();
+    let urls = format!("url = \"{}\"\npurge_url = \"{}\"\nstrict = true", redis.url(), purges.url());
+    let larder = sharing(&upstream, &urls, files.path()).await;
+    let health = async || {
+        let health = control(&larder, "GET", "/v1/cache/health", "").await;
+        let tier = health["tiers"].as_array().unwrap().iter().find(|tier| tier["tier"] == "redis").unwrap();
+        json!([health["status"], tier["state"], health["purge_link"]])
+    };
+    let well = json!(["ok", "on", { "standing": "in-step" }]);
+    larder.until("all to be well", async || health().await == well).await;
+    assert_eq!(larder.metric("larder_tier_up", "redis").await, 1.0);
+    purges.kill();
+    let ill = json!(["degraded", "purges-unknown", { "standing": "shut", "fault": "unreachable" }]);
+    larder.until("it to be told", async || health().await == ill).await;
+    assert_eq!(larder.metric("larder_tier_up", "redis").await, 0.0);
+    purges.start_again().await;
+    larder.until("all to be well again", async || health().await == well).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
