@@ -196,7 +196,11 @@ impl Journal {
             return;
         }
         // Who waits is told of this attempt, not of the last.
-        self.work.written.send_modify(|written| written.broken = false);
+        self.work.written.send_modify(|written| match anyway {
+            // What the file has now may be of no use: nothing is written until this is.
+            true => *written = Written::default(),
+            false => written.broken = false,
+        });
         waiting.anew = true;
         waiting.bytes = bytes;
         waiting.seq = head;

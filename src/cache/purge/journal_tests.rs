@@ -144,6 +144,19 @@ async fn purge_that_cannot_be_written_says_so_and_takes_the_file_away() {
 }
 
 #[tokio::test]
+async fn file_that_somebody_removed_is_made_again_by_the_next_purge() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = PurgeLog::open(&path(&dir), NOW);
+    let before = log.begin().epoch();
+    purge(&log, "one").await;
+    fs::remove_file(path(&dir)).unwrap();
+    purge(&log, "two").await;
+    drop(log);
+    let log = PurgeLog::open(&path(&dir), LATER);
+    assert_eq!(["one", "two", "three"].map(|tag| verdict(&log, tag, before) == Verdict::Purged), [true, true, false]);
+}
+
+#[tokio::test]
 async fn a_file_that_cannot_be_made_is_told_of() {
     let log = PurgeLog::open(Path::new("/proc/no-such-directory/purges"), NOW);
     assert!(!log.written(log.position()).await && !log.kept().await);

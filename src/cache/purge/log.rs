@@ -252,10 +252,13 @@ impl PurgeLog {
 
     /// Waits until a purge is in the log's file. False: it cannot be written, so that a restart would forget it.
     pub async fn written(&self, seq: u64) -> bool {
-        match &self.kept {
-            Some(kept) => kept.journal.written(seq).await,
-            None => true,
+        let Some(kept) = &self.kept else { return true };
+        if kept.journal.written(seq).await {
+            return true;
         }
+        // Where somebody has removed the file, and nothing else, a new one can be made.
+        self.write_again();
+        kept.journal.written(seq).await
     }
 
     /// Whether what began at `epoch` of this node may be used. Where nothing was purged since, one comparison.

@@ -65,7 +65,11 @@ async fn purges_of_both_processes_hold_after_a_take_over_and_what_was_stored_is_
     purge(&old, "after").await;
     drop(old);
 
+    fs::create_dir(path.with_extension("new")).unwrap();
     assert_eq!(tags(new.take_place()), ["tag after"]);
+    assert!(!new.written(new.position()).await, "beside is not in its place");
+    fs::remove_dir(path.with_extension("new")).unwrap();
+    new.take_place();
     assert!(new.written(new.position()).await);
     new.drop_told();
     assert_eq!(files(&directory), ["purges"]);
