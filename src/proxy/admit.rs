@@ -206,7 +206,6 @@ fn is_only_from_proxies(name: &str) -> bool {
                 | "x-backend-host"
                 | "x-client-ip"
                 | "x-cluster-client-ip"
-                | "x-device-class"
                 | "x-envoy-external-address"
                 | "x-envoy-original-path"
                 | "x-forward-for"
