@@ -7,6 +7,7 @@ mod clock;
 mod collapsing;
 mod content_codings;
 mod crowds;
+mod cuts;
 mod differential;
 mod file_copies;
 mod filling;

@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::task::JoinSet;
 
 use larder::cache::purge::PurgeTarget;
-use larder::telemetry::figures::Snapshot;
 
 use super::Fields;
 use crate::support::client;
@@ -32,8 +31,6 @@ stories![
     parts_remain_of_what_broke_off,
     parts_that_break_off_are_cut_for_their_readers,
     parts_are_sent_while_they_come,
-    parts_that_went_out_whole_are_no_cuts,
-    answers_that_went_out_whole_before_their_fill_ended_are_no_cuts,
     parts_that_cannot_be_had_stand_for_nothing_else,
 ];
 
@@ -62,7 +59,7 @@ fn file(request: &Recorded, text: &str, tag: &str) -> Reply {
     head("206 Partial Content").header("content-range", &content_range).body(&text[first..=last])
 }
 
-async fn file_server() -> (Upstream, Proxy) {
+pub(super) async fn file_server() -> (Upstream, Proxy) {
     let upstream = Upstream::start(|request| file(request, TEXT, "\"v1\"")).await;
     let proxy = Proxy::before(&upstream);
     (upstream, proxy)
@@ -497,55 +494,6 @@ async fn parts_are_sent_while_they_come() {
     // What is there, and what has come, is with the client before the rest has left the upstream.
     gate.open();
     assert_eq!(String::from_utf8(exchange.body(&head).await.content).unwrap(), &TEXT[5..]);
-}
-
-async fn parts_that_went_out_whole_are_no_cuts() {
-    let (_upstream, proxy) = file_server().await;
-    // Stored, a hit, cut from it, and completed.
-    let ranges = ["bytes=5-9", "bytes=5-9", "bytes=6-7", "bytes=8-12", "bytes=5-6, 9-10"];
-    for range in ranges {
-        assert_eq!(proxy.get("/film", &[("range", range)]).await.status, 206);
-    }
-    assert_eq!(cuts_of(&proxy, ranges.len() as u64).await, 0);
-}
-
-async fn answers_that_went_out_whole_before_their_fill_ended_are_no_cuts() {
-    let gate = Gate::new();
-    let opener = gate.clone();
-    let upstream = Upstream::start(move |request| {
-        let reply = Reply::ok().header("cache-control", "max-age=60").header("content-length", "60000");
-        let reply = reply.piece("x".repeat(30_000));
-        // What is too large to be kept is only passed on: its readers see no end but its length.
-        if request.path() == "/large" {
-            reply.piece("y".repeat(30_000))
-        } else {
-            reply.gate(&opener).piece("y".repeat(30_000))
-        }
-    })
-    .await;
-    let proxy = Proxy::with_rules(&upstream, "max_object = \"50kB\"");
-    let mut connection = proxy.clients.connect().await;
-    assert_eq!(connection.get("/large", &[]).await.body.content.len(), 60_000);
-    let proxy_of_parts = Proxy::before(&upstream);
-    assert_eq!(proxy_of_parts.get("/film", &[("range", "bytes=0-9")]).await.text(), "xxxxxxxxxx");
-    assert_eq!(cuts_of(&proxy, 1).await, 0);
-    assert_eq!(cuts_of(&proxy_of_parts, 1).await, 0);
-    gate.open();
-}
-
-/// Responses that count as cut, once so many are recorded, which is a moment after their last byte.
-async fn cuts_of(proxy: &Proxy, recorded: u64) -> u64 {
-    let sum = |name: &str| -> u64 {
-        let of_name = |line: &str| line.strip_prefix(name)?.split_once("} ")?.1.parse::<u64>().ok();
-        proxy.app.proxy.telemetry.metrics.render(&Snapshot::default()).lines().filter_map(of_name).sum()
-    };
-    within("the records", async {
-        while sum("larder_requests_total{") < recorded {
-            tokio::task::yield_now().await;
-        }
-    })
-    .await;
-    sum("larder_cut_responses_total{")
 }
 
 /// An app that lets everything be cached, also that it has no such range.
