@@ -231,14 +231,20 @@ pub(super) fn select<'a>(
 }
 
 /// Whether the client takes the coding that a stored response came in: an upstream that codes without saying so in
-/// Vary, or although it was asked for the plain form, must not break other clients. Where the response was selected by
-/// what they take, nobody would get another form; nor would who says nothing, where the app was asked for the plain one.
+/// Vary must not break other clients. Where the response was selected by what they take, nobody would get another form;
+/// nor, where apps are asked for the plain one, unless Vary says that they go by it (RFC 9111 §4.1).
 pub(super) fn is_acceptable(route: &SiteRoute, stored: &StoredResponse, request: &HeaderMap) -> bool {
     let Some(coding) = stored.fields.get_bytes(&header::CONTENT_ENCODING) else { return true };
-    let takes_any = route.route.compression.is_some() && !request.contains_key(header::ACCEPT_ENCODING);
-    takes_any
+    let is_everybodys = || !request.contains_key(header::ACCEPT_ENCODING) || !varies_by_coding(stored);
+    (route.route.compression.is_some() && is_everybodys())
         || stored.selection().fields().any(|(name, _)| *name == header::ACCEPT_ENCODING)
         || std::str::from_utf8(coding).is_ok_and(|coding| accept::accepts(request, coding))
+}
+
+fn varies_by_coding(stored: &StoredResponse) -> bool {
+    let lines = stored.fields.iter().filter(|(name, _)| **name == header::VARY).map(|(_, line)| line);
+    let mut names = lines.flat_map(|line| line.split(|byte| *byte == b',')).map(<[u8]>::trim_ascii);
+    names.any(|name| name.eq_ignore_ascii_case(header::ACCEPT_ENCODING.as_str().as_bytes()))
 }
 
 /// Why a request is not the cache's business at all.
