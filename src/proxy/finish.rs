@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use http::Method;
+
 use super::guard::Place;
 use crate::telemetry::Telemetry;
 use crate::telemetry::record::{Kept, RequestRecord};
@@ -35,6 +37,11 @@ impl Finish {
         told: Option<Kept>,
     ) -> Self {
         Finish { telemetry, metrics, started, record, told, meter: None, completed: false, place: None }
+    }
+
+    /// Whether the request is a HEAD.
+    pub(super) fn answers_head(&self) -> bool {
+        self.record.method == Method::HEAD
     }
 
     /// Takes the bytes of the request's body from here at the end.

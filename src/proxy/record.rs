@@ -10,7 +10,7 @@ use http::{HeaderName, HeaderValue, Method, Response, StatusCode, header};
 use super::body::Body;
 use super::client::Client;
 use super::finish::Finish;
-use super::{Asked, CACHE_STATUS, Proxy};
+use super::{Asked, CACHE_STATUS, Proxy, respond};
 use crate::policy::cache_status::Verdict;
 use crate::policy::present::Fields;
 use crate::policy::time::Timestamp;
@@ -62,6 +62,9 @@ impl Proxy {
         response.headers_mut().entry(header::DATE).or_insert_with(|| {
             HeaderValue::from_bytes(&self.clock.http_date()).expect("an HTTP-date is visible ASCII")
         });
+        if finish.answers_head() {
+            response = respond::without_content(response);
+        }
         response.map(|body| body.recorded(Box::new(finish)))
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Version, header};
+use http_body::Body as _;
 
 use super::Asked;
 use super::body::{Body, Multipart, Part, Source};
@@ -243,6 +244,18 @@ pub(super) fn page(status: StatusCode, content: Bytes, content_type: HeaderValue
     headers.insert(header::CONTENT_TYPE, content_type);
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
+}
+
+/// The answer to a HEAD, made of one with content: that stays here, and its length is told (RFC 9110 §9.3.2, §8.6).
+pub(super) fn without_content(response: Response<Body>) -> Response<Body> {
+    if response.body().is_end_stream() {
+        return response;
+    }
+    let (mut head, body) = response.into_parts();
+    if let Some(length) = body.size_hint().exact() {
+        head.headers.entry(header::CONTENT_LENGTH).or_insert_with(|| HeaderValue::from(length));
+    }
+    Response::from_parts(head, Body::empty())
 }
 
 /// The coding that the client gets a stored response in.

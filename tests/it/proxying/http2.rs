@@ -69,6 +69,44 @@ async fn http2_head_and_large_bodies() {
     }
 }
 
+#[tokio::test]
+async fn head_brings_no_content_of_larders_own() {
+    let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let proxy = Proxy::configured(&format!(
+        "[upstreams.app]\nservers = [\"http://{nobody}\"]\n\
+         [[routes]]\nmatch = {{ path = \"/old\" }}\nredirect = {{ to = \"/new\", status = 308 }}\n\
+         [[routes]]\nmatch = {{ path = \"/inside\" }}\nupstream = \"app\"\naccess = {{ deny = [\"0.0.0.0/0\"] }}\n\
+         [[routes]]\nmatch = {{ path = \"/app\" }}\nupstream = \"app\"\n"
+    ));
+    let client = http2::Connection::open(proxy.address).await;
+    let only_cached = [("cache-control", "only-if-cached")];
+    for (path, fields, status) in [
+        ("/app", &[][..], 502),
+        ("/app", &only_cached, 504),
+        ("/old", &[], 308),
+        ("/inside", &[], 403),
+        ("/elsewhere", &[], 404),
+    ] {
+        let ask = async |method| {
+            let asked =
+                fields.iter().fold(client.get(path).method(method), |asked, (name, value)| asked.header(*name, *value));
+            client.ask(asked.body(Default::default()).unwrap()).await.unwrap()
+        };
+        let (head, get) = (ask("HEAD").await, ask("GET").await);
+        assert_eq!((head.status().as_u16(), head.body().len()), (status, 0), "{path}");
+        let length = get.body().len().to_string();
+        assert_eq!(
+            head.headers().get("content-length").map_or("0", |length| length.to_str().unwrap()),
+            length,
+            "{path}"
+        );
+        assert_eq!(proxy.ask("HEAD", path, fields, "").await.status, status, "{path}");
+    }
+    let cut = |line: &str| line.starts_with("larder_cut_responses_total{") && !line.ends_with(" 0");
+    let text = proxy.metrics_text().await;
+    assert!(!text.lines().any(cut), "{text}");
+}
+
 /// A request as an HTTP/2 upstream saw it.
 type Seen = Arc<Mutex<Vec<http::request::Parts>>>;
 
