@@ -217,6 +217,8 @@ impl Link {
             nodes_key: format!("{}:nodes", self.prefix).into_bytes(),
             history: self.history,
         };
+        // A Redis that hangs is connected to all the same: until it answers it is away, and what is held is served on.
+        stream.bounds().await?;
         self.gate.close();
         within(CATCH_UP, self.take_up(&stream)).await?;
         self.gate.open();

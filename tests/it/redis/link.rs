@@ -258,3 +258,21 @@ async fn strict_node_serves_nothing_while_it_cannot_know() {
     a.until("its return", |a| a.gate.is_open()).await;
     assert!(a.dropped_all(), "the stream was lost, and with it what this node may have missed");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn node_whose_redis_hangs_uses_what_it_holds_all_along() {
+    let redis = Redis::start().await;
+    let between = Between::before(redis.address()).await;
+    let a = Node::start(&settings("a", between.address.port())).in_step().await;
+    redis.stop(true);
+    a.until("the loss", |a| a.gate.standing() == Standing::Alone).await;
+    let before = between.connections();
+    // It is connected to again and again, and never answers.
+    a.until("three more attempts", |a| {
+        assert_eq!(a.gate.standing(), Standing::Alone, "it waits for what nobody tells");
+        between.connections() >= before + 3
+    })
+    .await;
+    redis.stop(false);
+    a.until("its return", |a| a.gate.standing() == Standing::InStep).await;
+}

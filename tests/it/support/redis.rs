@@ -225,6 +225,7 @@ pub struct Between {
     /// Where it listens.
     pub address: SocketAddr,
     mood: watch::Sender<Mood>,
+    connections: watch::Receiver<usize>,
     _tasks: Arc<Mutex<JoinSet<()>>>,
 }
 
@@ -235,13 +236,20 @@ impl Between {
         let address = listener.local_addr().expect("it is bound");
         let (mood, tasks) = (watch::Sender::default(), Arc::new(Mutex::new(JoinSet::new())));
         let (watched, weak) = (mood.subscribe(), Arc::downgrade(&tasks));
+        let (count, connections) = watch::channel(0);
         tasks.lock().spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
+                count.send_modify(|count| *count += 1);
                 let Some(tasks) = weak.upgrade() else { return };
                 tasks.lock().spawn(relay(client, server, watched.clone()));
             }
         });
-        Between { address, mood, _tasks: tasks }
+        Between { address, mood, connections, _tasks: tasks }
+    }
+
+    /// How often it was connected to so far.
+    pub fn connections(&self) -> usize {
+        *self.connections.borrow()
     }
 
     /// Changes how it treats what passes from now on.
