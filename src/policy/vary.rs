@@ -18,8 +18,9 @@ impl Selection {
     pub const ANY: Selection = Selection(Vec::new());
 
     /// Of a response's Vary and its request. `None` for `Vary: *`, a Vary that names no field, or one that names a field
-    /// which larder fills in for each client: such a response never matches again. `settled` names fields that do not count because the cache itself sees to them:
-    /// Accept-Encoding, where larder does the coding; User-Agent, where its class of device is part of the key.
+    /// which larder fills in for each client: such a response never matches again. `settled` names fields that do not
+    /// count because the cache itself sees to them: Accept-Encoding, where larder does the coding; User-Agent, where its
+    /// class of device is part of the key.
     pub fn of(response: &HeaderMap, request: &HeaderMap, settled: &[HeaderName]) -> Option<Self> {
         let mut names: Vec<HeaderName> = Vec::new();
         for line in response.get_all(header::VARY) {
@@ -101,8 +102,8 @@ fn may_select(name: &HeaderName) -> bool {
 }
 
 /// The value of a field in a form in which equal meaning is equal bytes: lines joined, white space around commas
-/// gone, and for the fields whose grammar we know, case, order and empty elements as well. `None`: absent, which is not the same as
-/// empty.
+/// gone, and for the fields whose grammar we know, case, order and empty elements as well. `None`: absent, which is not
+/// the same as empty.
 fn normalised<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<Cow<'a, [u8]>> {
     let mut lines = headers.get_all(name).iter();
     let first = lines.next()?.as_bytes();

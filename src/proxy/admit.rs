@@ -131,7 +131,8 @@ pub fn is_target_byte(byte: u8) -> bool {
 }
 
 /// What would mean something else to whoever reads it next: in HTTP/1 heads the inspection refuses it, or takes it away;
-/// HTTP/2 lets it by. Lengths that are no single number (RFC 9110 §8.6), control bytes (§5.5), white space around a value (RFC 9113 §8.2.1), what no target has.
+/// HTTP/2 lets it by. Lengths that are no single number (RFC 9110 §8.6), control bytes (§5.5), white space around a
+/// value (RFC 9113 §8.2.1), what no target has.
 fn check_bytes(target: &PathAndQuery, headers: &HeaderMap) -> Result<(), Refusal> {
     if !target.as_str().bytes().all(is_target_byte) {
         return Err(Refusal::BadTarget);

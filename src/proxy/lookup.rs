@@ -14,6 +14,7 @@ use crate::cache::sessions::SessionName;
 use crate::config::settings::PrivateCache;
 use crate::content::{accept, static_files};
 use crate::policy::facts::RequestFacts;
+use crate::policy::fields;
 use crate::policy::preconditions;
 use crate::policy::present::Fields;
 use crate::policy::reason::{ForwardReason, StaleReason};
@@ -242,9 +243,8 @@ pub(super) fn is_acceptable(route: &SiteRoute, stored: &StoredResponse, request:
 }
 
 fn varies_by_coding(stored: &StoredResponse) -> bool {
-    let lines = stored.fields.iter().filter(|(name, _)| **name == header::VARY).map(|(_, line)| line);
-    let mut names = lines.flat_map(|line| line.split(|byte| *byte == b',')).map(<[u8]>::trim_ascii);
-    names.any(|name| name.eq_ignore_ascii_case(header::ACCEPT_ENCODING.as_str().as_bytes()))
+    let coding = header::ACCEPT_ENCODING;
+    stored.fields.iter().any(|(name, line)| *name == header::VARY && fields::lists(line, coding.as_str()))
 }
 
 /// Why a request is not the cache's business at all.

@@ -2,7 +2,6 @@
 
 use http::request::Parts;
 use http::{HeaderMap, Response, StatusCode, header};
-use smallvec::SmallVec;
 
 use super::front::Identified;
 use super::lookup;
@@ -49,10 +48,8 @@ pub(super) fn apply_static_class<B>(
     }
     let (path, query) = (request.uri.path(), request.uri.query());
     // Of several types, which is wrong, each browser takes the one it likes: no file agrees with all of them.
-    let content_type = match response.headers().get_all(header::CONTENT_TYPE).iter().collect::<SmallVec<[_; 2]>>()[..] {
-        [one] => Some(one),
-        _ => None,
-    };
+    let mut types = response.headers().get_all(header::CONTENT_TYPE).iter();
+    let content_type = types.next().filter(|_| types.next().is_none());
     let class = static_files::classify(&site.settings.static_classes, path, query, content_type);
     let Some(class) = class else { return false };
     let personal = response.headers().contains_key(header::SET_COOKIE)
