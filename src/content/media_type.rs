@@ -2,6 +2,8 @@
 
 use http::HeaderValue;
 
+use crate::policy::token::is_token_byte;
+
 /// The `type/subtype` of a Content-Type field value, without its parameters; `None`: it is not one.
 pub fn essence(content_type: &HeaderValue) -> Option<&str> {
     let text = content_type.to_str().ok()?;
@@ -23,7 +25,7 @@ pub fn matches(pattern: &str, essence: &str) -> bool {
 }
 
 fn is_token(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
+    !text.is_empty() && text.bytes().all(is_token_byte)
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //!
 //! | question | file |
 //! |---|---|
-//! | what do the fields say | `directives`, `dates`, `entity_tag`, `fields`, [`present`], [`trailers`] |
+//! | what do the fields say | `directives`, `dates`, `entity_tag`, `fields`, `token`, [`present`], [`trailers`] |
 //! | how long is it fresh, how old is it | [`freshness`], [`facts`] |
 //! | may it be stored | [`store`] |
 //! | does the request select it | [`vary`] |
@@ -32,6 +32,7 @@ pub mod search;
 pub mod store;
 pub mod tags;
 pub mod time;
+pub mod token;
 pub mod trailers;
 pub mod validate;
 pub mod vary;

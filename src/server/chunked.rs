@@ -1,6 +1,7 @@
 //! The pure check of a chunked request body (RFC 9112 §7.1), byte for byte: sizes, extensions, ends, trailers.
 
-use super::head::{HeadLimits, is_token_byte};
+use super::head::HeadLimits;
+use crate::policy::token::is_token_byte;
 
 /// Bytes of the extensions of one chunk.
 const MAX_EXTENSION: usize = 256;

@@ -1,5 +1,6 @@
 //! The pure check of an HTTP/1 request head, line by line: RFC 9112 to the letter where hyper is lenient.
 
+use crate::policy::token::is_token_byte;
 use crate::proxy::admit::is_target_byte;
 use crate::proxy::refusal::Refusal;
 
@@ -300,22 +301,3 @@ fn is_host(value: &[u8]) -> bool {
     };
     !host.is_empty() && host.len() <= 255 && port_is_valid
 }
-
-/// `tchar` of RFC 9110 §5.6.2.
-pub(super) fn is_token_byte(byte: u8) -> bool {
-    TOKEN[usize::from(byte)]
-}
-
-static TOKEN: [bool; 256] = {
-    let mut table = [false; 256];
-    let mut byte = 0u8;
-    while byte < 128 {
-        table[byte as usize] = byte.is_ascii_alphanumeric()
-            || matches!(
-                byte,
-                b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~'
-            );
-        byte += 1;
-    }
-    table
-};
