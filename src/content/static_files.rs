@@ -44,10 +44,11 @@ pub fn classify<'a>(
     content_type: Option<&HeaderValue>,
 ) -> Option<Match<'a>> {
     let file = FileName::of(path)?;
+    let mut candidates = classes.iter().filter(|class| file.has_extension_of(class)).peekable();
+    // The cheap question first: most responses are no files, as their extension shows.
+    candidates.peek().filter(|_| is_unambiguous(path))?;
     let essence = media_type::essence(content_type?)?;
-    let class = classes.iter().find(|class| {
-        file.has_extension_of(class) && class.types.iter().any(|pattern| media_type::matches(pattern, essence))
-    })?;
+    let class = candidates.find(|class| class.types.iter().any(|pattern| media_type::matches(pattern, essence)))?;
     let versioned = class.versioned_max_age.is_some()
         && (versioned::has_content_hash(file.stem) || query.is_some_and(versioned::has_version_parameter));
     Some(Match { class, versioned })
@@ -56,6 +57,7 @@ pub fn classify<'a>(
 /// Whether a response may turn out to be of a class, judged by the path alone, before there is one.
 pub fn is_candidate(classes: &[Arc<StaticClass>], path: &str) -> bool {
     FileName::of(path).is_some_and(|file| classes.iter().any(|class| file.has_extension_of(class)))
+        && is_unambiguous(path)
 }
 
 /// The last segment of a path, without `;parameters`.
@@ -66,13 +68,13 @@ struct FileName<'a> {
 }
 
 impl<'a> FileName<'a> {
-    /// `None`: there is none, or upstreams may disagree with us about it.
+    /// `None`: there is none. Upstreams may disagree with us about it where the path is not [unambiguous](is_unambiguous).
     fn of(path: &'a str) -> Option<Self> {
         let segment = path.rsplit('/').next()?;
         // `/account;x.css` is `/account` to upstreams that know path parameters (RFC 3986 §3.3).
         let name = segment.split(';').next()?;
         let (stem, extension) = name.rsplit_once('.')?;
-        (!stem.is_empty() && is_unambiguous(path)).then_some(FileName { stem, extension })
+        (!stem.is_empty()).then_some(FileName { stem, extension })
     }
 
     fn has_extension_of(&self, class: &StaticClass) -> bool {
