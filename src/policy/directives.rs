@@ -2,6 +2,7 @@
 
 use http::{HeaderName, HeaderValue, header};
 use sfv::{BareItem, Dictionary, ListEntry, Parser};
+use smallvec::SmallVec;
 
 use super::present::Fields;
 
@@ -226,7 +227,8 @@ pub(super) fn delta_seconds(text: &[u8]) -> Option<u32> {
 /// Calls `each` with every directive's lower-case name and its value, quotes taken off. A value that is none (RFC 9111
 /// §5.2: token or quoted-string, no space around `=`) is handed on as an empty one, which means the most restrictive.
 fn for_each_directive<'a>(lines: impl Iterator<Item = &'a HeaderValue>, mut each: impl FnMut(&str, Option<&[u8]>)) {
-    let mut name = String::new();
+    // On the stack: longer ones than this are none that is known.
+    let mut name = SmallVec::<[u8; 32]>::new();
     for line in lines {
         for element in Elements(line.as_bytes()) {
             let (raw_name, value) = match element.iter().position(|byte| *byte == b'=') {
@@ -234,13 +236,16 @@ fn for_each_directive<'a>(lines: impl Iterator<Item = &'a HeaderValue>, mut each
                 None => (element, None),
             };
             name.clear();
-            name.extend(raw_name.trim_ascii().iter().map(|byte| char::from(byte.to_ascii_lowercase())));
+            name.extend_from_slice(raw_name.trim_ascii());
+            name.make_ascii_lowercase();
+            // What is no text is no name that is known either.
+            let name = std::str::from_utf8(&name).unwrap_or_default();
             match value {
-                Some(_) if raw_name.ends_with(b" ") || raw_name.ends_with(b"\t") => each(&name, Some(b"")),
+                Some(_) if raw_name.ends_with(b" ") || raw_name.ends_with(b"\t") => each(name, Some(b"")),
                 Some(quoted) if quoted.first() == Some(&b'"') => {
-                    each(&name, Some(&unquote(quoted).unwrap_or_default()));
+                    each(name, Some(&unquote(quoted).unwrap_or_default()));
                 }
-                plain => each(&name, plain),
+                plain => each(name, plain),
             }
         }
     }

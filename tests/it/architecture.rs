@@ -32,7 +32,7 @@ const EVERYTHING: &[&str] =
 
 /// Crates that `policy` may use; those of its tests beside them.
 const PURE: &[&str] =
-    &["bytes", "http", "httpdate", "itoa", "percent_encoding", "sfv", "proptest", "http_cache_semantics"];
+    &["bytes", "http", "httpdate", "itoa", "percent_encoding", "sfv", "smallvec", "proptest", "http_cache_semantics"];
 
 /// What of `std` would make `policy` impure. `SystemTime` is a type that parsers of dates speak; its `now` is not.
 const IMPURE: &[&str] = &["env", "fs", "io", "net", "os", "process", "thread", "time::Instant"];
