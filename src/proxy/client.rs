@@ -4,16 +4,12 @@ use std::net::SocketAddr;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
 
-use bytes::Bytes;
-use futures_util::task::AtomicWaker;
 use http::{HeaderName, HeaderValue};
 use parking_lot::Mutex;
 
 use super::front::Front;
+use super::interim::InterimHeads;
 use super::refusal::Refusal;
-
-/// Interim heads that wait for a client at most. An upstream may send them without end.
-const MAX_INTERIM: usize = 32;
 
 /// A client's connection, as the request path sees it.
 #[derive(Debug)]
@@ -38,11 +34,9 @@ pub struct Client {
     /// then hands hyper a stand-in request of method [`Client::REFUSED_METHOD`], so that the answer takes its turn
     /// behind those to earlier requests.
     pub refused: OnceLock<Refusal>,
-    /// Interim (1xx) heads to be written ahead of the response to the current HTTP/1.1 request; taken by the
-    /// connection layer at its next write. Always empty on HTTP/2.
-    pub interim: Mutex<Vec<Bytes>>,
-    /// Wakes the connection's task, so that an interim head queued by another task is written at once.
-    pub interim_waker: AtomicWaker,
+    /// What is to be written ahead of the response to the current HTTP/1.1 request; taken by the connection layer at its
+    /// next write. Never any for HTTP/1.0 or HTTP/2 clients.
+    pub interim: InterimHeads,
     /// Bytes received from the client so far, TLS excluded.
     pub bytes_in: AtomicU64,
     /// Bytes sent to the client so far, TLS excluded.
@@ -73,36 +67,9 @@ impl Client {
             front: Arc::default(),
             subject: None,
             refused: OnceLock::new(),
-            interim: Mutex::new(Vec::new()),
-            interim_waker: AtomicWaker::new(),
+            interim: InterimHeads::default(),
             bytes_in: AtomicU64::new(0),
             bytes_out: AtomicU64::new(0),
         }
-    }
-
-    /// Queues a complete interim (1xx) head, to be written before the response that the same request gets. Never
-    /// for HTTP/1.0 or HTTP/2 clients. Beyond a bound it is left out: nobody relies on them.
-    pub fn queue_interim(&self, head: Bytes) {
-        let mut waiting = self.interim.lock();
-        if !head.is_empty() && waiting.len() < MAX_INTERIM {
-            waiting.push(head);
-            drop(waiting);
-            self.interim_waker.wake();
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn interim_heads_wait_in_bounded_number() {
-        let address = SocketAddr::from(([127, 0, 0, 1], 1));
-        let client = Client::new(address, address, false);
-        for _ in 0..1000 {
-            client.queue_interim(Bytes::from_static(b"HTTP/1.1 103 Early Hints\r\n\r\n"));
-        }
-        assert_eq!(client.interim.lock().len(), MAX_INTERIM);
     }
 }

@@ -69,7 +69,7 @@ fn interim_to(client: Arc<Client>) -> InterimCallback {
             }
         }
         head.put_slice(b"\r\n");
-        client.queue_interim(head.freeze());
+        client.interim.queue(head.freeze());
     })
 }
 

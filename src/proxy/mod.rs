@@ -23,6 +23,7 @@ pub mod finish;
 mod forward_auth;
 pub mod front;
 pub mod guard;
+pub mod interim;
 mod invalidation;
 mod lease;
 mod lookup;

@@ -119,8 +119,11 @@ pub(super) fn at_once<B: http_body::Body>(
 /// Waits until the interim heads queued so far are written, so that the response comes after all of them.
 async fn interim_heads_sent(client: &Client) {
     std::future::poll_fn(|cx| {
-        client.interim_waker.register(cx.waker());
-        if client.interim.lock().is_empty() { Poll::Ready(()) } else { Poll::Pending }
+        if client.interim.is_empty() {
+            return Poll::Ready(());
+        }
+        client.interim.listen(cx.waker());
+        if client.interim.is_empty() { Poll::Ready(()) } else { Poll::Pending }
     })
     .await;
 }

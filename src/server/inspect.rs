@@ -295,10 +295,16 @@ impl<S: ClientStream> Inspected<S> {
         if !all && !self.interim_begun {
             return Poll::Ready(Ok(()));
         }
-        let mut queue = self.wire.client.interim.lock();
+        let interim = &self.wire.client.interim;
         let mut written = false;
-        while let Some(head) = queue.first_mut() {
-            let Poll::Ready(sent) = Pin::new(&mut self.inner).poll_write(cx, head)? else {
+        while let Some((wrote, left)) = interim.write(|head| {
+            let wrote = Pin::new(&mut self.inner).poll_write(cx, head);
+            if let Poll::Ready(Ok(sent)) = wrote {
+                head.advance(sent);
+            }
+            (wrote, !head.is_empty())
+        }) {
+            let Poll::Ready(sent) = wrote? else {
                 self.wire.stalls().send.blocked();
                 return Poll::Pending;
             };
@@ -306,19 +312,15 @@ impl<S: ClientStream> Inspected<S> {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             self.wire.sent(sent);
-            head.advance(sent);
-            self.interim_begun = !head.is_empty();
-            if head.is_empty() {
-                queue.remove(0);
-                written = true;
-                if !all {
-                    break;
-                }
+            self.interim_begun = left;
+            written |= !left;
+            if !left && !all {
+                break;
             }
         }
         if written {
             // The service may be waiting with its final response for this.
-            self.wire.client.interim_waker.wake();
+            interim.wake();
         }
         Poll::Ready(Ok(()))
     }
@@ -421,7 +423,7 @@ impl<S: ClientStream> AsyncWrite for Inspected<S> {
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         if !this.framing.is_opaque() {
-            this.wire.client.interim_waker.register(cx.waker());
+            this.wire.client.interim.listen(cx.waker());
             ready!(this.poll_interim(cx, true))?;
         }
         let flushed = Pin::new(&mut this.inner).poll_flush(cx);

@@ -115,8 +115,8 @@ where
     loop {
         match stage.as_mut().project() {
             StageNow::Answering { answer } => {
-                stream.wire.client.interim_waker.register(cx.waker());
                 let Poll::Ready(response) = answer.poll(cx) else {
+                    stream.wire.client.interim.listen(cx.waker());
                     // The answer waits until all of them are written.
                     ready!(stream.poll_interim(cx, true))?;
                     return Poll::Pending;

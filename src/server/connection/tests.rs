@@ -53,15 +53,15 @@ async fn app<B: http_body::Body>(client: Arc<Client>, mut request: Request<B>) -
             Err(_) => answer(StatusCode::BAD_REQUEST, client.refused.get().map_or("cut", |r| r.word()).to_owned()),
         },
         "/interim" => {
-            client.queue_interim(Bytes::from_static(b"HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n"));
-            client.queue_interim(Bytes::from_static(b"HTTP/1.1 103 Early Hints\r\nlink: </b>\r\n\r\n"));
+            client.interim.queue(Bytes::from_static(b"HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n"));
+            client.interim.queue(Bytes::from_static(b"HTTP/1.1 103 Early Hints\r\nlink: </b>\r\n\r\n"));
             answer(StatusCode::OK, "after".to_owned())
         }
         "/hint-then-hang" => {
             let client = client.clone();
             tokio::spawn(async move {
                 tokio::task::yield_now().await;
-                client.queue_interim(Bytes::from_static(b"HTTP/1.1 103 Early Hints\r\n\r\n"));
+                client.interim.queue(Bytes::from_static(b"HTTP/1.1 103 Early Hints\r\n\r\n"));
             });
             std::future::pending().await
         }
