@@ -11,6 +11,7 @@ pub mod route_metrics;
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -28,6 +29,8 @@ pub struct Telemetry {
     pub metrics: Metrics,
     /// Swapped whole when a reload changes target or format.
     access_log: ArcSwap<AccessLog>,
+    /// Whether that writes anything: asked with each request, and cheaper to ask.
+    logs: AtomicBool,
 }
 
 impl Telemetry {
@@ -39,7 +42,8 @@ impl Telemetry {
     pub fn new(settings: &settings::AccessLog, refusals: &[&'static str]) -> io::Result<Self> {
         let metrics = Metrics::new(refusals);
         let log = AccessLog::open(settings, metrics.access_log_dropped.clone())?;
-        Ok(Telemetry { metrics, access_log: ArcSwap::from_pointee(log) })
+        let logs = AtomicBool::new(log.is_on());
+        Ok(Telemetry { metrics, access_log: ArcSwap::from_pointee(log), logs })
     }
 
     /// Metrics that start at zero and no access log.
@@ -50,7 +54,7 @@ impl Telemetry {
 
     /// Whether there is an access log, for which more must be kept of a request until its end.
     pub fn logs(&self) -> bool {
-        self.access_log.load().is_on()
+        self.logs.load(Ordering::Relaxed)
     }
 
     /// Takes in one finished request; `told` is what the access log tells of it beside, asked for where there is one.
@@ -60,10 +64,9 @@ impl Telemetry {
         if let Some(record::Reason::Refused(word)) = record.reason {
             self.metrics.refused(word);
         }
-        let log = self.access_log.load();
-        if log.is_on() {
+        if self.logs() {
             let upstream = route.upstream().filter(|_| record.asked_upstream);
-            log.write(&Line { route: route.name(), upstream, record, told: told() });
+            self.access_log.load().write(&Line { route: route.name(), upstream, record, told: told() });
         }
     }
 
@@ -77,8 +80,10 @@ impl Telemetry {
             return Ok(());
         }
         let log = AccessLog::open(settings, self.metrics.access_log_dropped.clone())?;
+        let logs = log.is_on();
         // The old writer ends by itself once the last request that still holds it has written its line.
         drop(self.access_log.swap(Arc::new(log)));
+        self.logs.store(logs, Ordering::Relaxed);
         Ok(())
     }
 
