@@ -329,12 +329,16 @@ trait Graceful: Future<Output = hyper::Result<()>> {
     /// Finishing tells the client, and requests that are on their way are still answered.
     const LOSES_NONE: bool;
 
+    /// Whether its exchanges may run in tasks of their own, whose end the driver has to hear of.
+    const RUNS_TASKS: bool;
+
     /// Answers what is under way, then closes; when nothing is, at once.
     fn finish(self: Pin<&mut Self>);
 }
 
 impl<S: ClientStream> Graceful for Http1<S> {
     const LOSES_NONE: bool = false;
+    const RUNS_TASKS: bool = false;
 
     fn finish(self: Pin<&mut Self>) {
         Http1::finish(self.get_mut());
@@ -353,6 +357,7 @@ where
 {
     /// By GOAWAY in two steps (RFC 9113 §6.8).
     const LOSES_NONE: bool = true;
+    const RUNS_TASKS: bool = true;
 
     fn finish(self: Pin<&mut Self>) {
         Http2::finish(self.get_mut());
@@ -389,7 +394,10 @@ async fn drive<C: Graceful>(mut connection: Pin<&mut C>, wire: &Arc<Wire>, terms
             }
             loop {
                 let now = Instant::now();
-                let expiry = wire.next_expiry(now, &mut idle, &timeouts, cx.waker());
+                if C::RUNS_TASKS {
+                    wire.listen(cx.waker());
+                }
+                let expiry = wire.next_expiry(now, &mut idle, &timeouts);
                 let Some((at, what)) = expiry else { return Poll::Pending };
                 if at <= now {
                     return Poll::Ready(Turn::Expired(what));

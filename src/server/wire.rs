@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::task::Waker;
 use std::time::Duration;
 
 use futures_util::task::AtomicWaker;
@@ -50,7 +51,6 @@ pub(super) struct Wire {
     /// Wakes whoever reads the stream, when a signal was set.
     pub(super) reader: AtomicWaker,
     stalls: Mutex<Stalls>,
-    streams: Mutex<Streams>,
     signals: AtomicU8,
     /// Requests begun.
     begun: AtomicU64,
@@ -77,6 +77,7 @@ pub(super) struct Stalls {
     pub(super) send: Pause,
     /// The stream is being shut down; only `send` still counts.
     pub(super) closing: bool,
+    streams: Streams,
 }
 
 /// What the responses of an HTTP/2 connection wait for, where flow control hides it from the stream below.
@@ -156,7 +157,6 @@ impl Wire {
             kill,
             reader: AtomicWaker::new(),
             stalls: Mutex::default(),
-            streams: Mutex::default(),
             signals: AtomicU8::new(0),
             begun: AtomicU64::new(0),
             ended: AtomicU64::new(0),
@@ -204,12 +204,12 @@ impl Wire {
     /// A piece of a response was handed over, and is now to be taken by the client.
     pub(super) fn sending(&self, exchange: u64) {
         let now = Instant::now();
-        self.streams.lock().sending.push((exchange, now));
+        self.stalls().streams.sending.push((exchange, now));
     }
 
     /// It was taken.
     pub(super) fn taken(&self, exchange: u64) {
-        let sending = &mut self.streams.lock().sending;
+        let sending = &mut self.stalls().streams.sending;
         if let Some(at) = sending.iter().rposition(|(sent, _)| *sent == exchange) {
             sending.swap_remove(at);
         }
@@ -218,14 +218,15 @@ impl Wire {
     /// The client gave up a request before it had its response.
     pub(super) fn abandoned(&self) {
         let now = Instant::now();
-        let mut streams = self.streams.lock();
+        let mut stalls = self.stalls();
+        let streams = &mut stalls.streams;
         if streams.window.is_none_or(|since| since + ABANDON_WINDOW < now) {
             streams.window = Some(now);
             streams.abandoned = 0;
         }
         streams.abandoned += 1;
         if streams.abandoned > MAX_ABANDONED {
-            drop(streams);
+            drop(stalls);
             self.driver.wake();
         }
     }
@@ -289,24 +290,25 @@ impl Wire {
         add(&self.counters.bytes_out, bytes as u64);
     }
 
+    /// Wakes the driver from then on when what other tasks tell changes what [expires next](Wire::next_expiry).
+    pub(super) fn listen(&self, driver: &Waker) {
+        self.driver.register(driver);
+    }
+
     /// The earliest deadline now, with what it is of.
     pub(super) fn next_expiry(
         &self,
         now: Instant,
         idle: &mut Idle,
         timeouts: &ClientTimeouts,
-        waker: &std::task::Waker,
     ) -> Option<(Instant, Expiry)> {
-        self.driver.register(waker);
         let begun = self.begun.load(Ordering::Acquire);
         let ended = self.ended.load(Ordering::Acquire);
         let in_flight = begun > ended;
 
-        let (sending, abandoned) = {
-            let streams = self.streams.lock();
-            (streams.sending.iter().map(|(_, since)| *since).min(), streams.abandoned > MAX_ABANDONED)
-        };
         let stalls = self.stalls();
+        let sending = stalls.streams.sending.iter().map(|(_, since)| *since).min();
+        let abandoned = stalls.streams.abandoned > MAX_ABANDONED;
         // A response has ended for us when hyper has its last piece; the client may still be taking it.
         let behind = stalls.send.since.is_some();
         if (begun, ended) != (idle.begun, idle.ended) || behind || idle.behind {
