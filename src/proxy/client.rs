@@ -1,7 +1,6 @@
 //! What the request path knows of the connection a request came on.
 
 use std::net::SocketAddr;
-use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
 
 use http::{HeaderName, HeaderValue};
@@ -37,10 +36,6 @@ pub struct Client {
     /// What is to be written ahead of the response to the current HTTP/1.1 request; taken by the connection layer at its
     /// next write. Never any for HTTP/1.0 or HTTP/2 clients.
     pub interim: InterimHeads,
-    /// Bytes received from the client so far, TLS excluded.
-    pub bytes_in: AtomicU64,
-    /// Bytes sent to the client so far, TLS excluded.
-    pub bytes_out: AtomicU64,
 }
 
 /// An element of the field Forwarded, and what it was made of.
@@ -68,8 +63,6 @@ impl Client {
             subject: None,
             refused: OnceLock::new(),
             interim: InterimHeads::default(),
-            bytes_in: AtomicU64::new(0),
-            bytes_out: AtomicU64::new(0),
         }
     }
 }

@@ -115,7 +115,6 @@ impl<S: ClientStream> Inspected<S> {
                 true => ready!(self.poll_first(cx, &mut answers))?,
                 false => (ready!(self.poll_hold_more(cx))?, None),
             };
-            self.wire.received(read);
             self.needs_more = false;
             if read == 0 {
                 self.end = End::Eof;
@@ -167,8 +166,7 @@ impl<S: ClientStream> Inspected<S> {
         }
         match ready!(poll_some(&mut self.inner, cx, &mut self.held)) {
             Ok(0) => Poll::Ready(io::ErrorKind::UnexpectedEof.into()),
-            Ok(read) => {
-                self.wire.received(read);
+            Ok(_) => {
                 self.needs_more = false;
                 Poll::Pending
             }
@@ -244,7 +242,6 @@ impl<S: ClientStream> Inspected<S> {
             if sent == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
-            self.wire.sent(sent);
             if sent < whole {
                 self.output.behind = true;
                 self.wire.stalls().send.moved(sent);

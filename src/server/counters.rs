@@ -27,10 +27,6 @@ pub struct ServerCounters {
     pub keep_alive_timeouts: AtomicU64,
     /// Whether the files of a TLS listener have changed to something that can't be used: 1, else 0.
     pub certificates_broken: AtomicU64,
-    /// Bytes received, TLS excluded.
-    pub bytes_in: AtomicU64,
-    /// Bytes sent, TLS excluded.
-    pub bytes_out: AtomicU64,
     /// HTTP/1 requests refused by inspection, in the order of [`Refusal::ALL`].
     refused: [AtomicU64; Refusal::ALL.len()],
 }

@@ -104,7 +104,6 @@ impl<S: AsyncWrite + Unpin> State<S> {
             if sent == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
-            wire.sent(sent);
             if sent < whole {
                 wire.stalls().send.moved(sent);
             }
@@ -148,10 +147,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Gathered<S> {
             }
             return Poll::Ready(Ok(()));
         }
-        let before = buf.filled().len();
-        ready!(Pin::new(&mut state.inner).poll_read(cx, buf))?;
-        state.wire.received(buf.filled().len() - before);
-        Poll::Ready(Ok(()))
+        Pin::new(&mut state.inner).poll_read(cx, buf)
     }
 }
 

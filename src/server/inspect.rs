@@ -268,7 +268,6 @@ impl<S: ClientStream> Inspected<S> {
                 let start = buf.filled().len();
                 ready!(Pin::new(&mut self.inner).poll_read(cx, buf))?;
                 let read = buf.filled().len() - start;
-                self.wire.received(read);
                 if read > 0 {
                     self.judge_in_place(buf, start);
                     if buf.filled().len() > start {
@@ -280,7 +279,6 @@ impl<S: ClientStream> Inspected<S> {
                 return Poll::Pending;
             } else {
                 let read = ready!(self.poll_hold_more(cx))?;
-                self.wire.received(read);
                 self.needs_more = false;
                 read
             };
@@ -311,7 +309,6 @@ impl<S: ClientStream> Inspected<S> {
             if sent == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
-            self.wire.sent(sent);
             self.interim_begun = left;
             written |= !left;
             if !left && !all {
@@ -325,11 +322,10 @@ impl<S: ClientStream> Inspected<S> {
         Poll::Ready(Ok(()))
     }
 
-    /// Counts a write and notes whether the client takes what it is sent.
+    /// Notes of a write whether the client takes what it is sent.
     fn note_write(&self, wrote: Poll<io::Result<usize>>, offered: usize) -> Poll<io::Result<usize>> {
         match &wrote {
             Poll::Ready(Ok(sent)) => {
-                self.wire.sent(*sent);
                 let mut stalls = self.wire.stalls();
                 if *sent >= offered { stalls.send.over() } else { stalls.send.moved(*sent) }
             }

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::counters::{ServerCounters, add};
+use super::counters::ServerCounters;
 use super::slots::Slot;
 use crate::config::settings::ClientTimeouts;
 use crate::proxy::client::Client;
@@ -276,18 +276,6 @@ impl Wire {
     /// Whether it had something to do since this was last asked.
     pub(super) fn was_used(&self) -> bool {
         self.rest.fetch_and(!USED, Ordering::AcqRel) & USED != 0
-    }
-
-    /// Bytes came from the client.
-    pub(super) fn received(&self, bytes: usize) {
-        add(&self.client.bytes_in, bytes as u64);
-        add(&self.counters.bytes_in, bytes as u64);
-    }
-
-    /// Bytes went to the client.
-    pub(super) fn sent(&self, bytes: usize) {
-        add(&self.client.bytes_out, bytes as u64);
-        add(&self.counters.bytes_out, bytes as u64);
     }
 
     /// Wakes the driver from then on when what other tasks tell changes what [expires next](Wire::next_expiry).
