@@ -10,6 +10,8 @@ use prometheus::{HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, R
 use super::exposition;
 use super::figures::Snapshot;
 use super::route_metrics::RouteMetrics;
+use super::share::SHARES;
+use super::sums;
 use crate::policy::reason::PurgeReason;
 
 /// The `route` label of requests that were refused before a route was chosen.
@@ -23,13 +25,8 @@ const DURATION_BUCKETS: [f64; 16] =
 #[derive(Clone, Debug)]
 pub struct Metrics {
     registry: Registry,
-    pub(super) requests: IntCounterVec,
-    pub(super) request_duration: HistogramVec,
-    pub(super) first_byte: HistogramVec,
-    pub(super) request_bytes: IntCounterVec,
-    pub(super) response_bytes: IntCounterVec,
-    pub(super) cut_responses: IntCounterVec,
-    pub(super) decisions: IntCounterVec,
+    /// One for each share of the threads; a scrape adds them up.
+    requests: Arc<[RequestFamilies]>,
     pub(super) access_log_dropped: IntCounter,
     refused: IntCounterVec,
     unbelieved: IntCounter,
@@ -37,18 +34,23 @@ pub struct Metrics {
     purges: [IntCounter; PurgeReason::ALL.len()],
 }
 
-impl Metrics {
-    /// Families at zero; `refusals` are all words of `larder_refused_total`.
-    pub fn new(refusals: &[&'static str]) -> Self {
+/// The families that each request counts in.
+#[derive(Clone, Debug)]
+pub(super) struct RequestFamilies {
+    registry: Registry,
+    pub(super) requests: IntCounterVec,
+    pub(super) request_duration: HistogramVec,
+    pub(super) first_byte: HistogramVec,
+    pub(super) request_bytes: IntCounterVec,
+    pub(super) response_bytes: IntCounterVec,
+    pub(super) cut_responses: IntCounterVec,
+    pub(super) decisions: IntCounterVec,
+}
+
+impl RequestFamilies {
+    fn new() -> Self {
         let registry = Registry::new();
-        let purges = counters(
-            &registry,
-            "larder_purges_total",
-            "Purges that this node has put in force, by what caused them.",
-            &["reason"],
-        );
-        let new = Metrics {
-            purges: PurgeReason::ALL.map(|reason| purges.with_label_values(&[reason.word()])),
+        RequestFamilies {
             requests: counters(
                 &registry,
                 "larder_requests_total",
@@ -91,6 +93,24 @@ impl Metrics {
                 "Decisions to forward, to serve stale and not to store, by reason.",
                 &["route", "decision", "reason"],
             ),
+            registry,
+        }
+    }
+}
+
+impl Metrics {
+    /// Families at zero; `refusals` are all words of `larder_refused_total`.
+    pub fn new(refusals: &[&'static str]) -> Self {
+        let registry = Registry::new();
+        let purges = counters(
+            &registry,
+            "larder_purges_total",
+            "Purges that this node has put in force, by what caused them.",
+            &["reason"],
+        );
+        let new = Metrics {
+            purges: PurgeReason::ALL.map(|reason| purges.with_label_values(&[reason.word()])),
+            requests: std::iter::repeat_with(RequestFamilies::new).take(SHARES).collect(),
             access_log_dropped: register(
                 &registry,
                 IntCounter::new(
@@ -137,6 +157,11 @@ impl Metrics {
         RouteMetrics::new(self, Arc::from(UNROUTED), None)
     }
 
+    /// What requests count in that threads of a share answer.
+    pub(super) fn of_share(&self, share: usize) -> &RequestFamilies {
+        &self.requests[share]
+    }
+
     /// Counts a request that was refused.
     pub fn refused(&self, word: &'static str) {
         self.refused.with_label_values(&[word]).inc();
@@ -160,7 +185,7 @@ impl Metrics {
     /// Requests since the start by cache outcome, over all routes.
     pub fn requests_by_outcome(&self) -> BTreeMap<String, u64> {
         let mut sums = BTreeMap::new();
-        for family in self.requests.collect() {
+        for family in self.requests.iter().flat_map(|share| share.requests.collect()) {
             for metric in family.get_metric() {
                 let Some(outcome) = metric.get_label().iter().find(|label| label.name() == "cache") else { continue };
                 *sums.entry(outcome.value().to_owned()).or_default() += metric.get_counter().get_value() as u64;
@@ -172,6 +197,7 @@ impl Metrics {
     /// Everything in Prometheus' text format 0.0.4.
     pub fn render(&self, snapshot: &Snapshot) -> String {
         let mut families = self.registry.gather();
+        families.extend(sums::of(self.requests.iter().map(|share| share.registry.gather())));
         families.extend(exposition::families(snapshot));
         let mut text = String::with_capacity(16 * 1024);
         if let Err(error) = TextEncoder::new().encode_utf8(&families, &mut text) {

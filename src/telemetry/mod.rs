@@ -8,6 +8,8 @@ pub mod log;
 pub mod metrics;
 pub mod record;
 pub mod route_metrics;
+mod share;
+mod sums;
 
 use std::io;
 use std::sync::Arc;

@@ -7,8 +7,9 @@ use std::time::Duration;
 use http::{Method, StatusCode};
 use prometheus::{Histogram, IntCounter};
 
-use super::metrics::Metrics;
+use super::metrics::{Metrics, RequestFamilies};
 use super::record::{Reason, RequestRecord};
+use super::share::{self, SHARES};
 use crate::policy::reason::{NoStoreReason, Outcome};
 
 /// Methods with a label value of their own, in the order of [`method_class`]; any other is `other`, so that clients
@@ -19,13 +20,22 @@ const OUTCOMES: usize = Outcome::ALL.len();
 /// Room for a handle a reason; a reason past it would be looked up by name: slower, never lost.
 const REASONS: usize = 32;
 
-/// Handles into the families of [`Metrics`] for one route. A handle is looked up at its first use and kept, so that
-/// combinations that never happen are neither held nor scraped.
+/// What is counted of one route.
 #[derive(Debug)]
 pub struct RouteMetrics {
     name: Arc<str>,
     upstream: Option<Arc<str>>,
     metrics: Metrics,
+    /// One for each share of the threads, from its first request on.
+    handles: [OnceLock<Box<Handles>>; SHARES],
+}
+
+/// Handles into [`RequestFamilies`] for one route. A handle is looked up at its first use and kept, so that
+/// combinations that never happen are neither held nor scraped.
+#[derive(Debug)]
+struct Handles {
+    route: Arc<str>,
+    families: RequestFamilies,
     /// By method, class of status and outcome.
     requests: Box<[OnceLock<IntCounter>]>,
     durations: [OnceLock<Histogram>; OUTCOMES],
@@ -40,21 +50,15 @@ pub struct RouteMetrics {
 
 impl RouteMetrics {
     pub(super) fn new(metrics: &Metrics, name: Arc<str>, upstream: Option<&str>) -> Self {
-        let route = [&*name];
-        RouteMetrics {
-            requests: (0..METHODS.len() * STATUSES.len() * OUTCOMES).map(|_| OnceLock::new()).collect(),
-            durations: Default::default(),
-            forward: Decisions::new("forward"),
-            stale: Decisions::new("stale"),
-            no_store: Decisions::new("no-store"),
-            request_bytes: metrics.request_bytes.with_label_values(&route),
-            response_bytes: metrics.response_bytes.with_label_values(&route),
-            cut_responses: metrics.cut_responses.with_label_values(&route),
-            first_byte: upstream.map(|upstream| metrics.first_byte.with_label_values(&[upstream])),
-            metrics: metrics.clone(),
-            upstream: upstream.map(Arc::from),
+        let new = RouteMetrics {
             name,
-        }
+            upstream: upstream.map(Arc::from),
+            metrics: metrics.clone(),
+            handles: Default::default(),
+        };
+        // What a route always counts is scraped as 0 before its first request.
+        new.handles();
+        new
     }
 
     /// The route's name, as labels and log lines have it.
@@ -69,6 +73,47 @@ impl RouteMetrics {
 
     /// Counts one finished request.
     pub(super) fn count(&self, record: &RequestRecord) {
+        self.handles().count(record);
+    }
+
+    /// Counts how long the upstream took to begin an answer.
+    pub fn answered(&self, span: Duration) {
+        self.handles().answered(span);
+    }
+
+    /// Counts a response that in the end was not stored, although its head had promised so.
+    pub fn not_stored(&self, reason: NoStoreReason) {
+        let handles = self.handles();
+        handles.decided(&handles.no_store, reason as usize, reason.word());
+    }
+
+    fn handles(&self) -> &Handles {
+        let share = share::mine();
+        self.handles[share].get_or_init(|| {
+            Box::new(Handles::new(self.metrics.of_share(share).clone(), self.name.clone(), self.upstream.as_deref()))
+        })
+    }
+}
+
+impl Handles {
+    fn new(families: RequestFamilies, route: Arc<str>, upstream: Option<&str>) -> Self {
+        let labels = [&*route];
+        Handles {
+            requests: (0..METHODS.len() * STATUSES.len() * OUTCOMES).map(|_| OnceLock::new()).collect(),
+            durations: Default::default(),
+            forward: Decisions::new("forward"),
+            stale: Decisions::new("stale"),
+            no_store: Decisions::new("no-store"),
+            request_bytes: families.request_bytes.with_label_values(&labels),
+            response_bytes: families.response_bytes.with_label_values(&labels),
+            cut_responses: families.cut_responses.with_label_values(&labels),
+            first_byte: upstream.map(|upstream| families.first_byte.with_label_values(&[upstream])),
+            families,
+            route,
+        }
+    }
+
+    fn count(&self, record: &RequestRecord) {
         self.requests(&record.method, record.status, record.outcome).inc();
         self.duration(record.outcome).observe(record.duration.as_secs_f64());
         if record.bytes_in > 0 {
@@ -91,8 +136,7 @@ impl RouteMetrics {
         }
     }
 
-    /// Counts how long the upstream took to begin an answer.
-    pub fn answered(&self, span: Duration) {
+    fn answered(&self, span: Duration) {
         if let Some(histogram) = &self.first_byte {
             histogram.observe(span.as_secs_f64());
         }
@@ -101,23 +145,18 @@ impl RouteMetrics {
     fn requests(&self, method: &Method, status: StatusCode, outcome: Outcome) -> &IntCounter {
         let (method, status) = (method_class(method), status_class(status));
         self.requests[(method * STATUSES.len() + status) * OUTCOMES + outcome as usize].get_or_init(|| {
-            let labels = [&*self.name, METHODS[method], STATUSES[status], outcome.word()];
-            self.metrics.requests.with_label_values(&labels)
+            let labels = [&*self.route, METHODS[method], STATUSES[status], outcome.word()];
+            self.families.requests.with_label_values(&labels)
         })
     }
 
     fn duration(&self, outcome: Outcome) -> &Histogram {
         self.durations[outcome as usize]
-            .get_or_init(|| self.metrics.request_duration.with_label_values(&[&*self.name, outcome.word()]))
-    }
-
-    /// Counts a response that in the end was not stored, although its head had promised so.
-    pub fn not_stored(&self, reason: NoStoreReason) {
-        self.decided(&self.no_store, reason as usize, reason.word());
+            .get_or_init(|| self.families.request_duration.with_label_values(&[&*self.route, outcome.word()]))
     }
 
     fn decided(&self, decisions: &Decisions, index: usize, word: &'static str) {
-        let resolve = || self.metrics.decisions.with_label_values(&[&*self.name, decisions.word, word]);
+        let resolve = || self.families.decisions.with_label_values(&[&*self.route, decisions.word, word]);
         match decisions.by_reason.get(index) {
             Some(slot) => slot.get_or_init(resolve).inc(),
             None => resolve().inc(),
@@ -199,6 +238,30 @@ mod tests {
                 "larder_cache_decisions_total{decision=\"no-store\",reason=\"set-cookie\",route=\"app\"} 1",
             ],
         );
+    }
+
+    #[test]
+    fn what_several_threads_count_is_one_sum() {
+        let metrics = Metrics::new(&[]);
+        let route = metrics.route("app", "web");
+        std::thread::scope(|scope| {
+            for _ in 0..SHARES + 1 {
+                scope.spawn(|| route.count(&sample()));
+            }
+        });
+        assert!(route.handles.iter().filter(|handles| handles.get().is_some()).count() > 1);
+        let text = metrics.render(&Snapshot::default());
+        let lines: Vec<_> = text.lines().map(str::to_owned).collect();
+        assert_has(
+            &lines,
+            &[
+                "larder_requests_total{cache=\"miss\",method=\"GET\",route=\"app\",status=\"2xx\"} 17",
+                "larder_request_duration_seconds_count{cache=\"miss\",route=\"app\"} 17",
+                "larder_request_duration_seconds_bucket{cache=\"miss\",route=\"app\",le=\"0.025\"} 17",
+                "larder_response_bytes_total{route=\"app\"} 34816",
+            ],
+        );
+        assert_eq!(metrics.requests_by_outcome().values().sum::<u64>(), 17);
     }
 
     #[test]

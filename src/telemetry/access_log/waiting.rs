@@ -4,12 +4,13 @@
 use std::array;
 use std::mem;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, SyncSender};
 
 use parking_lot::Mutex;
 
 use crate::telemetry::date::LastSecond;
+use crate::telemetry::share;
 
 /// As many threads never wait for one another; of more, some share one for as long as a line is put there.
 const SHELVES: usize = 8;
@@ -47,14 +48,6 @@ pub(super) struct Lines {
     pub(super) count: u64,
 }
 
-thread_local! {
-    /// The shelf of a thread.
-    static MINE: usize = {
-        static NEXT: AtomicUsize = AtomicUsize::new(0);
-        NEXT.fetch_add(1, Ordering::Relaxed) % SHELVES
-    };
-}
-
 impl Waiting {
     /// Nothing yet, and on each shelf room for so many bytes. What is received tells the writer to look.
     pub(super) fn new(room: usize) -> (Arc<Self>, Receiver<()>) {
@@ -65,7 +58,7 @@ impl Waiting {
 
     /// Has `write` put a line where there is room. False: there is none, or nobody takes lines any more.
     pub(super) fn put(&self, write: impl FnOnce(&mut Vec<u8>, &mut LastSecond)) -> bool {
-        let mut shelf = self.shelves[MINE.with(|mine| *mine)].0.lock();
+        let mut shelf = self.shelves[share::mine() % SHELVES].0.lock();
         let Lying { lines, clock, closed } = &mut *shelf;
         if *closed || lines.text.len() >= self.room {
             return false;
