@@ -101,12 +101,11 @@ impl Behind {
         known: impl Fn() -> Option<Record>,
         taken: impl Fn(Record) -> Option<Record>,
     ) -> Option<Record> {
-        if let Some(job) = self.queue.lock().jobs.get(&slot) {
-            // Not there yet, or not gone yet.
-            return match &job.work {
-                Work::Store(record, _) => taken(record.clone()),
-                Work::Remove => None,
-            };
+        // Not there yet, or not gone yet.
+        match self.waiting(slot) {
+            Some(Work::Store(record, _held)) => return taken(record),
+            Some(Work::Remove) => return None,
+            None => {}
         }
         if !self.tier.may_hold(slot) {
             self.counts.misses.fetch_add(1, Ordering::Relaxed);
@@ -128,6 +127,11 @@ impl Behind {
             usable
         };
         cell.get_or_init(|| load).await.clone()
+    }
+
+    /// What is to be done about a slot. A copy: whoever asks may add to the queue by what it does with it.
+    fn waiting(&self, slot: Slot) -> Option<Work> {
+        self.queue.lock().jobs.get(&slot).map(|job| job.work.clone())
     }
 
     /// Has a record stored by and by. Where there are too many waiting it is not, and what it would have replaced

@@ -2,7 +2,10 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc;
+use std::time::Duration;
 
+use futures_util::FutureExt;
 use http::{HeaderName, HeaderValue, StatusCode};
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
@@ -10,11 +13,12 @@ use tokio::sync::Semaphore;
 use super::*;
 use crate::cache::body::SharedBody;
 use crate::cache::entry::Marks;
-use crate::cache::purge::{PurgeLog, PurgeTarget};
+use crate::cache::purge::{Mode, Purge, PurgeLog, PurgeTarget};
 use crate::clock::Clock;
 use crate::policy::facts::RequestFacts;
 use crate::policy::rules::CacheRules;
 use crate::policy::store::{Arrival, judge};
+use crate::policy::tags::{Tag, Tags};
 use crate::policy::time::{Times, Timestamp};
 
 /// A tier that keeps records as bytes, as a real one does, and works when it is let.
@@ -259,4 +263,28 @@ async fn what_memory_has_meanwhile_is_not_displaced() {
     assert_eq!(cache.fetch_up(&key("/x"), &HeaderMap::new(), 8).await, Some(Tier::Disk));
     assert!(Arc::ptr_eq(&cache.memory.get(&key("/x")).unwrap().variants()[0], &newer));
     assert_eq!(map.loads.load(Ordering::Relaxed), 0);
+}
+
+#[tokio::test]
+async fn what_waits_to_be_stored_and_is_purged_meanwhile_is_not_found_and_goes() {
+    let map = Map::new();
+    let held = map.may_store.acquire_many(ALL as u32).await.unwrap();
+    let cache = cache(&map);
+    let tagged = Arc::new(StoredResponse {
+        marks: Marks::since(cache.log.begin().epoch()).tagged(Tags::new([Tag::Named("t")])),
+        ..Arc::into_inner(response("x", None)).unwrap()
+    });
+    cache.lower.store(&key("/x"), &tagged, &Arc::new(cache.log.hold()));
+    let tag = PurgeTarget::Tag("t".into());
+    cache.log.append(Purge::new(vec![tag], Mode::Hard, clock().now())).unwrap();
+    // On a thread of its own, which may hang without the test doing so.
+    let (tell, told) = mpsc::channel();
+    let asked = cache.clone();
+    std::thread::spawn(move || {
+        let _ = tell.send(asked.fetch_up(&key("/x"), &HeaderMap::new(), 8).now_or_never());
+    });
+    assert_eq!(told.recv_timeout(Duration::from_secs(30)), Ok(Some(None)), "it answers, and finds nothing");
+    drop(held);
+    cache.lower.settle().await;
+    assert!(!map.may_hold(Slot::of_key(&key("/x"))));
 }
