@@ -13,6 +13,7 @@ use http_body::{Body as _, Frame};
 
 use super::guard::Place;
 use super::{Proxy, part};
+use crate::cache::Cache;
 use crate::cache::body::Filler;
 use crate::cache::collapse::Lead;
 use crate::cache::disk::spill::Spill;
@@ -180,10 +181,12 @@ impl Fill {
         }
     }
 
-    /// Has the body written to disk from now on, where it has grown too large for memory. What came so far goes first.
+    /// Has the body written to disk from now on, where it has grown too large for memory and may leave this process.
+    /// What came so far goes first.
     async fn spill_if_due(&mut self, length: u64, reservation: &mut Reservation<'_>) -> Option<Spill> {
         let disk = self.proxy.cache.lower.disk()?.clone();
-        if self.range.is_some() || (length <= disk.memory_object() && reservation.covers(length)) {
+        let is_bound = self.key.stays_here() || self.range.is_some();
+        if is_bound || (length <= disk.memory_object() && reservation.covers(length)) {
             return None;
         }
         if length > self.max_object.min(disk.max_object()) {
@@ -279,7 +282,7 @@ impl Fill {
         let cache = &self.proxy.cache;
         let held = cache.hold(&self.key, response.clone(), self.max_variants);
         self.filler.finish_on_disk(stored, trailers);
-        if !held.is_some_and(|held| cache.keep(&self.key, held)) {
+        if !keeps(cache, &self.key, held, self.session) {
             cache.lower.remove(&self.key, &response);
             self.metrics.not_stored(NoStoreReason::Purged);
         }
@@ -301,16 +304,27 @@ impl Fill {
             self.filler.push(last);
         }
         self.filler.finish(trailers);
-        // Asked after the insertion: a session that ends later finds what is stored for it.
-        let goes_on = self.session.is_none_or(|(name, began)| cache.sessions.goes_on(name.as_str(), began));
-        if !goes_on {
-            cache.memory.remove(&self.key);
-        }
-        if !goes_on || !held.is_some_and(|held| cache.keep(&self.key, held)) {
+        if !keeps(cache, &self.key, held, self.session) {
             self.metrics.not_stored(NoStoreReason::Purged);
         }
         drop(lead);
     }
+}
+
+/// Keeps what memory holds now that its body is complete, unless it was purged or its session ended meanwhile. Whether
+/// it does.
+fn keeps(
+    cache: &Cache,
+    key: &CacheKey,
+    held: Option<Arc<StoredResponse>>,
+    session: Option<(SessionName, SessionMoment)>,
+) -> bool {
+    // Asked after the insertion: a session that ends later finds what is stored for it.
+    let goes_on = session.is_none_or(|(name, began)| cache.sessions.goes_on(name.as_str(), began));
+    if !goes_on {
+        cache.memory.remove(key);
+    }
+    goes_on && held.is_some_and(|held| cache.keep(key, held))
 }
 
 /// Gives a response without any validator an entity tag of its content, so that clients can validate it with us.

@@ -1,5 +1,7 @@
 //! The disk tier: what it keeps over a restart, what it takes that memory does not, and what it does not let through.
 
+mod private;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
