@@ -102,7 +102,7 @@ impl OpenBody {
         let this = self.clone();
         let reading = async move {
             let open = this.clone();
-            match this.shared.io.read(move || open.read_now(&range, len)).await {
+            match this.shared.io.read_on(move || open.read_now(&range, len)).await {
                 Ok(Some(pieces)) => Ok(pieces),
                 Ok(None) => {
                     this.shared.damaged(this.slot, this.id);

@@ -46,6 +46,8 @@ impl State {
         match error.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Some(State::Full),
             io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied => Some(State::ReadOnly),
+            // It was not asked: its turn did not come.
+            io::ErrorKind::ResourceBusy => None,
             // Too many open files: the process' trouble, not the disk's.
             _ if matches!(error.raw_os_error(), Some(23 | 24)) => None,
             _ => Some(State::Failing),
@@ -119,6 +121,7 @@ mod tests {
             assert_eq!(State::after(&io::Error::from_raw_os_error(error)), state, "{error}");
         }
         assert_eq!(State::after(&io::ErrorKind::TimedOut.into()), Some(State::Failing));
+        assert_eq!(State::after(&io::ErrorKind::ResourceBusy.into()), None);
     }
 
     #[test]
