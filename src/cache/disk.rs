@@ -169,9 +169,9 @@ impl LowerTier for DiskTier {
                     Some(record)
                 }
                 Ok(Found::Nothing) => {
-                    // While loading, that is how it is found out.
+                    // While loading, that is how it is found out. One that was stored meanwhile goes with its file.
                     if shared.index.holds(slot) {
-                        shared.index.remove(slot);
+                        shared.discard(slot);
                     }
                     None
                 }
@@ -200,13 +200,12 @@ impl LowerTier for DiskTier {
             let write =
                 shared.clone().unless_late(given_up.clone(), slot, move |writer| writer.write_record(slot, &record));
             match shared.io.write(write).await {
-                Ok(Some(gone)) => {
-                    shared.delete(gone);
+                Ok(true) => {
                     if let Record::Response(key, response) = &meant {
                         shared.agree_with_log(slot, key, response).await;
                     }
                 }
-                Ok(None) => shared.discard(slot),
+                Ok(false) => shared.discard(slot),
                 Err(error) => {
                     given_up.store(true, Ordering::SeqCst);
                     shared.failed("storing a record", &error);

@@ -93,32 +93,44 @@ impl Files {
 
     /// Keeps a file as that of a slot, in the place of what was there, and notes it.
     pub(super) fn keep<T>(&self, mut temporary: Temporary, slot: Slot, note: impl FnOnce() -> T) -> io::Result<T> {
-        let _place = self.place(slot);
+        let _place = self.places[place(slot)].lock();
         if let Some(path) = &temporary.0 {
-            let to = self.path(slot);
-            match fs::rename(path, &to) {
-                Err(error) if error.kind() == io::ErrorKind::IsADirectory => {
-                    fs::remove_dir_all(&to)?;
-                    fs::rename(path, &to)?;
-                }
-                renamed => renamed?,
-            }
+            put(path, &self.path(slot))?;
         }
         temporary.0 = None;
         Ok(note())
     }
 
-    fn place(&self, slot: Slot) -> MutexGuard<'_, ()> {
-        self.places[(slot.url ^ slot.rest) as usize % PLACES].lock()
+    /// Keeps the file of a slot, which is open, as that of another one or of the same, and notes it. `None`: the slot has
+    /// another file by now, or none.
+    pub(super) fn keep_as<T>(
+        &self,
+        file: &File,
+        from: Slot,
+        to: Slot,
+        note: impl FnOnce() -> T,
+    ) -> io::Result<Option<T>> {
+        let _places = self.both_places(from, to);
+        let path = self.path(from);
+        if !is_at(file, &path) {
+            return Ok(None);
+        }
+        if from != to {
+            put(&path, &self.path(to))?;
+        }
+        Ok(Some(note()))
     }
 
-    pub(super) fn rename(&self, from: Slot, to: Slot) -> io::Result<()> {
-        fs::rename(self.path(from), self.path(to))
+    /// The lower one first: no two wait for one another.
+    fn both_places(&self, one: Slot, other: Slot) -> (MutexGuard<'_, ()>, Option<MutexGuard<'_, ()>>) {
+        let (low, high) = (place(one).min(place(other)), place(one).max(place(other)));
+        let first = self.places[low].lock();
+        (first, (low != high).then(|| self.places[high].lock()))
     }
 
     /// Removes the file of a slot, unless it is wanted again; that there is none is as good.
     pub(super) fn remove(&self, slot: Slot, is_wanted: impl FnOnce() -> bool) -> io::Result<()> {
-        let _place = self.place(slot);
+        let _place = self.places[place(slot)].lock();
         if is_wanted() {
             return Ok(());
         }
@@ -174,6 +186,21 @@ impl Files {
     }
 }
 
+fn place(slot: Slot) -> usize {
+    (slot.url ^ slot.rest) as usize % PLACES
+}
+
+/// Puts a file in the place of whatever is there.
+fn put(path: &Path, to: &Path) -> io::Result<()> {
+    match fs::rename(path, to) {
+        Err(error) if error.kind() == io::ErrorKind::IsADirectory => {
+            fs::remove_dir_all(to)?;
+            fs::rename(path, to)
+        }
+        renamed => renamed,
+    }
+}
+
 fn lock_file(path: &Path) -> PathBuf {
     path.join("lock")
 }
@@ -212,5 +239,38 @@ impl Drop for Temporary {
     fn drop(&mut self) {
         // It may have gone with its directory; what remains is removed at the next start.
         let _ = self.0.as_ref().map(fs::remove_file);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn slot(rest: u64) -> Slot {
+        Slot { url: 1, rest }
+    }
+
+    #[test]
+    fn file_moves_with_its_note_or_stays_where_another_has_come_into_its_place() {
+        let directory = tempfile::tempdir().unwrap();
+        let files = Files::open(directory.path()).unwrap();
+        files.make().unwrap();
+        let stored = |slot| {
+            let (file, temporary) = files.temporary().unwrap();
+            files.keep(temporary, slot, || ()).unwrap();
+            file
+        };
+        let there = |slot| files.path(slot).exists();
+        // Two that have a place each, and two of one place.
+        for (from, to) in [(slot(1), slot(2)), (slot(4), slot(3)), (slot(5), slot(5 + PLACES as u64))] {
+            let file = stored(from);
+            let held = || [from, to].map(|slot| files.places[place(slot)].is_locked());
+            assert_eq!(files.keep_as(&file, from, to, held).unwrap(), Some([true; 2]), "neither can go meanwhile");
+            assert_eq!((there(from), there(to)), (false, true));
+            assert_eq!(files.keep_as(&file, to, to, || ()).unwrap(), Some(()), "it stays");
+            let _other = stored(to);
+            assert_eq!(files.keep_as(&file, to, from, || ()).unwrap(), None);
+            assert_eq!((there(from), there(to)), (false, true), "the other one stays");
+        }
     }
 }

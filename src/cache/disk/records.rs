@@ -1,6 +1,6 @@
 //! A record as the file of its slot: read and verified, written, its head written again.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Result, Write};
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
@@ -72,8 +72,8 @@ impl Shared {
     }
 
     /// The file of a slot, and its head where that verifies.
-    pub(super) fn open_record(&self, slot: Slot) -> Result<(File, Option<Head>)> {
-        let file = File::open(self.files()?.path(slot))?;
+    pub(super) fn open_record(&self, slot: Slot, how: &OpenOptions) -> Result<(File, Option<Head>)> {
+        let file = how.open(self.files()?.path(slot))?;
         let head = match read_head(&file, &self.clock)? {
             // It may have been written again just then.
             None => read_head(&file, &self.clock)?,
@@ -99,8 +99,8 @@ impl Shared {
         }
     }
 
-    /// Writes a record; what goes for it. `None`: it is not to be stored here.
-    pub(super) fn write_record(&self, slot: Slot, record: &Record) -> Result<Option<Vec<Slot>>> {
+    /// Writes a record; what goes for it is deleted, whoever waits for this. False: it is not to be stored here.
+    pub(super) fn write_record(&self, slot: Slot, record: &Record) -> Result<bool> {
         if let Record::Response(_, response) = record
             && let Some(stored) = response.body.stored()
         {
@@ -108,11 +108,12 @@ impl Shared {
         }
         let Some(bytes) = record.encode(&self.clock).filter(|bytes| bytes.len() as u64 <= self.settings.max_object)
         else {
-            return Ok(None);
+            return Ok(false);
         };
         let (mut file, temporary) = self.files()?.temporary()?;
         file.write_all(&bytes)?;
-        self.files()?.keep(temporary, slot, || self.index.insert(slot, bytes.len() as u64)).map(Some)
+        self.files()?.keep(temporary, slot, || self.delete(self.index.insert(slot, bytes.len() as u64)))?;
+        Ok(true)
     }
 
     /// Writes the head of a record whose body lies here already, in its place.
@@ -122,34 +123,33 @@ impl Shared {
         record: &Record,
         response: &StoredResponse,
         stored: &StoredBody,
-    ) -> Result<Option<Vec<Slot>>> {
+    ) -> Result<bool> {
         let (old_slot, id) = stored.record();
-        let file = match File::options().read(true).write(true).open(self.files()?.path(old_slot)) {
-            Ok(file) => file,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        let (file, old) = match self.open_record(old_slot, File::options().read(true).write(true)) {
+            Ok(opened) => opened,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
             Err(error) => return Err(error),
         };
-        let Some(old) = read_head(&file, &self.clock)?.filter(|old| old.id == id) else { return Ok(None) };
+        let Some(old) = old.filter(|old| old.id == id) else { return Ok(false) };
         let trailers = response.body.trailers().cloned();
         let mut head = Head::of_body(record.key(), response, &self.clock, stored.len(), trailers);
         (head.id, head.bodies_start) = (old.id, old.bodies_start);
-        let Some(bytes) = head.encode(0) else { return Ok(None) };
+        let Some((bytes, len)) = head.encode(0).zip(head.total_len()) else { return Ok(false) };
         file.write_all_at(&bytes, 0)?;
-        if old_slot != slot {
-            match self.files()?.rename(old_slot, slot) {
-                // It went for room just now.
-                Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-                renamed => renamed?,
+        let note = || {
+            if old_slot != slot {
+                self.index.remove(old_slot);
+                stored.moved(slot);
             }
-            self.index.remove(old_slot);
-            stored.moved(slot);
-        }
-        Ok(head.total_len().map(|len| self.index.insert(slot, len)))
+            self.delete(self.index.insert(slot, len));
+        };
+        // It may have gone for room just now, or another have come into its place.
+        Ok(self.files()?.keep_as(&file, old_slot, slot, note)?.is_some())
     }
 }
 
 /// The head of a record; `None`: it does not verify.
-pub(super) fn read_head(file: &File, clock: &Clock) -> Result<Option<Head>> {
+fn read_head(file: &File, clock: &Clock) -> Result<Option<Head>> {
     let mut bytes = vec![0; 4096];
     let mut read = match read_up_to(file, &mut bytes, 0) {
         Err(error) if error.kind() == ErrorKind::IsADirectory => return Ok(None),

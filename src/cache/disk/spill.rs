@@ -124,17 +124,16 @@ impl Spill {
             (self.file.clone(), self.temporary, GivenUp::default(), head.total_len()?);
         let write = shared.clone().unless_late(given_up.clone(), slot, move |writer| {
             file.file.write_all_at(&bytes, 0)?;
-            writer.files()?.keep(temporary, slot, || writer.index.insert(slot, len))
+            writer.files()?.keep(temporary, slot, || writer.delete(writer.index.insert(slot, len)))
         });
         let written = shared.io.write_along(write).await;
-        let gone = written.inspect_err(|error| {
+        let written = written.inspect_err(|error| {
             given_up.store(true, Ordering::SeqCst);
             shared.failed("storing a record", error);
             shared.discard(slot);
         });
-        let gone = gone.ok()?;
+        written.ok()?;
         drop(self.reservation);
-        shared.delete(gone);
         shared.agree_with_log(slot, key, response).await;
         tracing::trace!(pending = shared.to_delete.load(Ordering::Relaxed), "a body was stored on disk");
         Some(stored)

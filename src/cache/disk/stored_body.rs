@@ -77,7 +77,7 @@ impl StoredBody {
         }
         let (slot, id, place, shared) = (*self.slot.lock(), self.id, self.place, self.shared.clone());
         let opened = self.shared.io.read(move || {
-            let (file, head) = shared.open_record(slot)?;
+            let (file, head) = shared.open_record(slot, File::options().read(true))?;
             Ok(head.filter(|head| head.id == id).map(|_| OpenBody { file, id, place, slot: Some(slot), shared }))
         });
         match opened.await {

@@ -15,7 +15,6 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use super::records::read_head;
 use super::trouble::State;
 use super::{Chore, DiskTier, Shared, Slot};
 use crate::cache::entry::StoredResponse;
@@ -110,19 +109,14 @@ impl Shared {
     /// Makes a record agree with the log: what was purged goes, what was purged softly becomes stale.
     fn agree(self: &Arc<Self>, slot: Slot, log: &PurgeLog) -> Result<()> {
         // Should another record come into its place meanwhile, what is written goes to the old file, which nobody reads.
-        let file = match File::options().read(true).write(true).open(self.files()?.path(slot)) {
-            Ok(file) => file,
+        let (file, head) = match self.open_record(slot, File::options().read(true).write(true)) {
+            Ok(opened) => opened,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
             Err(error) if error.kind() == ErrorKind::IsADirectory => {
                 self.damaged(Some(slot), 0);
                 return Ok(());
             }
             Err(error) => return Err(error),
-        };
-        // It may be written again just now.
-        let head = match read_head(&file, &self.clock)? {
-            None => read_head(&file, &self.clock)?,
-            head => head,
         };
         let Some(head) = head else {
             self.damaged(Some(slot), 0);

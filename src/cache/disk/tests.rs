@@ -1,6 +1,7 @@
 //! The disk tier by itself, in a directory of its own.
 
 mod claim;
+mod unknown_files;
 
 use std::fs;
 use std::path::{Path, PathBuf};
