@@ -72,10 +72,8 @@ pub(super) struct Shared {
     damaged: AtomicU64,
     to_delete: AtomicU64,
     chores: Sender<Chore>,
-    /// For the thread that does them, once there is a directory.
+    /// For the thread that does them, which takes it once there is a directory.
     chores_to_do: Mutex<Option<Receiver<Chore>>>,
-    /// Files whose deletion failed.
-    owed: Mutex<Vec<Slot>>,
     runtime: Handle,
 }
 
@@ -84,6 +82,8 @@ enum Chore {
     /// Find out what earlier processes left.
     Load,
     Delete(Slot),
+    /// Try again what could not be deleted.
+    DeleteOwed,
     /// Say that all before this was done: whether nothing is owed.
     Tell(oneshot::Sender<bool>),
 }
@@ -108,7 +108,6 @@ impl DiskTier {
             to_delete: AtomicU64::new(0),
             chores,
             chores_to_do: Mutex::new(Some(to_do)),
-            owed: Mutex::default(),
             runtime: Handle::current(),
         });
         if let Err(error) = shared.take_directory() {
@@ -306,7 +305,11 @@ impl Shared {
 }
 
 /// Until the tier is gone.
-fn do_chores(tier: &Weak<Shared>, to_do: &Receiver<Chore>) {
+fn do_chores(tier: &Weak<Shared>) {
+    let to_do = tier.upgrade().and_then(|shared| shared.chores_to_do.lock().take());
+    let Some(to_do) = to_do else { return };
+    // Known to this thread alone: what is not deleted yet is in the queue or here.
+    let mut owed = Vec::new();
     while let Ok(chore) = to_do.recv() {
         let Some(shared) = tier.upgrade() else { return };
         match chore {
@@ -315,18 +318,23 @@ fn do_chores(tier: &Weak<Shared>, to_do: &Receiver<Chore>) {
                     shared.failed("reading the directory", &error);
                 }
             }
-            Chore::Tell(told) => drop(told.send(shared.owed.lock().is_empty())),
             Chore::Delete(slot) => {
-                // It may have been stored again meanwhile.
-                let deleted = shared.files().and_then(|files| files.remove(slot, || shared.index.holds(slot)));
-                if let Err(error) = deleted {
-                    shared.owed.lock().push(slot);
-                    shared.failed("deleting a record", &error);
-                }
+                owed.extend(delete_now(&shared, slot));
                 shared.to_delete.fetch_sub(1, Ordering::Relaxed);
             }
+            Chore::DeleteOwed => owed.retain(|slot| delete_now(&shared, *slot).is_some()),
+            Chore::Tell(told) => drop(told.send(owed.is_empty())),
         }
     }
+}
+
+/// The slot, where its file cannot be deleted.
+fn delete_now(shared: &Arc<Shared>, slot: Slot) -> Option<Slot> {
+    // It may have been stored again meanwhile.
+    let deleted = shared.files().and_then(|files| files.remove(slot, || shared.index.holds(slot)));
+    let error = deleted.err()?;
+    shared.failed("deleting a record", &error);
+    Some(slot)
 }
 
 fn load_index(shared: &Arc<Shared>) -> Result<()> {

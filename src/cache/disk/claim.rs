@@ -61,10 +61,11 @@ impl Shared {
         if let Some(log) = self.log.get() {
             self.tell(log.take_place());
         }
-        if let Some(to_do) = self.chores_to_do.lock().take() {
+        if self.chores_to_do.lock().is_some() {
             let shared = Arc::downgrade(self);
             let thread = std::thread::Builder::new().name("larder-disk".to_owned());
-            thread.spawn(move || do_chores(&shared, &to_do))?;
+            // The thread takes them itself: where there is none, they are for the next one.
+            thread.spawn(move || do_chores(&shared))?;
         }
         let made = self.files()?.make();
         if !self.index.is_loaded() {
@@ -142,8 +143,7 @@ impl Shared {
             log.drop_told();
         }
         self.state.set(State::On);
-        let owed = std::mem::take(&mut *self.owed.lock());
-        self.delete(owed);
+        let _ = self.chores.send(Chore::DeleteOwed);
         tracing::info!("disk tier on again: {}", self.settings.path.display());
     }
 

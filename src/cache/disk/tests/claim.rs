@@ -136,3 +136,28 @@ async fn directory_in_the_place_of_a_record_is_a_broken_record() {
     assert_eq!((tier.figures().entries, tier.figures().state), (0, "on"));
     assert!(!file(&bare, "/start").exists());
 }
+
+#[tokio::test]
+async fn what_cannot_be_deleted_is_owed_until_it_is() {
+    let directory = directory();
+    let tier = loaded(directory.path()).await;
+    store(&tier, "/x", b"x").await;
+    let (file, aside) = (file(&directory, "/x"), directory.path().join("aside"));
+    let shard = file.parent().unwrap();
+    fs::rename(shard, &aside).unwrap();
+    fs::write(shard, "in the way").unwrap();
+    let nothing_is_owed = || {
+        let (tell, told) = oneshot::channel();
+        tier.0.chores.send(Chore::Tell(tell)).unwrap();
+        told
+    };
+    tier.0.discard(slot("/x"));
+    let first = nothing_is_owed();
+    tier.0.chores.send(Chore::DeleteOwed).unwrap();
+    let again = nothing_is_owed();
+    assert_eq!((first.await, again.await), (Ok(false), Ok(false)));
+    fs::remove_file(shard).unwrap();
+    fs::rename(&aside, shard).unwrap();
+    until(|| tier.is_on() && !file.exists()).await;
+    assert_eq!(nothing_is_owed().await, Ok(true));
+}
