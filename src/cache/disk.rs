@@ -16,7 +16,9 @@ mod trouble;
 #[cfg(test)]
 mod tests;
 
+use std::fs;
 use std::io::{ErrorKind, Result};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, OnceLock, Weak};
@@ -84,6 +86,8 @@ enum Chore {
     Delete(Slot),
     /// Try again what could not be deleted.
     DeleteOwed,
+    /// Delete a file that nothing came of.
+    Unlink(PathBuf),
     /// Say that all before this was done: whether nothing is owed.
     Tell(oneshot::Sender<bool>),
 }
@@ -323,6 +327,7 @@ fn do_chores(tier: &Weak<Shared>) {
                 shared.to_delete.fetch_sub(1, Ordering::Relaxed);
             }
             Chore::DeleteOwed => owed.retain(|slot| delete_now(&shared, *slot).is_some()),
+            Chore::Unlink(path) => drop(fs::remove_file(path)),
             Chore::Tell(told) => drop(told.send(owed.is_empty())),
         }
     }

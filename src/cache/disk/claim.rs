@@ -51,7 +51,7 @@ impl Shared {
     pub(super) fn take_directory(self: &Arc<Self>) -> std::result::Result<(), OpenError> {
         let _taking = self.taking.lock();
         if self.files.get().is_none() {
-            let files = Files::open(&self.settings.path).inspect_err(|error| {
+            let files = Files::open(&self.settings.path, self.chores.clone()).inspect_err(|error| {
                 if matches!(error, OpenError::InUse) {
                     self.tell(self.log.get().and_then(PurgeLog::news));
                 }

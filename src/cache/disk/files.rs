@@ -14,9 +14,11 @@ use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::Sender;
 
 use parking_lot::{Mutex, MutexGuard};
 
+use super::Chore;
 use crate::cache::record::new_id;
 use crate::cache::tiers::slot::Slot;
 
@@ -29,6 +31,7 @@ pub(super) struct Files {
     records: PathBuf,
     new: PathBuf,
     next: AtomicU64,
+    chores: Sender<Chore>,
     /// Held while the file of a slot is kept or removed, and the index told: one does not undo the other. A few stand
     /// for all slots.
     places: [Mutex<()>; PLACES],
@@ -47,15 +50,19 @@ pub(super) enum OpenError {
 
 /// A file that goes when it is not kept.
 #[derive(Debug)]
-pub(super) struct Temporary(Option<PathBuf>);
+pub(super) struct Temporary {
+    /// Where it is, until it is kept.
+    path: Option<PathBuf>,
+    chores: Sender<Chore>,
+}
 
 impl Files {
     /// Takes a directory, which is made where there is none; what belongs in it, [`Files::make`] makes.
-    pub(super) fn open(path: &Path) -> Result<Files, OpenError> {
+    pub(super) fn open(path: &Path, chores: Sender<Chore>) -> Result<Files, OpenError> {
         let lock = Mutex::new(take_lock(path)?);
         let (records, new) = (path.join("records"), path.join("new").join(format!("{:016x}", new_id())));
         let places = [const { Mutex::new(()) }; PLACES];
-        Ok(Files { path: path.to_owned(), records, new, next: AtomicU64::new(0), places, lock })
+        Ok(Files { path: path.to_owned(), records, new, next: AtomicU64::new(0), chores, places, lock })
     }
 
     /// Makes what is missing; somebody may have removed it. Whether there was no place for records.
@@ -88,16 +95,16 @@ impl Files {
     pub(super) fn temporary(&self) -> io::Result<(File, Temporary)> {
         let path = self.new.join(self.next.fetch_add(1, Ordering::Relaxed).to_string());
         let file = File::options().read(true).write(true).create_new(true).open(&path)?;
-        Ok((file, Temporary(Some(path))))
+        Ok((file, Temporary { path: Some(path), chores: self.chores.clone() }))
     }
 
     /// Keeps a file as that of a slot, in the place of what was there, and notes it.
     pub(super) fn keep<T>(&self, mut temporary: Temporary, slot: Slot, note: impl FnOnce() -> T) -> io::Result<T> {
         let _place = self.places[place(slot)].lock();
-        if let Some(path) = &temporary.0 {
+        if let Some(path) = &temporary.path {
             put(path, &self.path(slot))?;
         }
-        temporary.0 = None;
+        temporary.path = None;
         Ok(note())
     }
 
@@ -237,14 +244,30 @@ pub(super) struct Listed {
 
 impl Drop for Temporary {
     fn drop(&mut self) {
-        // It may have gone with its directory; what remains is removed at the next start.
-        let _ = self.0.as_ref().map(fs::remove_file);
+        // Not here: who gives it up may be a task that must not wait for the disk, and a large file takes long. What is
+        // not done any more is at the next start.
+        if let Some(path) = self.path.take() {
+            let _ = self.chores.send(Chore::Unlink(path));
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc;
+
+    use tempfile::TempDir;
+
     use super::*;
+
+    /// A directory, and what is to be done in it.
+    fn made() -> (TempDir, Files, mpsc::Receiver<Chore>) {
+        let (chores, to_do) = mpsc::channel();
+        let directory = tempfile::tempdir().unwrap();
+        let files = Files::open(directory.path(), chores).unwrap();
+        files.make().unwrap();
+        (directory, files, to_do)
+    }
 
     fn slot(rest: u64) -> Slot {
         Slot { url: 1, rest }
@@ -252,9 +275,7 @@ mod tests {
 
     #[test]
     fn file_moves_with_its_note_or_stays_where_another_has_come_into_its_place() {
-        let directory = tempfile::tempdir().unwrap();
-        let files = Files::open(directory.path()).unwrap();
-        files.make().unwrap();
+        let (_directory, files, _to_do) = made();
         let stored = |slot| {
             let (file, temporary) = files.temporary().unwrap();
             files.keep(temporary, slot, || ()).unwrap();
@@ -272,5 +293,18 @@ mod tests {
             assert_eq!(files.keep_as(&file, to, from, || ()).unwrap(), None);
             assert_eq!((there(from), there(to)), (false, true), "the other one stays");
         }
+    }
+
+    #[test]
+    fn file_that_is_given_up_is_left_to_the_thread_that_may_wait_for_the_disk() {
+        let (_directory, files, to_do) = made();
+        let (_file, temporary) = files.temporary().unwrap();
+        let path = temporary.path.clone().unwrap();
+        drop(temporary);
+        assert!(path.exists());
+        assert!(matches!(to_do.try_recv(), Ok(Chore::Unlink(gone)) if gone == path));
+        let (_file, kept) = files.temporary().unwrap();
+        files.keep(kept, slot(1), || ()).unwrap();
+        assert!(to_do.try_recv().is_err());
     }
 }
