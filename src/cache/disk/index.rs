@@ -1,7 +1,7 @@
 //! Which records a disk tier holds, how large they are, and which goes for room.
 //!
-//! A clock: records go in the order in which they came, but one that was used since gets another round. About 70 bytes
-//! of memory a record.
+//! A clock: records go in the order in which they came, but one that was used since gets another round. About 100
+//! bytes of memory a record.
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::ops::{Bound, RangeInclusive};
