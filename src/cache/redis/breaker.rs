@@ -59,6 +59,17 @@ const LONGEST_WINDOW: Duration = Duration::from_secs(1);
 /// What went well for this long begins with the first window again.
 const WELL: Duration = Duration::from_secs(10);
 
+/// The one try-out of a breaker that is not closed. Dropped before it is known how that went, it lets another try.
+#[derive(Debug)]
+pub struct Trial<'a>(&'a Breaker);
+
+impl Drop for Trial<'_> {
+    fn drop(&mut self) {
+        let (half_open, open) = (State::HalfOpen as u8, State::Open as u8);
+        let _ = self.0.state.compare_exchange(half_open, open, Ordering::AcqRel, Ordering::Relaxed);
+    }
+}
+
 /// Leave to ask, given while the breaker is closed.
 #[derive(Clone, Copy, Debug)]
 pub struct Leave(u64);
@@ -148,13 +159,14 @@ impl Breaker {
         self.state.store(State::HalfOpen as u8, Ordering::Release);
     }
 
-    /// Whether the caller is the one to try it out, because the window is over and nobody does yet.
-    pub fn may_try(&self) -> bool {
+    /// For the one that is to try it out, because the window is over and nobody does yet.
+    pub fn may_try(&self) -> Option<Trial<'_>> {
         if self.state() != State::Open || Instant::now() < self.window_ends() {
-            return false;
+            return None;
         }
-        let half_open = State::HalfOpen as u8;
-        self.state.compare_exchange(State::Open as u8, half_open, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+        let (open, half_open) = (State::Open as u8, State::HalfOpen as u8);
+        let is_first = self.state.compare_exchange(open, half_open, Ordering::AcqRel, Ordering::Relaxed).is_ok();
+        is_first.then(|| Trial(self))
     }
 
     /// It goes well. Whether it did not before, and why.
@@ -181,15 +193,29 @@ mod tests {
         assert!(breaker.trip(leave, Fault::Timeout));
         assert!(!breaker.trip(leave, Fault::Timeout), "others that were under way change nothing");
         assert!(breaker.leave().is_none());
-        assert!(!breaker.may_try(), "the window has just begun");
+        assert!(breaker.may_try().is_none(), "the window has just begun");
         tokio::time::advance(FIRST_WINDOW).await;
-        assert!(breaker.may_try());
-        assert!(!breaker.may_try(), "one tries it out");
+        let trial = breaker.may_try().expect("the window is over");
+        assert!(breaker.may_try().is_none(), "one tries it out");
         assert!(breaker.leave().is_none());
         assert_eq!(breaker.close(), Some(Fault::Timeout));
+        drop(trial);
         assert!(breaker.leave().is_some());
         assert!(!breaker.trip(leave, Fault::Timeout), "a failure from before says nothing about now");
         assert_eq!(breaker.openings(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn trial_that_is_broken_off_lets_another_try_and_one_that_failed_does_not() {
+        let breaker = Breaker::closed_at_first();
+        breaker.open(Fault::Full);
+        tokio::time::advance(FIRST_WINDOW).await;
+        drop(breaker.may_try().expect("the window is over"));
+        let trial = breaker.may_try().expect("nobody tries it out any more");
+        breaker.open(Fault::Full);
+        drop(trial);
+        assert!(breaker.may_try().is_none(), "the next window has begun");
+        assert_eq!(breaker.state(), State::Open);
     }
 
     #[tokio::test(start_paused = true)]

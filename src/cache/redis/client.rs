@@ -180,7 +180,8 @@ impl Client {
     async fn change<T: FromRedisValue>(&self, command: &Cmd, lane: Lane) -> Result<T, Fault> {
         let shared = &self.0.shared;
         let leave = shared.writes.leave();
-        if leave.is_none() && (!self.is_up() || !shared.writes.may_try()) {
+        let trial = if leave.is_none() && self.is_up() { shared.writes.may_try() } else { None };
+        if leave.is_none() && trial.is_none() {
             shared.counts.skipped.fetch_add(1, Ordering::Relaxed);
             return Err(shared.writes.fault().unwrap_or(Fault::Connecting));
         }
