@@ -27,6 +27,7 @@ use crate::cache::tiers::LowerTier;
 use crate::cache::tiers::slot::Slot;
 use crate::clock::Clock;
 use crate::policy::reason::Tier;
+use crate::policy::time::Timestamp;
 use crate::telemetry::figures::TierFigures;
 
 /// The tier.
@@ -47,15 +48,39 @@ pub struct RedisTier {
 #[derive(Debug)]
 struct Removals {
     client: Client,
-    /// Those that Redis owes us, or that are just being removed: not read before it is done.
-    owed: Mutex<HashSet<Slot>>,
+    clock: Clock,
+    owed: Mutex<Owed>,
+}
+
+/// Values that Redis owes us to remove, or that are just being removed: not read before it is done.
+#[derive(Debug, Default)]
+struct Owed {
+    slots: HashSet<Slot>,
+    /// All that was fetched up to then, where there were too many to remember each.
+    all_until: Option<Timestamp>,
+}
+
+impl Owed {
+    /// Whether it is new that this is owed.
+    fn note(&mut self, slot: Slot, now: Timestamp) -> bool {
+        if self.slots.len() >= MOST_OWED && !self.slots.contains(&slot) {
+            self.slots.clear();
+            self.all_until = Some(now);
+        }
+        self.slots.insert(slot)
+    }
+
+    /// Whether what was fetched at that time may be one of those that are not known one by one.
+    fn may_be(&self, fetched: Timestamp) -> bool {
+        self.all_until.is_some_and(|until| fetched <= until)
+    }
 }
 
 /// Bytes of a record beside its body that are no reason to leave it out.
 const HEAD: u64 = 64 * 1024;
 /// Writes under way at once.
 const WRITERS: usize = 4;
-/// Removals that are remembered while Redis is away.
+/// Removals that are remembered one by one while Redis is away.
 const MOST_OWED: usize = 100_000;
 /// How long a list of selecting fields is kept; it is written again with each response.
 const VARY_TTL: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -73,7 +98,7 @@ impl RedisTier {
         gate: Arc<Gate>,
         leases: Option<Arc<Leases>>,
     ) -> Self {
-        let removals = Arc::new(Removals { client: client.clone(), owed: Mutex::default() });
+        let removals = Arc::new(Removals { client: client.clone(), clock: clock.clone(), owed: Mutex::default() });
         RedisTier {
             client,
             clock,
@@ -105,6 +130,10 @@ impl RedisTier {
             }
         };
         match Record::decode(&bytes, &self.clock) {
+            Ok(Record::Response(_, response)) if self.removals.may_be_owed(&response) => {
+                self.removals.begin(slot);
+                None
+            }
             Ok(Record::Response(key, response)) => match self.admitted(&key, response, began.epoch().local) {
                 Some(response) => Some(Record::Response(key, response)),
                 None => {
@@ -176,7 +205,7 @@ impl RedisTier {
         let stored =
             self.client.store::<()>(cmd("SET").arg(key(&self.client, slot)).arg(bytes).arg("PX").arg(ttl)).await;
         if stored.is_ok() {
-            self.removals.owed.lock().remove(&slot);
+            self.removals.owed.lock().slots.remove(&slot);
         }
         stored.is_ok()
     }
@@ -200,7 +229,11 @@ fn key(client: &Client, slot: Slot) -> Vec<u8> {
 
 impl Removals {
     fn is_owed(&self, slot: Slot) -> bool {
-        self.owed.lock().contains(&slot)
+        self.owed.lock().slots.contains(&slot)
+    }
+
+    fn may_be_owed(&self, response: &StoredResponse) -> bool {
+        self.owed.lock().may_be(response.facts.response_time)
     }
 
     /// Removes what lies there, without anybody waiting for it.
@@ -216,7 +249,7 @@ impl Removals {
     async fn run(&self, slot: Slot) {
         match self.client.store::<()>(cmd("UNLINK").arg(key(&self.client, slot))).await {
             Ok(()) => {
-                self.owed.lock().remove(&slot);
+                self.owed.lock().slots.remove(&slot);
             }
             Err(_) => {
                 self.note(slot);
@@ -226,8 +259,7 @@ impl Removals {
 
     /// Whether it is new that this is owed.
     fn note(&self, slot: Slot) -> bool {
-        let mut owed = self.owed.lock();
-        owed.len() < MOST_OWED && owed.insert(slot)
+        self.owed.lock().note(slot, self.clock.now())
     }
 }
 
@@ -284,5 +316,24 @@ impl LowerTier for RedisTier {
             errors: figures.faults.iter().map(|(_, count)| count).sum(),
             ..TierFigures::default()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn removals_beyond_what_is_remembered_are_owed_by_the_time_of_their_fetch() {
+        let (mut owed, now) = (Owed::default(), Timestamp::from_secs(1000));
+        let slot = |number| Slot { url: number, rest: 0 };
+        for number in 0..MOST_OWED as u64 {
+            assert!(owed.note(slot(number), now));
+        }
+        assert!(!owed.note(slot(7), now), "known already");
+        assert!(!owed.may_be(now));
+        assert!(owed.note(slot(u64::MAX), now));
+        assert!(owed.slots.len() == 1 && owed.may_be(now));
+        assert!(!owed.may_be(Timestamp::from_secs(1001)), "what was fetched since is of use");
     }
 }
