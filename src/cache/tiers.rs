@@ -147,6 +147,11 @@ impl Tiers {
         }
     }
 
+    /// Whether something waits to be stored in a slot of a tier, or is just being stored.
+    pub fn is_to_store(&self, tier: Tier, slot: Slot) -> bool {
+        self.tiers.iter().any(|behind| behind.tier.tier() == tier && behind.is_to_store(slot))
+    }
+
     /// Has a stored response removed from all of them.
     pub fn remove(&self, key: &CacheKey, response: &StoredResponse) {
         for behind in &self.tiers {

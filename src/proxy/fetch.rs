@@ -14,7 +14,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header
 
 use super::exchange::{self, Answered};
 use super::guard::Place;
-use super::lease;
+use super::lease::{self, Agreed, Lease};
 use super::lookup::{self, Wanted};
 use super::part::{self, Ask};
 use super::received::{prepare, take_tags};
@@ -25,7 +25,6 @@ use crate::cache::body::BodyReader;
 use crate::cache::collapse::{FetchFailure, Lead, Progress, Ready};
 use crate::cache::entry::{Entry, StoredResponse};
 use crate::cache::epoch::Epoch;
-use crate::cache::redis::lease::Leases;
 use crate::cache::searches::Moment;
 use crate::cache::sessions::SessionMoment;
 use crate::policy::present::Names;
@@ -54,6 +53,8 @@ pub(super) struct Fetch {
     asked_at: Option<(&'static str, String)>,
     /// The client's place at the upstream: the fetch needs it when the client has left, too.
     place: Option<Place>,
+    /// What keeps other nodes from fetching it as well.
+    lease: Option<Arc<Lease>>,
 }
 
 /// What a fetch brought.
@@ -144,6 +145,7 @@ impl Fetch {
             session_unclear: asked.whose.is_unclear(),
             asked_at: rewrites.then(|| (asked.admitted.scheme, asked.admitted.authority.clone())),
             place: asked.place.clone(),
+            lease: None,
         }
     }
 
@@ -161,32 +163,29 @@ impl Fetch {
     /// Asks the upstream and sees the answer through: to the client's hands, and into the cache where it may.
     /// `lead` is held until the body has ended.
     pub(super) async fn run(&mut self, lead: Lead) -> Fetched {
-        if let Some(response) = self.fetched_by_another().await {
-            let forward_status = response.facts.status;
-            let ready = Ready { key: self.wanted.key.clone(), response, forward_status };
-            self.announce(&ready, &lead);
-            let anchor = ready.response.body.reader();
-            let brought = Brought { ready, own: HeaderMap::new(), no_store: None, part: None, _anchor: anchor };
-            return Fetched { outcome: Outcome::Ready(Box::new(brought)), first_byte: None, by_another: true };
+        let (wait, rules) = (self.site.settings.memory.collapse_wait, &self.route.route.cache);
+        let headers = &self.received.headers;
+        match lease::agree(&self.proxy, &self.wanted, headers, wait, rules.max_variants).await {
+            Agreed::Fetched(response) => return self.fetched_by_another(response, &lead),
+            Agreed::Fetch(lease) => self.lease = lease,
         }
         self.leave_purged();
         let fetched = self.run_here(lead).await;
-        let is_stored = matches!(&fetched.outcome, Outcome::Ready(brought) if brought.no_store.is_none());
-        if let Some(leases) = self.leases().filter(|_| !is_stored) {
-            lease::let_go(leases, &self.wanted).await;
+        // A fill holds it as well, until it is over.
+        let lease = self.lease.take();
+        if let (Some(lease), Outcome::Ready(brought)) = (&lease, &fetched.outcome) {
+            lease.brought(&brought.ready);
         }
         fetched
     }
 
-    fn leases(&self) -> Option<&Leases> {
-        self.proxy.cache.shared.as_ref()?.leases.as_deref()
-    }
-
-    /// What another node fetches at this moment, where nodes agree on that.
-    async fn fetched_by_another(&self) -> Option<Arc<StoredResponse>> {
-        self.leases().filter(|_| self.wanted.ask == Ask::Whole)?;
-        let (wait, rules) = (self.site.settings.memory.collapse_wait, &self.route.route.cache);
-        lease::fetched_by_another(&self.proxy, &self.wanted, &self.received.headers, wait, rules.max_variants).await
+    fn fetched_by_another(&self, response: Arc<StoredResponse>, lead: &Lead) -> Fetched {
+        let forward_status = response.facts.status;
+        let ready = Ready { key: self.wanted.key.clone(), response, forward_status };
+        self.announce(&ready, lead);
+        let anchor = ready.response.body.reader();
+        let brought = Brought { ready, own: HeaderMap::new(), no_store: None, part: None, _anchor: anchor };
+        Fetched { outcome: Outcome::Ready(Box::new(brought)), first_byte: None, by_another: true }
     }
 
     async fn run_here(&mut self, lead: Lead) -> Fetched {

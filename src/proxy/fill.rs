@@ -12,6 +12,7 @@ use http::{HeaderMap, StatusCode, header};
 use http_body::{Body as _, Frame};
 
 use super::guard::Place;
+use super::lease::Lease;
 use super::{Proxy, part};
 use crate::cache::Cache;
 use crate::cache::body::Filler;
@@ -49,6 +50,8 @@ pub(super) struct Fill {
     pub session: Option<(SessionName, SessionMoment)>,
     /// Where it is counted when in the end it is not stored.
     pub metrics: Arc<RouteMetrics>,
+    /// What keeps other nodes from fetching it as well.
+    pub _lease: Option<Arc<Lease>>,
 }
 
 /// Bytes of the budget taken at a time.

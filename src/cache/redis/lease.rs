@@ -33,8 +33,10 @@ struct Held {
 /// What came of asking for a lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Turn {
-    /// This node is to fetch: it holds the lease, or nobody can tell.
+    /// This node is to fetch, and has taken the lease.
     Ours,
+    /// This node is to fetch: it held the lease already, or nobody can tell.
+    Anybodys,
     /// Another node fetches.
     Theirs,
 }
@@ -59,10 +61,10 @@ impl Leases {
     /// Asks for the lease of a URL's slot, which ends after `span` by itself.
     pub async fn take(&self, slot: Slot, span: Duration) -> Turn {
         if self.holds(slot) {
-            return Turn::Ours; // another request of this node has it: they are collapsed here
+            return Turn::Anybodys; // another request of this node has it: they are collapsed here
         }
         if !self.client.takes_writes() {
-            return Turn::Ours;
+            return Turn::Anybodys;
         }
         let token: Arc<str> = crate::cache::record::new_id().to_string().into();
         let until = Instant::now() + span;
@@ -79,7 +81,7 @@ impl Leases {
                 Turn::Ours
             }
             Ok(None) => Turn::Theirs,
-            Err(_) => Turn::Ours,
+            Err(_) => Turn::Anybodys,
         }
     }
 

@@ -134,6 +134,11 @@ impl Behind {
         self.queue.lock().jobs.get(&slot).map(|job| job.work.clone())
     }
 
+    /// Whether something waits to be stored in a slot, or is just being stored.
+    pub(super) fn is_to_store(&self, slot: Slot) -> bool {
+        matches!(self.queue.lock().jobs.get(&slot), Some(Job { work: Work::Store(..), .. }))
+    }
+
     /// Has a record stored by and by. Where there are too many waiting it is not, and what it would have replaced
     /// goes.
     pub(super) fn store(&self, slot: Slot, record: Record, held: &Arc<UnderWay>) {

@@ -146,6 +146,7 @@ impl Fetch {
             uncacheable_memory: self.site.settings.memory.uncacheable_memory,
             session: private.map(|own| (own.name.clone(), arrived.began.1)),
             metrics: self.route.metrics.clone(),
+            _lease: self.lease.clone(),
         };
         let anchor = filled.reader();
         fill.begin(upstream_body, lead, self.place.clone());

@@ -236,6 +236,39 @@ async fn node_that_comes_late_takes_what_another_has_fetched_meanwhile() {
     assert_eq!(redis.cli(&["KEYS", "larder:l:*"]), "", "the lease was given back");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lease_is_given_back_when_nothing_is_stored_in_the_end() {
+    let head = || Reply::ok().header("cache-control", "max-age=60");
+    for fate in ["stored", "cut", "too large", "purged", "of this process", "private"] {
+        let gate = Gate::new();
+        let opener = gate.clone();
+        let upstream = Upstream::start(move |_| match fate {
+            "cut" => head().header("content-length", "100").gate(&opener).piece("half").cut(),
+            "too large" => head().gate(&opener).piece(vec![b'x'; 2 << 20]),
+            "of this process" => head().header("no-vary-search", "params").gate(&opener).piece("cooked"),
+            "private" => Reply::ok().header("cache-control", "private").body("cooked").after(&opener),
+            _ => head().gate(&opener).piece("cooked"),
+        })
+        .await;
+        let redis = Redis::start().await;
+        // Much longer than anybody waits here.
+        let more = "collapse = true\n[cache]\ncollapse_wait = \"1h\"\n[cache.rules]\nmax_object = \"1MiB\"";
+        let proxy = proxy(&upstream, &redis.url(), more).await;
+        let asked = async {
+            upstream.arrived(1).await;
+            assert_ne!(redis.cli(&["KEYS", "larder:l:*"]), "", "{fate}");
+            if fate == "purged" {
+                proxy.purge(PurgeTarget::All);
+            }
+            gate.open();
+        };
+        tokio::join!(proxy.get("/page", &[]), asked);
+        redis.until(&["KEYS", "larder:l:*"], str::is_empty).await;
+        let is_stored = !values(&mut connection(&redis).await).await.is_empty();
+        assert_eq!(is_stored, fate == "stored", "{fate}");
+    }
+}
+
 /// Commands that larder may send, with the version of Redis that brought them: none is newer than 6.0.
 const COMMANDS: [&str; 19] = [
     "get",
