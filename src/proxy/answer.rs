@@ -10,20 +10,24 @@ use hyper::body::Incoming;
 
 use super::body::Body;
 use super::fetch::{Brought, Fetch, Fetched, Outcome};
-use super::guard::NoPlace;
+use super::guard::{NoPlace, Place};
 use super::lookup::{self, Plan, Wanted};
 use super::outliving::Outliving;
 use super::part::{self, Ask};
 use super::pass::{self, Passed};
 use super::refusal::Refusal;
+use super::site::SiteRoute;
 use super::{ALLOWED_METHODS, Asked, maintenance, respond, search, session};
-use crate::cache::collapse::{Progress, Ready, Role};
+use crate::cache::collapse::{FetchFailure, Progress, Ready, Role};
 use crate::cache::entry::{Entry, StoredResponse};
 use crate::cache::key::CacheKey;
 use crate::policy::cache_status::Verdict;
 use crate::policy::reason::{ForwardReason, StaleReason};
 use crate::policy::reuse::{self, Reuse};
 use crate::upstream::{Meter, UpstreamError, UpstreamErrorKind};
+
+/// There is no place at the upstream, and asking once more for each follower would only make the queue longer.
+const BUSY: FetchFailure = FetchFailure { status: StatusCode::SERVICE_UNAVAILABLE, word: "route-busy" };
 
 /// A response with all that was decided about it.
 pub(super) struct Answer {
@@ -108,19 +112,31 @@ impl Asked<'_> {
                     drop(lead);
                     return self.answer_stored(&key, &stored, stale);
                 }
-                if let Err(busy) = self.take_place(wanted.why).await {
-                    drop(lead);
-                    return self.stand_in(&wanted).unwrap_or(busy);
-                }
                 let mut fetch = Fetch::new(self, wanted);
-                self.conditions_withheld = true;
-                // When this client leaves, followers lose nothing.
-                let (fetched, wanted) = Outliving::new(async move {
-                    let fetched = fetch.run(lead).await;
-                    (fetched, fetch.wanted)
+                // When this client leaves, followers lose nothing, also while a place is waited for.
+                let (fetched, wanted, place) = Outliving::new(async move {
+                    let fetched = match place(&fetch.route).await {
+                        Ok(place) => {
+                            fetch.place = place;
+                            Ok(fetch.run(lead).await)
+                        }
+                        Err(NoPlace) => {
+                            // For them there is none either.
+                            lead.flight().publish(Progress::Failed(BUSY));
+                            Err(NoPlace)
+                        }
+                    };
+                    (fetched, fetch.wanted, fetch.place)
                 })
                 .await;
-                self.take(&wanted, fetched)
+                self.place = place;
+                match fetched {
+                    Ok(fetched) => {
+                        self.conditions_withheld = true;
+                        self.take(&wanted, fetched)
+                    }
+                    Err(NoPlace) => self.stand_in(&wanted).unwrap_or_else(|| busy(wanted.why)),
+                }
             }
             Role::Follower(flight) => {
                 let limit = self.site.settings.memory.collapse_wait;
@@ -140,7 +156,10 @@ impl Asked<'_> {
                     Some(Progress::Failed(failure)) => {
                         self.proxy.cache.flights.count_collapsed();
                         self.stand_in(&wanted).unwrap_or_else(|| {
-                            let mut answer = maintenance::answer(self, failure.status, failure.word, wanted.why);
+                            let mut answer = match failure {
+                                BUSY => busy(wanted.why),
+                                FetchFailure { status, word } => maintenance::answer(self, status, word, wanted.why),
+                            };
                             answer.verdict.collapsed = true;
                             answer
                         })
@@ -166,21 +185,10 @@ impl Asked<'_> {
         self.take(&fetch.wanted, fetched)
     }
 
-    /// Gets the request a place at the upstream, where the route has a bound on how many there are.
+    /// Gets the request a place at the upstream.
     async fn take_place(&mut self, why: ForwardReason) -> Result<(), Answer> {
-        let Some(guard) = &self.route.guard else { return Ok(()) };
-        match guard.place().await {
-            Ok(place) => {
-                self.place = place;
-                Ok(())
-            }
-            Err(NoPlace) => {
-                let mut busy = failed_answer(StatusCode::SERVICE_UNAVAILABLE, "route-busy", Some(why));
-                busy.response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
-                busy.asked_upstream = false;
-                Err(busy)
-            }
-        }
+        self.place = place(self.route).await.map_err(|NoPlace| busy(why))?;
+        Ok(())
     }
 
     /// Whether what another's fetch brought may answer this request too (RFC 9111 §4), or why not.
@@ -378,6 +386,22 @@ pub(super) fn own_answer(status: StatusCode) -> Answer {
 pub(super) fn failed_answer(status: StatusCode, word: &'static str, why: Option<ForwardReason>) -> Answer {
     let verdict = Verdict { forward: why, error: Some(word), ..Verdict::default() };
     Answer { response: respond::own(status), verdict, first_byte: None, asked_upstream: why.is_some(), meter: None }
+}
+
+/// A place at the upstream, where the route has a bound on how many there are.
+async fn place(route: &SiteRoute) -> Result<Option<Place>, NoPlace> {
+    match &route.guard {
+        Some(guard) => guard.place().await,
+        None => Ok(None),
+    }
+}
+
+/// The answer where there is no place.
+fn busy(why: ForwardReason) -> Answer {
+    let mut answer = failed_answer(BUSY.status, BUSY.word, Some(why));
+    answer.response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    answer.asked_upstream = false;
+    answer
 }
 
 /// Adds what is for the client that caused a fetch and for nobody else.

@@ -52,7 +52,7 @@ pub(super) struct Fetch {
     /// Scheme and authority that the client asked, where URLs in the answer are rewritten.
     asked_at: Option<(&'static str, String)>,
     /// The client's place at the upstream: the fetch needs it when the client has left, too.
-    place: Option<Place>,
+    pub(super) place: Option<Place>,
     /// What keeps other nodes from fetching it as well.
     lease: Option<Arc<Lease>>,
 }
