@@ -274,8 +274,7 @@ impl SharedBody {
                 if growing.passing && growing.dropped > 0 {
                     return None;
                 }
-                slot = Some(growing.readers.len());
-                growing.readers.push(Some(0));
+                slot = Some(growing.take_place());
             }
         }
         if slot.is_none() && self.stored().is_some() {

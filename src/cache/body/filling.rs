@@ -31,6 +31,8 @@ pub(super) struct Growing {
     pub(super) passing: bool,
     /// For each reader, the piece that it needs next; `None` when it has gone.
     pub(super) readers: Vec<Option<usize>>,
+    /// Places of those that have gone.
+    vacant: Vec<usize>,
     pub(super) waiting: Vec<Waker>,
     pub(super) filler: Option<Waker>,
     /// Where what was dropped can be read, once the body has outgrown memory.
@@ -55,6 +57,24 @@ impl Growing {
     pub(super) fn wake_readers(&mut self) {
         for waker in self.waiting.drain(..) {
             waker.wake();
+        }
+    }
+
+    /// A place for one more reader, which begins with the first piece.
+    pub(super) fn take_place(&mut self) -> usize {
+        let place = self.vacant.pop().unwrap_or_else(|| {
+            self.readers.push(None);
+            self.readers.len() - 1
+        });
+        self.readers[place] = Some(0);
+        place
+    }
+
+    /// A reader has gone.
+    pub(super) fn leave_place(&mut self, place: usize) {
+        if let Some(next) = self.readers.get_mut(place) {
+            *next = None;
+            self.vacant.push(place);
         }
     }
 

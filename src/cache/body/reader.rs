@@ -193,8 +193,7 @@ impl Drop for BodyReader {
         let mut side = self.body.0.side.lock();
         // Once it is complete in memory, nobody keeps places any more.
         let Some(growing) = side.growing.as_deref_mut() else { return };
-        let Some(place) = growing.readers.get_mut(slot) else { return };
-        *place = None;
+        growing.leave_place(slot);
         if self.body.len().is_some() {
             if growing.is_unread() {
                 // Nobody is left that began to read the file before it was complete.

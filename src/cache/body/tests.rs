@@ -81,6 +81,23 @@ fn body_that_is_only_passed_on_keeps_no_more_than_the_slowest_reader_needs() {
 }
 
 #[test]
+fn places_of_readers_that_left_are_taken_again() {
+    let (body, mut filler) = SharedBody::growing();
+    filler.push(Bytes::from_static(b"hello "));
+    let mut first = body.reader().unwrap();
+    for _ in 0..100 {
+        assert_eq!(read(&mut body.reader().unwrap()).0, b"hello ");
+    }
+    let mut last = body.reader().unwrap();
+    assert_eq!(body.0.side.lock().growing.as_ref().unwrap().readers.len(), 2);
+    filler.push(Bytes::from_static(b"world"));
+    filler.finish(None);
+    for reader in [&mut first, &mut last] {
+        assert_eq!(read(reader), (b"hello world".to_vec(), Some(Ok(()))));
+    }
+}
+
+#[test]
 fn ranges_of_a_complete_body_cross_blocks() {
     let bytes: Vec<u8> = (0..3 * BLOCK + 5).map(|at| (at % 251) as u8).collect();
     let body = SharedBody::complete(&bytes);
