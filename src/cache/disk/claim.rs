@@ -43,6 +43,7 @@ impl DiskTier {
     pub fn overhear(&self) {
         let Some(log) = self.0.log.get() else { return };
         self.0.tell(log.overhear());
+        self.0.runtime.spawn(drop_told(log.clone()));
     }
 }
 
@@ -137,10 +138,8 @@ impl Shared {
     }
 
     async fn is_back(self: &Arc<Self>) {
-        if let Some(log) = self.log.get()
-            && tokio::time::timeout(LOG, log.written(log.position())).await == Ok(true)
-        {
-            log.drop_told();
+        if let Some(log) = self.log.get() {
+            let _ = tokio::time::timeout(LOG, drop_told(log.clone())).await;
         }
         self.state.set(State::On);
         let _ = self.chores.send(Chore::DeleteOwed);
@@ -160,4 +159,10 @@ impl Shared {
         let mut read = vec![0; PROBE.len()];
         file.read_exact_at(&mut read, 0).map_err(Error::other)
     }
+}
+
+/// What files beside the log's said is in it: once that is written, they go.
+async fn drop_told(log: Arc<PurgeLog>) {
+    log.written(log.position()).await;
+    log.drop_told();
 }

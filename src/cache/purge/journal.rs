@@ -32,7 +32,15 @@ const SMALL: u64 = 64 * 1024;
 #[serde(rename_all = "snake_case")]
 pub(super) enum Record {
     /// The first one: what holds for all before.
-    Begin { head: u64, floor: u64, shared_floor: Shared, shared: Shared },
+    Begin {
+        head: u64,
+        floor: u64,
+        shared_floor: Shared,
+        shared: Shared,
+        /// The last purge that was worked off and is told of no more; 0: none.
+        #[serde(default)]
+        forgotten: u64,
+    },
     /// A purge.
     Purge(Line),
 }
@@ -60,6 +68,7 @@ pub(super) struct Found {
     pub(super) floor: u64,
     pub(super) shared_floor: Shared,
     pub(super) shared: Shared,
+    pub(super) forgotten: u64,
     pub(super) purges: Vec<Line>,
 }
 
@@ -126,20 +135,19 @@ impl Journal {
     }
 
     /// Writes the whole file at once, before anything was appended: that leaves out a torn end of the one before, and
-    /// shows whether it can be written. Whether it was.
-    pub(super) fn write_now(&self, first: &Record, retained: &VecDeque<Arc<Logged>>) -> bool {
+    /// shows whether it can be written. It tells of purges up to `head`.
+    pub(super) fn write_now(&self, first: &Record, head: u64, retained: &VecDeque<Arc<Logged>>) {
         let mut waiting = self.work.waiting.lock();
         let bytes = whole(first, retained);
         match replace(&waiting.path, &bytes) {
             Ok(()) => {
-                (waiting.size, waiting.broken) = (bytes.len() as u64, false);
-                true
+                (waiting.size, waiting.seq, waiting.broken) = (bytes.len() as u64, head, false);
+                self.work.written.send_replace(Written { seq: head, kept: head, broken: false });
             }
             Err(error) => {
                 let path = waiting.path.clone();
                 drop(waiting);
                 self.work.failed(&path, &error);
-                false
             }
         }
     }
@@ -369,9 +377,9 @@ fn read(mut bytes: &[u8]) -> Found {
         match next(bytes) {
             Next::Record(record, rest) => {
                 match *record {
-                    Record::Begin { head, floor, shared_floor, shared } if !begun => {
+                    Record::Begin { head, floor, shared_floor, shared, forgotten } if !begun => {
                         begun = true;
-                        found = Found { head, floor, shared_floor, shared, ..found };
+                        found = Found { head, floor, shared_floor, shared, forgotten, ..found };
                     }
                     Record::Purge(line) if begun && line.seq > found.purges.last().map_or(0, |last| last.seq) => {
                         found.head = found.head.max(line.seq);

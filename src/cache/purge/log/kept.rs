@@ -31,8 +31,8 @@ pub(super) struct Kept {
     path: PathBuf,
     /// As long as another process has it.
     aside: Mutex<Option<Aside>>,
-    /// Files beside it that tell nothing any more once it is written.
-    told: Mutex<Vec<PathBuf>>,
+    /// Files beside it that tell nothing any more once it is written up to there.
+    told: Mutex<Vec<(PathBuf, u64)>>,
 }
 
 /// A log that waits for its place.
@@ -69,17 +69,14 @@ impl PurgeLog {
             _ => PurgeLog::beginning_at(first, Some(kept(first))),
         };
         let Some(kept) = &log.kept else { return Arc::new(log) };
-        let others = others(path, None);
+        let others = others(path, &[]);
         {
             let mut state = log.state.write();
-            log.add_unknown(&mut state, others.purges);
-            let is_written = kept.journal.write_now(&log.beginning(log.position(), &state), &state.retained);
-            kept.told.lock().extend(others.files);
-            drop(state);
-            if is_written {
-                log.drop_told();
-            }
+            log.add_others(kept, &mut state, others);
+            let head = log.position();
+            kept.journal.write_now(&log.beginning(head, &state), head, &state.retained);
         }
+        log.drop_told();
         log.appended.send_replace(log.position());
         Arc::new(log)
     }
@@ -104,7 +101,7 @@ impl PurgeLog {
         let log = PurgeLog::beginning_at(found.floor, Some(kept(head)));
         {
             let mut state = log.state.write();
-            state.shared_floor = found.shared_floor;
+            (state.shared_floor, state.forgotten) = (found.shared_floor, found.forgotten);
             for Line { seq, shared, purge } in found.purges {
                 state.retain(logged(seq, purge, shared));
             }
@@ -128,14 +125,14 @@ impl PurgeLog {
         let held = self.begin();
         let purges = {
             let mut state = self.state.write();
-            let unheard = found.purges.into_iter().filter(|line| line.seq > aside.heard).collect();
-            let purges = self.add_unknown(&mut state, unheard);
+            let head = found.head;
+            let purges = self.add_unheard(&mut state, found, aside.heard);
+            if let Some(aside) = kept.aside.lock().as_mut() {
+                (aside.heard, aside.seen) = (head, seen);
+            }
             purges.iter().for_each(|logged| self.write(logged, &state));
             purges
         };
-        if let Some(aside) = kept.aside.lock().as_mut() {
-            (aside.heard, aside.seen) = (found.head, seen);
-        }
         self.told(purges, held)
     }
 
@@ -149,29 +146,28 @@ impl PurgeLog {
             }
             return None;
         };
-        let (found, others) = (read_main(&kept.path), others(&kept.path, Some(&aside.own)));
+        let (found, others) = (read_main(&kept.path), others(&kept.path, std::slice::from_ref(&aside.own)));
         let held = self.begin();
         let mut state = self.state.write();
         let mut purges = match found {
             Some(found) if found.intact && found.head < aside.first => {
                 state.floor = state.floor.max(found.floor);
                 state.shared_floor = state.shared_floor.max(found.shared_floor);
-                let unheard = found.purges.into_iter().filter(|line| line.seq > aside.heard).collect();
-                self.add_unknown(&mut state, unheard)
+                self.add_unheard(&mut state, found, aside.heard)
             }
             // Of two sequences that overlap nobody can tell what came first: all there is counts as purged.
             Some(found) => {
                 state.floor = self.position().max(found.head) + 1;
                 self.head.store(state.floor, Ordering::Release);
-                Vec::new()
+                self.add_everything(&mut state)
             }
             None => {
                 state.floor = state.floor.max(aside.first);
-                Vec::new()
+                self.add_everything(&mut state)
             }
         };
-        purges.extend(self.add_unknown(&mut state, others.purges));
-        kept.told.lock().extend(others.files.into_iter().chain([aside.own]));
+        purges.extend(self.add_others(kept, &mut state, others));
+        kept.told.lock().push((aside.own, self.position()));
         *kept.aside.lock() = None;
         kept.journal.move_to(&kept.path);
         self.write_anew(self.position(), &state, true);
@@ -182,12 +178,12 @@ impl PurgeLog {
     /// Adds what a process has purged that waited for the directory, and ended. Blocks on the files.
     pub fn overhear(self: &Arc<Self>) -> Option<Heard> {
         let kept = self.kept.as_ref().filter(|kept| kept.aside.lock().is_none())?;
-        let others = others(&kept.path, None);
+        let told: Vec<_> = kept.told.lock().iter().map(|(path, _)| path.clone()).collect();
+        let others = others(&kept.path, &told);
         let held = self.begin();
         let mut state = self.state.write();
-        let purges = self.add_unknown(&mut state, others.purges);
+        let purges = self.add_others(kept, &mut state, others);
         purges.iter().for_each(|logged| self.write(logged, &state));
-        kept.told.lock().extend(others.files);
         drop(state);
         self.told(purges, held)
     }
@@ -197,11 +193,16 @@ impl PurgeLog {
         (!purges.is_empty()).then_some(Heard { purges, _held: held })
     }
 
-    /// Once all is written: removes the files that said some of it.
+    /// Removes the files of others of which all is written by now.
     pub fn drop_told(&self) {
-        for path in self.kept.iter().flat_map(|kept| std::mem::take(&mut *kept.told.lock())) {
-            let _ = fs::remove_file(path);
-        }
+        let Some(kept) = &self.kept else { return };
+        kept.told.lock().retain(|(path, seq)| {
+            let is_written = kept.journal.has_written(*seq);
+            if is_written {
+                let _ = fs::remove_file(path);
+            }
+            !is_written
+        });
     }
 
     /// Writes the file anew, whatever it has.
@@ -235,7 +236,36 @@ impl PurgeLog {
     }
 
     fn beginning(&self, head: u64, state: &State) -> Record {
-        Record::Begin { head, floor: state.floor, shared_floor: state.shared_floor, shared: *self.shared.lock() }
+        let State { floor, shared_floor, forgotten, .. } = *state;
+        Record::Begin { head, floor, shared_floor, shared: *self.shared.lock(), forgotten }
+    }
+
+    /// Lists what a file says beyond `heard`. Where that cannot be all that was purged since, everything.
+    fn add_unheard(&self, state: &mut State, found: Found, heard: u64) -> Vec<Arc<Logged>> {
+        let is_all = found.floor.max(found.forgotten) <= heard;
+        let unheard = found.purges.into_iter().filter(|line| line.seq > heard).collect();
+        let mut added = self.add_unknown(state, unheard);
+        if !is_all {
+            added.extend(self.add_everything(state));
+        }
+        added
+    }
+
+    /// Lists what processes have purged that waited for the directory.
+    fn add_others(&self, kept: &Kept, state: &mut State, others: Others) -> Vec<Arc<Logged>> {
+        let mut added = self.add_unknown(state, others.purges);
+        if others.damaged {
+            added.extend(self.add_everything(state));
+        }
+        kept.told.lock().extend(others.files.into_iter().map(|path| (path, self.position())));
+        added
+    }
+
+    /// Lists a purge of everything, in place of those that nobody knows any more: for who looks at the log only when
+    /// something is purged. It is no business of other nodes.
+    fn add_everything(&self, state: &mut State) -> Vec<Arc<Logged>> {
+        let purge = Purge::new(vec![PurgeTarget::All], Mode::Hard, Timestamp::from_secs(0));
+        self.add_unknown(state, vec![Line { seq: 0, shared: Some(self.shared_position()), purge }])
     }
 
     /// Lists purges that are not known as the newest: those of another sequence, which came at a time that is not known.
@@ -268,28 +298,28 @@ fn beside(path: &Path) -> String {
 }
 
 /// What processes have purged that waited for the directory.
+#[derive(Default)]
 struct Others {
     files: Vec<PathBuf>,
     purges: Vec<Line>,
+    /// They may have said anything besides.
+    damaged: bool,
 }
 
-fn others(path: &Path, own: Option<&Path>) -> Others {
-    let mut others = Others { files: Vec::new(), purges: Vec::new() };
+/// What the files beside a log's say, but for those that are `known`.
+fn others(path: &Path, known: &[PathBuf]) -> Others {
+    let mut others = Others::default();
     let beside = beside(path);
     let entries = path.parent().and_then(|directory| fs::read_dir(directory).ok()).into_iter().flatten().flatten();
     for entry in entries {
         let (name, file) = (entry.file_name(), entry.path());
         let number = name.to_str().and_then(|name| name.strip_prefix(&beside));
-        if number.is_none_or(|number| u64::from_str_radix(number, 16).is_err()) || own == Some(&*file) {
+        if number.is_none_or(|number| u64::from_str_radix(number, 16).is_err()) || known.contains(&file) {
             continue;
         }
         let Some(found) = read_file(&file) else { continue };
         others.purges.extend(found.purges);
-        if !found.intact {
-            // What it said besides may have been anything.
-            let all = Purge::new(vec![PurgeTarget::All], Mode::Hard, Timestamp::from_secs(0));
-            others.purges.push(Line { seq: 0, shared: None, purge: all });
-        }
+        others.damaged |= !found.intact;
         others.files.push(file);
     }
     others

@@ -42,6 +42,10 @@ fn tags(heard: Option<Heard>) -> Vec<String> {
     purges.iter().flat_map(|logged| &logged.purge.targets).map(PurgeTarget::to_string).collect()
 }
 
+fn is_all(logged: &Logged) -> bool {
+    logged.purge.targets == [PurgeTarget::All]
+}
+
 fn files(directory: &TempDir) -> Vec<String> {
     let names = fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().file_name());
     names.map(|name| name.to_string_lossy().into_owned()).collect()
@@ -114,7 +118,7 @@ async fn purge_of_a_successor_that_ended_holds_for_the_process_that_goes_on() {
 
 #[tokio::test]
 async fn what_another_stored_counts_as_purged_where_its_order_with_ones_own_purges_is_not_known() {
-    for damaged in [false, true] {
+    for damage in [None, Some(true), Some(false)] {
         let (_directory, path, old) = directory();
         let waiting = PurgeLog::aside(&path, LATER);
         purge(&waiting, "new").await;
@@ -125,17 +129,75 @@ async fn what_another_stored_counts_as_purged_where_its_order_with_ones_own_purg
         purge(&other, "early").await;
         let on_disk = other.begin().epoch();
         drop(other);
-        if damaged {
-            let mut bytes = fs::read(&path).unwrap();
-            bytes[30] ^= 1;
-            fs::write(&path, bytes).unwrap();
+        match damage {
+            Some(true) => {
+                let mut bytes = fs::read(&path).unwrap();
+                bytes[30] ^= 1;
+                fs::write(&path, bytes).unwrap();
+            }
+            Some(false) => fs::remove_file(&path).unwrap(),
+            None => {}
         }
-        waiting.take_place();
+        let fetched = waiting.begin().epoch();
+        assert_eq!(tags(waiting.take_place()).last().map(String::as_str), Some("*"), "memory is told");
+        assert!(purged(&waiting, fetched, &ALL) == ALL && waiting.unshared().iter().all(|own| !is_all(own)));
         assert!(waiting.written(waiting.position()).await);
         for log in [waiting, PurgeLog::open(&path, LAST)] {
-            assert_eq!(purged(&log, on_disk, &ALL), ALL, "{damaged}");
+            assert_eq!(purged(&log, on_disk, &ALL), ALL, "{damage:?}");
             assert_eq!(purged(&log, log.begin().epoch(), &ALL), [""; 0]);
         }
+    }
+}
+
+#[tokio::test]
+async fn purges_that_the_other_forgot_before_they_were_heard_count_as_everything() {
+    for (heard, takes_place) in [(true, false), (false, false), (false, true)] {
+        let (_directory, path, old) = directory();
+        let new = PurgeLog::aside(&path, LATER);
+        let fetched = new.begin().epoch();
+        // So many that the file is written anew as soon as they are worked off.
+        let targets = (0..5_000).map(|at| PurgeTarget::Tag(format!("tag-{at}"))).collect();
+        let many = old.append(Purge::new(targets, Mode::Hard, NOW)).unwrap();
+        assert!(old.written(many.seq).await);
+        if heard {
+            assert_eq!(tags(new.news()).len(), 5_000);
+        }
+        old.applied("disk", many.seq);
+        purge(&old, "late").await;
+        let told = match takes_place {
+            true => {
+                drop(old);
+                new.take_place()
+            }
+            false => new.news(),
+        };
+        let expected: &[&str] = if heard { &["tag late"] } else { &["tag late", "*"] };
+        assert_eq!(tags(told), expected, "{takes_place}");
+        assert_eq!(purged(&new, fetched, &ALL) == ALL, !heard);
+        assert_eq!((tags(new.news()), new.unshared().iter().any(|own| is_all(own))), (vec![], false));
+    }
+}
+
+#[tokio::test]
+async fn what_a_successor_left_is_told_once() {
+    for damaged in [false, true] {
+        let (directory, path, log) = directory();
+        let successor = PurgeLog::aside(&path, LATER);
+        purge(&successor, "new").await;
+        drop(successor);
+        if damaged {
+            let left = files(&directory).into_iter().find(|name| name != "purges").unwrap();
+            let mut bytes = fs::read(directory.path().join(&left)).unwrap();
+            bytes[30] ^= 1;
+            fs::write(directory.path().join(&left), bytes).unwrap();
+        }
+        let told = tags(log.overhear());
+        assert_eq!(told.last().map(String::as_str), Some(if damaged { "*" } else { "tag new" }));
+        log.applied("disk", log.position());
+        assert_eq!(tags(log.overhear()), [""; 0], "{damaged}");
+        assert!(log.written(log.position()).await && log.unshared().iter().all(|own| !is_all(own)));
+        log.drop_told();
+        assert_eq!(files(&directory), ["purges"]);
     }
 }
 

@@ -20,6 +20,8 @@ pub(super) struct State {
     /// What began before this is taken to be purged: more is not known of that time.
     pub(super) floor: u64,
     pub(super) shared_floor: Shared,
+    /// The last purge that was dropped, and is not remembered any more.
+    pub(super) forgotten: u64,
     /// In order; the last ones are the newest.
     pub(super) retained: VecDeque<Arc<Logged>>,
     pub(super) by_id: HashMap<String, Arc<Logged>>,
@@ -96,6 +98,7 @@ impl State {
     pub(super) fn forget(&mut self, seq: u64) {
         while let Some(logged) = self.retained.front().filter(|logged| logged.seq <= seq).cloned() {
             self.retained.pop_front();
+            self.forgotten = logged.seq;
             self.by_id.remove(&logged.purge.id);
             self.targets -= logged.purge.targets.len();
             for target in &logged.purge.targets {
