@@ -117,14 +117,7 @@ struct Written {
 impl Journal {
     /// The file of a log that has come to `head`. Nothing is written before [`Journal::write_now`], or the first purge.
     pub(super) fn new(path: &Path, head: u64) -> Self {
-        let waiting = Waiting { path: path.to_owned(), seq: head, broken: true, ..Waiting::default() };
-        let work = Arc::new(Work {
-            waiting: Mutex::new(waiting),
-            arrived: Condvar::new(),
-            written: watch::Sender::new(Written { seq: head, kept: head, broken: false }),
-            given_up_on: AtomicU64::new(0),
-            said: AtomicBool::new(false),
-        });
+        let work = Arc::new(Work::new(path, head));
         let writing = work.clone();
         let writer = std::thread::Builder::new().name("purge-journal".to_owned()).spawn(move || write_all(&writing));
         if let Err(error) = &writer {
@@ -245,7 +238,72 @@ impl Drop for Journal {
     }
 }
 
+/// What the writing thread has taken to write in one go.
+struct Batch {
+    path: PathBuf,
+    anew: bool,
+    bytes: Vec<u8>,
+    /// The last purge in it.
+    seq: u64,
+}
+
 impl Work {
+    fn new(path: &Path, head: u64) -> Self {
+        Work {
+            waiting: Mutex::new(Waiting { path: path.to_owned(), seq: head, broken: true, ..Waiting::default() }),
+            arrived: Condvar::new(),
+            written: watch::Sender::new(Written { seq: head, kept: head, broken: false }),
+            given_up_on: AtomicU64::new(0),
+            said: AtomicBool::new(false),
+        }
+    }
+
+    /// Waits for something to write; `None` at the end.
+    fn next(&self) -> Option<Batch> {
+        let mut waiting = self.waiting.lock();
+        loop {
+            while waiting.bytes.is_empty() && !waiting.ends {
+                self.arrived.wait(&mut waiting);
+            }
+            if waiting.bytes.is_empty() {
+                return None;
+            }
+            if waiting.anew || !waiting.broken {
+                break;
+            }
+            // What is appended to a file that lacks something would make it look whole.
+            waiting.bytes.clear();
+        }
+        let anew = std::mem::take(&mut waiting.anew);
+        // What comes from now on is appended to the new file.
+        waiting.broken &= !anew;
+        Some(Batch { path: waiting.path.clone(), anew, bytes: std::mem::take(&mut waiting.bytes), seq: waiting.seq })
+    }
+
+    fn write(&self, batch: &Batch) {
+        let Batch { path, anew, bytes, seq } = batch;
+        let outcome = match anew {
+            true => replace(path, bytes),
+            false => append(path, bytes, || self.written.send_modify(|written| written.kept = *seq)),
+        };
+        match outcome {
+            Ok(()) => {
+                let mut waiting = self.waiting.lock();
+                // It has moved meanwhile, or what was to follow was given up: it is to be written anew.
+                if waiting.path != *path || waiting.broken {
+                    return;
+                }
+                waiting.size = if *anew { 0 } else { waiting.size } + bytes.len() as u64;
+                self.written.send_replace(Written { seq: *seq, kept: *seq, broken: false });
+                if self.said.swap(false, Ordering::Relaxed) {
+                    tracing::info!(path = %path.display(), "purges are written again");
+                }
+            }
+            Err(error) if self.waiting.lock().path == *path => self.failed(path, &error),
+            Err(_) => {}
+        }
+    }
+
     fn give_up(&self) {
         let mut waiting = self.waiting.lock();
         waiting.broken = true;
@@ -268,43 +326,8 @@ impl Work {
 
 /// The writing thread: everything that waits goes in one write, and one wait for the medium.
 fn write_all(work: &Work) {
-    loop {
-        let (path, anew, bytes, seq) = {
-            let mut waiting = work.waiting.lock();
-            while waiting.bytes.is_empty() && !waiting.ends {
-                work.arrived.wait(&mut waiting);
-            }
-            if waiting.bytes.is_empty() {
-                return;
-            }
-            if waiting.broken && !waiting.anew {
-                // What is appended to a file that lacks something would make it look whole.
-                waiting.bytes.clear();
-                continue;
-            }
-            let (anew, bytes) = (std::mem::take(&mut waiting.anew), std::mem::take(&mut waiting.bytes));
-            (waiting.path.clone(), anew, bytes, waiting.seq)
-        };
-        let outcome = match anew {
-            true => replace(&path, &bytes),
-            false => append(&path, &bytes, || work.written.send_modify(|written| written.kept = seq)),
-        };
-        match outcome {
-            Ok(()) => {
-                let mut waiting = work.waiting.lock();
-                if waiting.path != path {
-                    continue; // it has moved meanwhile, and is to be written anew there
-                }
-                waiting.size = if anew { 0 } else { waiting.size } + bytes.len() as u64;
-                waiting.broken = false;
-                work.written.send_replace(Written { seq, kept: seq, broken: false });
-                if work.said.swap(false, Ordering::Relaxed) {
-                    tracing::info!(path = %path.display(), "purges are written again");
-                }
-            }
-            Err(error) if work.waiting.lock().path == path => work.failed(&path, &error),
-            Err(_) => {}
-        }
+    while let Some(batch) = work.next() {
+        work.write(&batch);
     }
 }
 

@@ -161,3 +161,30 @@ async fn a_file_that_cannot_be_made_is_told_of() {
     let log = PurgeLog::open(Path::new("/proc/no-such-directory/purges"), NOW);
     assert!(!log.written(log.position()).await && !log.kept().await);
 }
+
+#[test]
+fn file_stays_given_up_when_a_write_ends_that_was_under_way() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = Journal { work: Arc::new(Work::new(&path(&dir), 0)), writer: None };
+    let begin = Record::Begin { head: 0, floor: 0, shared_floor: (0, 0), shared: (0, 0), forgotten: 0 };
+    let log = PurgeLog::in_memory();
+    let purge = |tag: &str| Purge::new(vec![PurgeTarget::Tag(tag.to_owned())], Mode::Hard, NOW);
+    let [one, two, three] = &["one", "two", "three"].map(|tag| log.append(purge(tag)).unwrap());
+    journal.write_now(&begin, 0, &VecDeque::new());
+    journal.append(one);
+    let under_way = journal.work.next().unwrap();
+    journal.append(two);
+    journal.work.give_up();
+    journal.work.write(&under_way);
+    assert!(journal.is_broken() && journal.has_failed() && !journal.has_written(one.seq));
+
+    journal.write_anew(&begin, two.seq, [one, two], true);
+    let anew = journal.work.next().unwrap();
+    assert!(!journal.is_broken(), "what comes while it is written is appended");
+    journal.append(three);
+    journal.work.write(&anew);
+    assert!(journal.has_written(two.seq) && !journal.has_written(three.seq));
+    journal.work.write(&journal.work.next().unwrap());
+    assert!(journal.has_written(three.seq));
+    assert_eq!(purges_in(&fs::read(path(&dir)).unwrap()).unwrap().len(), 3);
+}
