@@ -92,6 +92,22 @@ fn repeated_purges_of_a_name_are_bounded() {
 }
 
 #[test]
+fn hard_purge_of_another_node_outlasts_soft_ones_that_are_not_shared() {
+    for target in [tag("t"), PurgeTarget::Prefix("/x".into())] {
+        let log = PurgeLog::in_memory();
+        for at in 0..MOST_MARKS as i64 {
+            log.append(soft(target.clone(), at)).unwrap();
+        }
+        log.append_shared(purge(target.clone()), (9, 0));
+        for at in 0..2 {
+            log.append(soft(target.clone(), at)).unwrap();
+        }
+        let of_another = Epoch { local: 1, shared: (8, 0) };
+        assert_eq!(with_meta(|meta| log.allows_shared(meta, of_another)), Verdict::Purged, "{target}");
+    }
+}
+
+#[test]
 fn epochs_that_are_not_of_this_log_are_purged() {
     let log = Arc::new(PurgeLog::beginning_at(1_000_000, None));
     let Epoch { local, shared } = log.begin().epoch();

@@ -52,9 +52,11 @@ impl State {
                 if logged.purge.mode == Mode::Hard {
                     marks.retain(|earlier| earlier.shared_or_last() > logged.shared_or_last());
                 }
-                if marks.len() >= MOST_MARKS {
-                    // Who began before it counts as stale a little later.
-                    marks.remove(marks.len() - 1);
+                if marks.len() >= MOST_MARKS
+                    && let Some(at) = marks.iter().rposition(|mark| mark.purge.mode == Mode::Soft)
+                {
+                    // Who began before it counts as stale a little later. A hard one may be last, and says more.
+                    marks.remove(at);
                 }
                 marks.push(logged.clone());
             }
@@ -74,7 +76,8 @@ impl State {
             // As above: those before it say nothing that it does not.
             self.patterns.retain(|earlier| !is_same(earlier) || earlier.shared_or_last() > logged.shared_or_last());
         } else if self.patterns.iter().filter(|earlier| is_same(earlier)).count() >= MOST_MARKS
-            && let Some(at) = self.patterns.iter().rposition(|earlier| is_same(earlier))
+            && let Some(at) =
+                self.patterns.iter().rposition(|earlier| is_same(earlier) && earlier.purge.mode == Mode::Soft)
         {
             self.patterns.remove(at);
         }
