@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
-use super::log::{Heard, Logged, PurgeLog, Shared, Verdict};
+use super::log::{Compiled, Heard, Logged, PurgeLog, Shared, Verdict};
 use super::matcher::{BadTarget, Patterns};
 use super::memory::Found;
 use super::receipt::{Receipt, Receipts, TierState};
@@ -24,7 +24,8 @@ pub const MEMORY: &str = "memory";
 /// Purges that memory has still to apply, and how many stored responses all purges matched.
 #[derive(Debug, Default)]
 pub struct Outstanding {
-    seqs: Mutex<BTreeSet<u64>>,
+    /// Every purge waits for it, before it is in force and when it has been carried out: held for moments only.
+    pub(super) seqs: Mutex<BTreeSet<u64>>,
     matched: AtomicU64,
 }
 
@@ -61,41 +62,28 @@ impl Cache {
     /// # Errors
     /// A target is no pattern; nothing is purged.
     pub fn purge(&self, purge: Purge) -> Result<Purging, BadTarget> {
-        // Before it is logged: what looks at memory alone must not miss it.
-        self.memory.bans.fetch_add(1, Ordering::AcqRel);
-        let logged = {
-            let mut seqs = self.outstanding.seqs.lock();
-            self.log.append(purge).inspect(|logged| {
-                seqs.insert(logged.seq);
-            })
-        };
-        match logged {
-            Ok(logged) => {
-                self.receipts.open(&logged.purge);
-                Ok(self.apply(logged))
-            }
-            Err(error) => {
-                self.memory.bans.fetch_sub(1, Ordering::AcqRel);
-                Err(error)
-            }
-        }
+        let logged = self.log_as_outstanding(Compiled::new(purge)?, None);
+        self.receipts.open(&logged.purge);
+        Ok(self.apply(logged))
     }
 
     /// A purge that came by the sequence that the nodes share. `None`: it is this node's own, or known already.
     pub fn purge_shared(&self, purge: Purge, shared: Shared) -> Option<Purging> {
-        self.memory.bans.fetch_add(1, Ordering::AcqRel);
-        let logged = {
-            let mut seqs = self.outstanding.seqs.lock();
-            let (logged, is_new) = self.log.append_shared(purge, shared);
-            is_new.then(|| {
-                seqs.insert(logged.seq);
-                logged
-            })
-        };
-        if logged.is_none() {
-            self.memory.bans.fetch_sub(1, Ordering::AcqRel);
+        if self.log.placed(&purge.id, shared).is_some() {
+            return None;
         }
-        logged.map(|logged| self.apply(logged))
+        let logged = self.log_as_outstanding(Compiled::or_everything(purge), Some(shared));
+        Some(self.apply(logged))
+    }
+
+    /// The log has it when this returns, and memory has still to apply it.
+    fn log_as_outstanding(&self, purge: Compiled, shared: Option<Shared>) -> Arc<Logged> {
+        // Before it is logged: what looks at memory alone must not miss it.
+        self.memory.bans.fetch_add(1, Ordering::AcqRel);
+        let mut seqs = self.outstanding.seqs.lock();
+        let logged = self.log.append_compiled(purge, shared);
+        seqs.insert(logged.seq);
+        logged
     }
 
     /// Purges that are in the log already, because another process on the disk's directory made them. Must be called
@@ -133,13 +121,7 @@ impl Cache {
 
     /// The same in two steps, the second of which may take its time: when this returns, the purge is in force.
     pub fn order(&self, purge: Purge) -> Ordered {
-        self.memory.bans.fetch_add(1, Ordering::AcqRel);
-        let logged = {
-            let mut seqs = self.outstanding.seqs.lock();
-            let logged = self.log.append_compiled(purge);
-            seqs.insert(logged.seq);
-            logged
-        };
+        let logged = self.log_as_outstanding(Compiled::or_everything(purge), None);
         self.flights.let_go_of(&logged);
         Ordered(logged)
     }

@@ -186,30 +186,41 @@ impl PurgeLog {
     /// # Errors
     /// A target is no pattern; nothing is purged.
     pub fn append(&self, purge: Purge) -> Result<Arc<Logged>, BadTarget> {
-        let patterns = Patterns::new(&purge.targets)?;
-        Ok(self.add(purge, patterns, None))
+        Ok(self.append_compiled(Compiled::new(purge)?, None))
     }
 
-    /// The same; a pattern that cannot be compiled counts as everything.
-    pub fn append_compiled(&self, purge: Purge) -> Arc<Logged> {
-        let (purge, patterns) = compiled(purge);
-        self.add(purge, patterns, None)
+    /// The same of one whose patterns are compiled already, and that may have its place among those of the nodes.
+    pub(super) fn append_compiled(&self, purge: Compiled, shared: Option<Shared>) -> Arc<Logged> {
+        let mut state = self.state.write();
+        let seq = self.position() + 1;
+        let logged = Arc::new(purge.at(seq, shared));
+        state.retain(logged.clone());
+        state.bound();
+        // In the order of the sequence, because the state is held.
+        self.write(&logged, &state);
+        self.head.store(seq, Ordering::Release);
+        drop(state);
+        self.appended.send_replace(seq);
+        shared.inspect(|shared| self.reached(*shared));
+        logged
     }
 
     /// Adds a purge that the nodes share, at its place among theirs; one of this node's own gets its place by this. A
     /// pattern that this node cannot compile counts as everything. Its place in this node's sequence, and whether it
     /// is new.
     pub fn append_shared(&self, purge: Purge, shared: Shared) -> (Arc<Logged>, bool) {
-        let known = self.state.read().by_id.get(&purge.id).cloned();
-        if let Some(known) = known {
-            let _ = known.shared.set(shared);
-            self.reached(shared);
-            return (known, false);
+        match self.placed(&purge.id, shared) {
+            Some(known) => (known, false),
+            None => (self.append_compiled(Compiled::or_everything(purge), Some(shared)), true),
         }
-        let (purge, patterns) = compiled(purge);
-        let logged = self.add(purge, patterns, Some(shared));
+    }
+
+    /// Gives a purge that is known already, by its number, its place among those of the nodes.
+    pub(super) fn placed(&self, id: &str, shared: Shared) -> Option<Arc<Logged>> {
+        let known = self.state.read().by_id.get(id).cloned()?;
+        let _ = known.shared.set(shared);
         self.reached(shared);
-        (logged, true)
+        Some(known)
     }
 
     /// This node has seen all that the nodes share up to this position.
@@ -221,24 +232,6 @@ impl PurgeLog {
     /// How far this node has seen what the nodes share.
     pub fn shared_position(&self) -> Shared {
         *self.shared.lock()
-    }
-
-    fn add(&self, purge: Purge, patterns: Patterns, shared: Option<Shared>) -> Arc<Logged> {
-        let mut state = self.state.write();
-        let seq = self.position() + 1;
-        let cell = OnceLock::new();
-        if let Some(shared) = shared {
-            let _ = cell.set(shared);
-        }
-        let logged = Arc::new(Logged { seq, purge, patterns, shared: cell });
-        state.retain(logged.clone());
-        state.bound();
-        // In the order of the sequence, because the state is held.
-        self.write(&logged, &state);
-        self.head.store(seq, Ordering::Release);
-        drop(state);
-        self.appended.send_replace(seq);
-        logged
     }
 
     /// Waits until all that was purged so far would survive the end of this process, but not that of the machine: for
@@ -376,24 +369,38 @@ fn first_position(now: Timestamp) -> u64 {
 }
 
 fn logged(seq: u64, purge: Purge, shared: Option<Shared>) -> Arc<Logged> {
-    let (purge, patterns) = compiled(purge);
-    let cell = OnceLock::new();
-    if let Some(shared) = shared {
-        let _ = cell.set(shared);
-    }
-    Arc::new(Logged { seq, purge, patterns, shared: cell })
+    Arc::new(Compiled::or_everything(purge).at(seq, shared))
 }
 
-/// With its patterns; where they cannot be compiled here, everything, which is the safe side.
-fn compiled(purge: Purge) -> (Purge, Patterns) {
-    match Patterns::new(&purge.targets) {
-        Ok(patterns) => (purge, patterns),
-        Err(error) => {
-            tracing::error!(purge = purge.id, %error, "a purge of another version is taken to mean everything");
-            let purge = Purge { targets: vec![PurgeTarget::All], ..purge };
-            let patterns = Patterns::new(&purge.targets).unwrap_or_default();
-            (purge, patterns)
+/// A purge that is not in the log yet. To compile its patterns may take its time: nobody should wait for that.
+#[derive(Debug)]
+pub(super) struct Compiled {
+    purge: Purge,
+    patterns: Patterns,
+}
+
+impl Compiled {
+    pub(super) fn new(purge: Purge) -> Result<Self, BadTarget> {
+        let patterns = Patterns::new(&purge.targets)?;
+        Ok(Compiled { purge, patterns })
+    }
+
+    /// Where its patterns cannot be compiled here, everything, which is the safe side.
+    pub(super) fn or_everything(purge: Purge) -> Self {
+        match Patterns::new(&purge.targets) {
+            Ok(patterns) => Compiled { purge, patterns },
+            Err(error) => {
+                tracing::error!(purge = purge.id, %error, "a purge of another version is taken to mean everything");
+                let purge = Purge { targets: vec![PurgeTarget::All], ..purge };
+                let patterns = Patterns::new(&purge.targets).unwrap_or_default();
+                Compiled { purge, patterns }
+            }
         }
+    }
+
+    fn at(self, seq: u64, shared: Option<Shared>) -> Logged {
+        let Compiled { purge, patterns } = self;
+        Logged { seq, purge, patterns, shared: shared.map(OnceLock::from).unwrap_or_default() }
     }
 }
 

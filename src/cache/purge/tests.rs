@@ -169,6 +169,22 @@ fn purge_that_was_never_swept_stays_in_force() {
 }
 
 #[test]
+fn nobody_waits_while_patterns_are_compiled() {
+    let cache = &with(1);
+    let (told, tells) = std::sync::mpsc::channel();
+    std::thread::scope(|scope| {
+        let _held = cache.outstanding.seqs.lock();
+        scope.spawn(move || {
+            let bad = Purge::new(vec![PurgeTarget::Regex("(".into())], Mode::Hard, NOW);
+            let _ = told.send(cache.purge(bad).is_err());
+        });
+        let is_told = tells.recv_timeout(std::time::Duration::from_secs(10));
+        assert_eq!(is_told, Ok(true), "it is known to be none before it is anybody's turn");
+    });
+    assert_eq!(cache.memory.bans.load(Ordering::Relaxed), 0);
+}
+
+#[test]
 fn soft_purge_leaves_what_is_stale_since() {
     let cache = with(10);
     let later = Timestamp::from_secs(1_000_010);
