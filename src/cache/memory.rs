@@ -18,7 +18,8 @@ pub struct MemoryTier {
     pub(super) entries: Residents<Entry>,
     pub(super) index: Arc<Index>,
     pub(super) log: Arc<PurgeLog>,
-    /// Purges by pattern that it has still to apply: until then what matches is sorted out at each look-up.
+    /// Purges in the log that memory has not carried out yet, and one for good once it is retired. As long as it is 0,
+    /// look-ups do not ask the log: whoever raises the log's floor has to purge something as well.
     pub(super) bans: AtomicU64,
     /// Whether another process has taken over: nothing is used any more.
     retired: AtomicBool,
@@ -71,7 +72,7 @@ impl MemoryTier {
     }
 
     /// What `look` makes of what is stored under a key, without copying it; see [`Residents::look`]. `None` as well while
-    /// purges by pattern are outstanding, which [`MemoryTier::get`] knows to obey.
+    /// purges are outstanding, which [`MemoryTier::get`] knows to obey.
     pub fn look<T>(&self, key: &CacheKey, look: impl FnOnce(&Entry) -> Option<T>) -> Option<T> {
         if self.bans.load(Ordering::Acquire) > 0 { None } else { self.entries.look(key, look) }
     }
