@@ -1,8 +1,8 @@
 //! larder, a standalone caching reverse proxy: the map of the crate.
 //!
-//! A request runs `server` (listener, connection, inspection of the head) -> [`proxy`]`::handle`, which is a flat
-//! run of named steps; what it decides comes from [`policy`], what it stores lives in [`cache`], what it fetches
-//! comes through [`upstream`].
+//! A request runs `server` (listener, connection, inspection of the head) -> [`proxy`]`::handle`, which takes it apart
+//! -> `answer`, which is a flat run of named steps; what they decide comes from [`policy`], what they store lives in
+//! [`cache`], what they fetch comes through [`upstream`].
 //!
 //! | room | what it is for | may use |
 //! |---|---|---|
