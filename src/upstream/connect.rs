@@ -88,23 +88,36 @@ async fn connect_any(
     }
     let mut rest = addresses.iter();
     let mut attempts = FuturesUnordered::new();
-    attempts.extend(rest.next().map(|address| connect(*address)));
+    // Whose attempts are under way, and since when.
+    let mut pending = Vec::new();
+    let mut turn = rest.next();
     let mut failure = UpstreamError::new(UpstreamErrorKind::ConnectTimeout);
-    loop {
+    let outcome = loop {
+        if let Some(address) = turn.take() {
+            pending.push((*address, Instant::now()));
+            attempts.push(connect(*address));
+        }
         let waiting = rest.len() > 0;
         tokio::select! {
             biased;
-            tried = attempts.next() => match tried {
-                Some((address, Ok(stream))) => return Ok((stream, address)),
-                Some((address, Err(error))) => {
-                    names.inspect(|names| names.refused(address));
-                    failure = UpstreamError::because(UpstreamErrorKind::Connect, format!("{address}: {error}"));
-                    attempts.extend(rest.next().map(|address| connect(*address)));
+            tried = attempts.next() => {
+                let Some((address, tried)) = tried else { break Err(failure) };
+                pending.retain(|(known, _)| *known != address);
+                match tried {
+                    Ok(stream) => break Ok((stream, address)),
+                    Err(error) => {
+                        names.inspect(|names| names.refused(address));
+                        failure = UpstreamError::because(UpstreamErrorKind::Connect, format!("{address}: {error}"));
+                        turn = rest.next();
+                    }
                 }
-                None => return Err(failure),
-            },
-            () = sleep(STAGGER), if waiting => attempts.extend(rest.next().map(|address| connect(*address))),
-            () = sleep_until(deadline) => return Err(failure),
+            }
+            () = sleep(STAGGER), if waiting => turn = rest.next(),
+            () = sleep_until(deadline) => break Err(failure),
         }
-    }
+    };
+    // Else each time that it is their turn would cost as much again.
+    let silent = pending.iter().filter(|(_, since)| since.elapsed() >= STAGGER);
+    silent.for_each(|(address, _)| names.into_iter().for_each(|names| names.refused(*address)));
+    outcome
 }

@@ -20,7 +20,7 @@ use super::health::Peers;
 use super::server::Server;
 use crate::config::settings::{Dns, Upstream, UpstreamServer};
 
-/// An address that refused a connection is passed over for this long, while there are others.
+/// An address that refused a connection, or said nothing, is passed over for this long, while there are others.
 const AVOIDED: Duration = Duration::from_secs(5);
 
 /// A server's name and what it stands for.
@@ -32,7 +32,7 @@ pub(super) struct Names {
     dns: Dns,
     list: ArcSwap<Addresses>,
     peers: Arc<Peers>,
-    /// Addresses that refused a connection, and when.
+    /// Addresses that refused a connection or said nothing, and when.
     refused: Mutex<Vec<(SocketAddr, Instant)>>,
     turn: AtomicUsize,
     /// Somebody needs a lookup before its time.
@@ -86,7 +86,7 @@ impl Names {
         list.in_turn(turn, |address| refused.iter().any(|(known, _)| *known == address))
     }
 
-    /// An address refused a connection.
+    /// An address refused a connection, or said nothing.
     pub(super) fn refused(&self, address: SocketAddr) {
         let mut refused = self.refused.lock();
         refused.retain(|(known, _)| *known != address);

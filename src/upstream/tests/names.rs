@@ -136,6 +136,34 @@ async fn address_that_refuses_leaves_requests_to_the_others() {
     assert_eq!(server_stats(&pool).errors, []);
 }
 
+/// A server on another loopback address that lets nobody in: its queue is full, so that what comes is not answered.
+async fn silent_beside(server: &Scripted, address: [u8; 4]) -> (TcpListener, Vec<TcpStream>) {
+    let address = SocketAddr::from((address, server.address().port));
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind(address).unwrap();
+    let listener = socket.listen(1).unwrap();
+    let mut queue = Vec::new();
+    while let Ok(queued) = tokio::time::timeout(5 * SHORT, TcpStream::connect(address)).await {
+        queue.push(queued.unwrap());
+    }
+    (listener, queue)
+}
+
+#[tokio::test]
+async fn address_that_is_silent_leaves_requests_to_the_others() {
+    let names = NameServer::start(&[[127, 0, 0, 1], [127, 0, 0, 2]]).await;
+    let server = Scripted::listen().await;
+    let _silent = silent_beside(&server, [127, 0, 0, 2]).await;
+    let pool = pool(named(&server, &names));
+    let served = serve_by(server, &Arc::new(Mutex::new(OK)));
+    for _ in 0..8 {
+        assert_eq!(get_text(&pool).await.unwrap(), "ok");
+    }
+    let stats = server_stats(&pool);
+    assert_eq!((served.load(Relaxed), stats.errors, stats.addresses.len()), (8, vec![], 2));
+    assert_eq!(stats.connects, 2, "one at first, and one in place of that to the silent one");
+}
+
 /// Answers each request on each connection by what is set at that moment; counts those that are no checks.
 fn serve_by(server: Scripted, answer: &Arc<Mutex<&'static str>>) -> Arc<AtomicUsize> {
     let (served, answer) = (Arc::new(AtomicUsize::new(0)), answer.clone());
