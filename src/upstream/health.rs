@@ -32,17 +32,22 @@ pub(super) enum Standing {
     Drained,
 }
 
-/// What the servers of an upstream share: how many are ejected, and may be.
+/// What the servers of an upstream share: which are ejected, and how many may be.
 #[derive(Debug)]
 pub(super) struct Peers {
     most_ejected: AtomicUsize,
-    ejected: AtomicUsize,
+    /// By their numbers, and until when: one whose time is over takes nobody's place, though nobody may have asked for it
+    /// since.
+    ejected: Mutex<Vec<(usize, Instant)>>,
+    /// How many numbers there have been.
+    numbers: AtomicUsize,
 }
 
 impl Peers {
     /// For an upstream's servers.
     pub(super) fn of(settings: &Upstream) -> Arc<Self> {
-        let peers = Peers { most_ejected: AtomicUsize::new(0), ejected: AtomicUsize::new(0) };
+        let peers =
+            Peers { most_ejected: AtomicUsize::new(0), ejected: Mutex::default(), numbers: AtomicUsize::new(0) };
         peers.resize(settings.servers.len(), &settings.ejection);
         Arc::new(peers)
     }
@@ -50,6 +55,21 @@ impl Peers {
     /// There are so many now.
     pub(super) fn resize(&self, count: usize, rules: &Ejection) {
         self.most_ejected.store(count * rules.max_share as usize / 100, Relaxed);
+    }
+
+    /// Ejects one until then, if there is room for one more.
+    fn eject(&self, number: usize, now: Instant, until: Instant) -> bool {
+        let mut ejected = self.ejected.lock();
+        ejected.retain(|(_, until)| now < *until);
+        let has_room = ejected.len() < self.most_ejected.load(Relaxed);
+        if has_room {
+            ejected.push((number, until));
+        }
+        has_room
+    }
+
+    fn readmit(&self, number: usize) {
+        self.ejected.lock().retain(|(ejected, _)| *ejected != number);
     }
 }
 
@@ -63,6 +83,8 @@ pub(super) struct Health {
     fall: u32,
     slow_start: Duration,
     peers: Arc<Peers>,
+    /// Among them.
+    number: usize,
     flags: AtomicU8,
     /// Failures of requests in a row.
     failures: AtomicU32,
@@ -92,6 +114,7 @@ impl Health {
             rise: settings.health.rise,
             fall: settings.health.fall,
             slow_start: settings.slow_start,
+            number: peers.numbers.fetch_add(1, Relaxed),
             peers,
             flags: AtomicU8::new(0),
             failures: AtomicU32::new(0),
@@ -219,13 +242,12 @@ impl Health {
         if self.flags.load(Relaxed) & EJECTED != 0 {
             return;
         }
-        let room = |ejected: usize| (ejected < self.peers.most_ejected.load(Relaxed)).then_some(ejected + 1);
-        if self.peers.ejected.fetch_update(Relaxed, Relaxed, room).is_err() {
-            return;
-        }
         // One that was back for less time than it had been away has not recovered.
         let again = times.back_since.is_some_and(|since| now.duration_since(since) < times.last_ejection);
         let span = if again { (times.last_ejection * 2).min(self.rules.max_time) } else { self.rules.time };
+        if !self.peers.eject(self.number, now, now + span) {
+            return;
+        }
         times.last_ejection = span;
         times.ejected_until = Some(now + span);
         self.set(EJECTED);
@@ -238,7 +260,7 @@ impl Health {
         times.ejected_until = None;
         times.back_since = Some(now);
         self.unset(EJECTED);
-        self.peers.ejected.fetch_sub(1, Relaxed);
+        self.peers.readmit(self.number);
         self.failures.store(self.rules.failures.saturating_sub(1), Relaxed);
         self.begin_rising(times, now);
         tracing::info!(upstream = self.upstream, server = self.server, "server is tried again");
@@ -264,7 +286,7 @@ impl Drop for Health {
     /// One that is no more leaves its place among the ejected to others.
     fn drop(&mut self) {
         if self.flags.load(Relaxed) & EJECTED != 0 {
-            self.peers.ejected.fetch_sub(1, Relaxed);
+            self.peers.readmit(self.number);
         }
     }
 }
@@ -323,6 +345,23 @@ mod tests {
             assert_eq!(one.standing() == Standing::Out, servers > 1, "{servers}");
             assert_eq!(other.standing() == Standing::Out, both, "{servers}");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn ejection_that_is_over_leaves_its_place_though_nobody_asks() {
+        let (backup, primary) = pair(&settings(2));
+        let fail_twice = |health: &Health| (0..2).for_each(|_| health.failed());
+        fail_twice(&backup);
+        fail_twice(&primary);
+        assert_eq!(primary.standing(), Standing::Full, "there is room for one");
+        advance(10 * SECOND).await;
+        fail_twice(&primary);
+        assert_eq!((primary.standing(), backup.standing()), (Standing::Out, Standing::Full));
+        fail_twice(&backup);
+        assert_eq!(backup.standing(), Standing::Full, "now it is the other's place");
+        drop(primary);
+        fail_twice(&backup);
+        assert_eq!(backup.standing(), Standing::Out);
     }
 
     #[tokio::test(start_paused = true)]
