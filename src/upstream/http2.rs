@@ -149,17 +149,11 @@ impl Drop for Stream {
 /// The connections that exchanges share.
 #[derive(Debug)]
 pub(super) struct SharedConnections {
-    list: Mutex<List>,
+    list: Mutex<Vec<Arc<Connection>>>,
     /// Held while opening, so that a burst of first requests opens one connection and not one each.
     pub(super) opening: tokio::sync::Mutex<()>,
     max: usize,
     timeout: Duration,
-}
-
-#[derive(Debug, Default)]
-struct List {
-    connections: Vec<Arc<Connection>>,
-    swept: bool,
 }
 
 impl SharedConnections {
@@ -178,28 +172,27 @@ impl SharedConnections {
     ) -> Result<Stream, OwnedSemaphorePermit> {
         let now = Instant::now();
         let mut list = self.list.lock();
-        list.connections.retain(|connection| connection.is_kept(now));
+        list.retain(|connection| connection.is_kept(now));
         let leads_there = |connection: &Connection| peer.is_none() || connection.peer == peer;
         let fits = |connection: &&Arc<Connection>| {
             connection.is_young(now) && connection.has_room() && leads_there(connection)
         };
-        let with_room = list.connections.iter().find(fits);
+        let with_room = list.iter().find(fits);
         let least_loaded = || {
             let load = |connection: &&Arc<Connection>| (!connection.is_young(now), connection.streams.load(Relaxed));
-            list.connections.iter().min_by_key(load)
+            list.iter().min_by_key(load)
         };
-        match with_room.or_else(|| if list.connections.len() < self.max { None } else { least_loaded() }) {
+        match with_room.or_else(|| if list.len() < self.max { None } else { least_loaded() }) {
             Some(connection) => Ok(connection.stream(place)),
             None => Err(place),
         }
     }
 
-    /// Adds a connection with its first stream. True: the caller must see to it that [`Self::sweep`] is called.
-    pub(super) fn add(&self, connection: Arc<Connection>, place: OwnedSemaphorePermit) -> (Stream, bool) {
+    /// Adds a connection with its first stream. The caller must see to it that [`Self::sweep`] is called.
+    pub(super) fn add(&self, connection: Arc<Connection>, place: OwnedSemaphorePermit) -> Stream {
         let stream = connection.stream(place);
-        let mut list = self.list.lock();
-        list.connections.push(connection);
-        (stream, !std::mem::replace(&mut list.swept, true))
+        self.list.lock().push(connection);
+        stream
     }
 
     /// Closes what has had no exchange for too long; when to sweep next, `None` when nothing is left.
@@ -210,15 +203,13 @@ impl SharedConnections {
             _ => now + self.timeout,
         };
         let mut list = self.list.lock();
-        list.connections.retain(|connection| connection.is_kept(now) && now < expiry(connection));
-        let next = list.connections.iter().map(|connection| expiry(connection)).min();
-        list.swept = next.is_some();
-        next
+        list.retain(|connection| connection.is_kept(now) && now < expiry(connection));
+        list.iter().map(|connection| expiry(connection)).min()
     }
 
     /// No further exchange begins on those that are not to be kept.
     pub(super) fn retain(&self, keep: impl Fn(Option<SocketAddr>) -> bool) {
-        self.list.lock().connections.retain(|connection| {
+        self.list.lock().retain(|connection| {
             let kept = keep(connection.peer);
             connection.retired.fetch_or(!kept, Relaxed);
             kept
@@ -230,6 +221,6 @@ impl SharedConnections {
         let list = self.list.lock();
         let idle =
             |connection: &&Arc<Connection>| !connection.sender.is_closed() && connection.streams.load(Relaxed) == 0;
-        list.connections.iter().filter(idle).count()
+        list.iter().filter(idle).count()
     }
 }

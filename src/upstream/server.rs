@@ -39,6 +39,8 @@ pub(super) struct Server {
     queue_timeout: Duration,
     max_age: Duration,
     connections: Connections,
+    /// Whether a task sweeps them.
+    swept: AtomicBool,
     counters: Arc<Counters>,
     health: Health,
     /// Tells it from other servers, the same in every process.
@@ -97,6 +99,7 @@ impl Server {
             queue_timeout: settings.queue_timeout,
             max_age: settings.max_age,
             connections,
+            swept: AtomicBool::new(false),
             counters: Arc::default(),
             health: Health::new(settings, address.name(), peers.clone()),
             id: xxh3_64(address.url().as_bytes()),
@@ -267,10 +270,8 @@ impl Server {
         }
         let start = http2::start(opened.stream, opened.peer, self.counters.clone(), retires);
         let connection = timeout_at(deadline, start).await.map_err(too_late)??;
-        let (stream, unswept) = shared.add(connection, place);
-        if unswept {
-            self.sweep_later();
-        }
+        let stream = shared.add(connection, place);
+        self.sweep_later();
         Ok(Lease::http2(self.clone(), stream, false))
     }
 
@@ -290,14 +291,18 @@ impl Server {
         if self.health.is_drained() || connection.peer().is_some_and(vanished) {
             return;
         }
-        if let Put::Kept { swept: false } = idle.put(connection) {
+        if let Put::Kept = idle.put(connection) {
             self.sweep_later();
         }
     }
 
-    /// Closes idle connections in time, for as long as there are any. It does not keep the server alive: after a
-    /// reload the pool goes at once, and its idle connections with it.
+    /// Closes idle connections in time, for as long as there are any; called when there is one more. One task does so,
+    /// which does not keep the server alive: after a reload the pool goes at once, and its idle connections with it.
     fn sweep_later(self: &Arc<Self>) {
+        // Read first: of those that call, hardly any is the one that changes it.
+        if self.swept.load(Relaxed) || self.swept.swap(true, Relaxed) {
+            return;
+        }
         let server = Arc::downgrade(self);
         tokio::spawn(async move {
             let mut timer = pin!(sleep_until(Instant::now()));
@@ -315,7 +320,17 @@ impl Server {
         });
     }
 
+    /// When to sweep next. `None`: there is nothing, and whoever puts something there sees that it is not swept.
     fn sweep(&self, sweeper: &Waker) -> Option<Instant> {
+        self.sweep_once(sweeper).or_else(|| {
+            self.swept.store(false, Relaxed);
+            // Something may have come after the look and before that. The lists' locks tell which was first.
+            let next = self.sweep_once(sweeper)?;
+            (!self.swept.swap(true, Relaxed)).then_some(next)
+        })
+    }
+
+    fn sweep_once(&self, sweeper: &Waker) -> Option<Instant> {
         let Connections { http1, http2 } = &self.connections;
         let next =
             [http1.as_ref().and_then(|idle| idle.sweep(sweeper)), http2.as_ref().and_then(SharedConnections::sweep)];

@@ -21,8 +21,8 @@ pub(in crate::upstream) struct IdleStack {
 /// What became of a connection that was put back.
 #[derive(Debug)]
 pub(in crate::upstream) enum Put {
-    /// It waits for the next exchange. Not `swept`: the caller must see to it that [`IdleStack::sweep`] is called.
-    Kept { swept: bool },
+    /// It waits for the next exchange. The caller must see to it that [`IdleStack::sweep`] is called.
+    Kept,
     /// It is too old, or none are to be kept.
     Closed,
 }
@@ -30,9 +30,7 @@ pub(in crate::upstream) enum Put {
 #[derive(Debug, Default)]
 struct Stack {
     idle: Vec<Idle>,
-    /// Whether a task is about to sweep.
-    swept: bool,
-    /// Wakes it.
+    /// Wakes who sweeps, or who did last.
     sweeper: Option<Waker>,
 }
 
@@ -94,7 +92,7 @@ impl IdleStack {
             stack.idle.remove(0);
         }
         stack.idle.push(Idle { connection, since: now });
-        Put::Kept { swept: std::mem::replace(&mut stack.swept, true) }
+        Put::Kept
     }
 
     /// Closes what has been idle for too long, or was closed by the server; when to sweep next, `None` when nothing is
@@ -104,8 +102,7 @@ impl IdleStack {
         let mut stack = self.stack.lock();
         stack.idle.retain_mut(|idle| now < self.expiry(&idle.connection, idle.since) && idle.connection.watch(sweeper));
         let next = stack.idle.iter().map(|idle| self.expiry(&idle.connection, idle.since)).min();
-        stack.swept = next.is_some();
-        stack.sweeper = next.map(|_| sweeper.clone());
+        stack.sweeper = Some(sweeper.clone());
         next
     }
 

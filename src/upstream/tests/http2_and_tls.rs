@@ -311,6 +311,14 @@ async fn http2_idle_connection_is_closed_after_idle_timeout() {
     eventually(|| server_stats(&pool).open == 0).await;
 }
 
+fn upgrade() -> Request<RequestBody> {
+    let mut upgrade = request(Method::GET, RequestBody::Empty);
+    for (name, value) in [("upgrade", "x"), ("connection", "upgrade")] {
+        upgrade.headers_mut().insert(name, value.parse().unwrap());
+    }
+    upgrade
+}
+
 #[tokio::test]
 async fn protocol_is_what_the_server_agrees_to_and_upgrades_get_http1() {
     let authority = Authority::new();
@@ -341,14 +349,43 @@ async fn protocol_is_what_the_server_agrees_to_and_upgrades_get_http1() {
         let answer = send(&pool, Method::POST, body).await.unwrap();
         assert_eq!(text(answer).await.unwrap(), "https://shop.example/page?x=1abc");
         assert_eq!(get_text(&pool).await.unwrap(), "https://shop.example/page?x=1");
-        let mut upgrade = request(Method::GET, RequestBody::Empty);
-        for (name, value) in [("upgrade", "x"), ("connection", "upgrade")] {
-            upgrade.headers_mut().insert(name, value.parse().unwrap());
-        }
-        within(ask(&pool, upgrade, exchange(&pool))).await.unwrap().status()
+        within(ask(&pool, upgrade(), exchange(&pool))).await.unwrap().status()
     };
     let (_tls, status) = tokio::join!(script, client);
     assert_eq!(status, StatusCode::SWITCHING_PROTOCOLS);
+}
+
+#[tokio::test]
+async fn one_task_closes_the_connections_of_both_protocols() {
+    let authority = Authority::new();
+    let server = Scripted::listen().await;
+    let pool = pool(Upstream {
+        protocol: UpstreamProtocol::Auto,
+        ca_file: Some(authority.file.path().to_owned()),
+        ..settings(vec![https(&server, "localhost")])
+    });
+    let both = authority.acceptor(&[b"h2".to_vec(), b"http/1.1".to_vec()]);
+    let accept = async || within(both.accept(server.accept().await.0)).await.unwrap();
+    let (_http2, ()) = tokio::join!(async { tokio::spawn(serve_http2(accept().await)) }, async {
+        get_text(&pool).await.unwrap();
+    });
+    let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    let mut at_first = None;
+    for _ in 0..5 {
+        // HTTP/1.1 comes to have an idle connection, and none again.
+        let (answer, tls) = tokio::join!(ask(&pool, upgrade(), exchange(&pool)), async {
+            let mut tls = accept().await;
+            within(tls.read(&mut [0; 1024])).await.unwrap();
+            tls.write_all(OK.as_bytes()).await.unwrap();
+            tls
+        });
+        assert_eq!(text(answer.unwrap()).await.unwrap(), "ok");
+        eventually(|| server_stats(&pool).idle == 2).await;
+        drop(tls);
+        eventually(|| server_stats(&pool).idle == 1).await;
+        let at_first = *at_first.get_or_insert_with(tasks);
+        eventually(|| tasks() <= at_first).await;
+    }
 }
 
 #[tokio::test]
