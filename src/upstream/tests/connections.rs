@@ -107,6 +107,19 @@ async fn dropped_pool_closes_its_idle_connections() {
 }
 
 #[tokio::test]
+async fn checks_end_with_the_pool_that_made_them() {
+    let server = Scripted::listen().await;
+    let mut settings = server.settings();
+    (settings.health.path, settings.health.interval) = (Some("/up".to_owned()), SHORT);
+    let pool = pool(settings);
+    let checked = Arc::downgrade(&pool.servers[0]);
+    let _lines = [server.serve(OK).await, server.serve(OK).await];
+    drop(pool);
+    // Who checks once more has to have the server for that.
+    eventually(|| checked.strong_count() == 0).await;
+}
+
+#[tokio::test]
 async fn queue_is_left_with_an_error_after_queue_timeout() {
     let server = Scripted::listen().await;
     let pool = pool(Upstream { max_connections: 1, queue_timeout: SHORT, ..server.settings() });
