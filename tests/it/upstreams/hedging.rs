@@ -1,10 +1,25 @@
 //! A second server is asked when the first one is slow.
 
 use super::{before, named};
+use crate::support::proxy::Proxy;
 use crate::support::reply::{Gate, Reply};
 use crate::support::upstream::Upstream;
+use crate::support::within;
 
 const HEDGED: &str = "retries = { hedge_after = \"500ms\", budget = 0 }";
+
+/// Waits until the metrics have all these lines.
+async fn until_metrics(proxy: &Proxy, lines: &[&str]) {
+    within(&lines.concat(), async {
+        loop {
+            let metrics = proxy.metrics_text().await;
+            if lines.iter().all(|line| metrics.contains(line)) {
+                return;
+            }
+        }
+    })
+    .await;
+}
 
 /// A server that answers when the gate is open.
 async fn slow(gate: &Gate) -> Upstream {
@@ -29,12 +44,7 @@ async fn slow_server_is_passed_by_and_its_request_broken_off() {
     assert!(metrics.contains(&format!("{}0\n", hedges(&slow))), "{metrics}");
     // Its exchange is over for larder, and no fault of its own.
     let active = format!("server=\"{}\",state=\"active\"}} 0\n", slow.address());
-    crate::support::within("the slow request to be broken off", async {
-        while !proxy.metrics_text().await.contains(&active) {
-            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-        }
-    })
-    .await;
+    until_metrics(&proxy, &[&active]).await;
     gate.open();
 }
 
@@ -68,7 +78,10 @@ async fn failure_of_one_leaves_the_answer_to_the_other() {
     });
     good.arrived(1).await;
     gate.open();
-    tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    // The failure of the one that was asked first comes first.
+    let reset = format!("server=\"{}\",kind=\"reset\"}} 1\n", slow_then_broken.address());
+    let hedge = format!("larder_upstream_hedges_total{{upstream=\"app\",server=\"{}\"}} 1\n", good.address());
+    until_metrics(&proxy, &[&reset, &hedge]).await;
     gate_of_good.open();
     let answer = asking.await.unwrap();
     assert_eq!((answer.status, answer.text().as_str()), (200, "slow"));
@@ -101,10 +114,13 @@ async fn hedges_are_for_safe_requests_within_the_budget() {
     let clients: Vec<_> = clients.collect();
     slow.arrived(15).await;
     quick.arrived(25).await;
-    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    // Of the twelve at the slow server each has got its hedge or been denied it, the writes long since.
+    let hedges = format!("larder_upstream_hedges_total{{upstream=\"app\",server=\"{}\"}} 10\n", quick.address());
+    until_metrics(&proxy, &[&hedges, "larder_upstream_retries_denied_total{upstream=\"app\"} 2\n"]).await;
     assert_eq!(quick.requests().len(), 25, "three writes, twelve of its own, and ten for the slow server");
-    assert_eq!(slow.requests().len(), 15, "no write was sent twice");
-    assert!(proxy.metrics_text().await.contains("larder_upstream_retries_denied_total{upstream=\"app\"} 2\n"));
+    assert_eq!(slow.requests().len(), 15);
+    let writes = |server: &Upstream| server.requests().iter().filter(|request| request.method != "GET").count();
+    assert_eq!((writes(&slow), writes(&quick)), (3, 3), "no write was sent twice");
     gate.open();
     for client in clients {
         client.await.unwrap();
