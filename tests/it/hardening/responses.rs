@@ -1,11 +1,10 @@
 //! What a broken or malicious upstream sends: never stored, never half believed, never taken for the next answer.
 
-use std::time::Duration;
-
 use super::before;
 use crate::support::client::{Connection, request};
 use crate::support::reply::Reply;
 use crate::support::upstream::Upstream;
+use crate::support::within;
 
 /// What the client gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -279,7 +278,12 @@ async fn answer_before_the_request_ended_costs_the_connection() {
     assert_eq!(client.response("POST").await.status, 403);
     // What still comes is no request, neither here nor there.
     client.send("GET /smuggled HTTP/1.1\r\nHost: app.test\r\n\r\n").await;
-    tokio::time::sleep(Duration::from_millis(20)).await;
+    drop(client);
+    within("the end of the client's connection", async {
+        while !proxy.metrics_text().await.contains("\nlarder_client_connections 0\n") {}
+    })
+    .await;
+    upstream.left(0).await;
     assert_eq!(proxy.get("/good", &[]).await.text(), "good");
     assert_eq!(upstream.count("/smuggled"), 0);
     let requests = upstream.requests();

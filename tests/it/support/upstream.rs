@@ -125,6 +125,16 @@ impl Upstream {
         *self.seen.connections.borrow()
     }
 
+    /// Waits until all but that many of its connections have ended.
+    pub async fn left(&self, count: usize) {
+        within("connections to an upstream to end", async {
+            while self.seen.serving.len() > count {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+    }
+
     /// Waits until that many requests have arrived in all; returns those so far.
     pub async fn arrived(&self, count: usize) -> Vec<Recorded> {
         let mut counted = self.seen.count.subscribe();
