@@ -366,7 +366,8 @@ async fn one_task_closes_the_connections_of_both_protocols() {
     });
     let both = authority.acceptor(&[b"h2".to_vec(), b"http/1.1".to_vec()]);
     let accept = async || within(both.accept(server.accept().await.0)).await.unwrap();
-    let (_http2, ()) = tokio::join!(async { tokio::spawn(serve_http2(accept().await)) }, async {
+    let mut http2 = None;
+    tokio::join!(async { http2 = Some(tokio::spawn(serve_http2(accept().await))) }, async {
         get_text(&pool).await.unwrap();
     });
     let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
