@@ -43,7 +43,7 @@ use files::Files;
 use index::Index;
 use io::Io;
 use records::{Found, GivenUp};
-use trouble::{Current, State};
+use trouble::{Backoff, Current, State};
 
 /// Records stored at a time.
 const WRITERS: usize = 4;
@@ -70,6 +70,7 @@ pub(super) struct Shared {
     /// Told of purges of other processes on the directory.
     heard: OnceLock<UnboundedSender<Heard>>,
     state: Current,
+    backoff: Mutex<Backoff>,
     errors: AtomicU64,
     damaged: AtomicU64,
     to_delete: AtomicU64,
@@ -107,6 +108,7 @@ impl DiskTier {
             taking: Mutex::default(),
             heard: OnceLock::new(),
             state: Current::new(State::On),
+            backoff: Mutex::new(Backoff::new()),
             errors: AtomicU64::new(0),
             damaged: AtomicU64::new(0),
             to_delete: AtomicU64::new(0),

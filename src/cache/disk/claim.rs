@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use super::files::{Files, OpenError};
-use super::trouble::{Backoff, State};
+use super::trouble::State;
 use super::{Chore, DiskTier, Shared, do_chores};
 use crate::cache::purge::{Heard, PurgeLog};
 use crate::policy::time::Timestamp;
@@ -114,10 +114,11 @@ impl Shared {
     pub(super) fn look_again(self: &Arc<Self>) {
         let weak = Arc::downgrade(self);
         let mut state = self.state.get();
+        self.backoff.lock().has_failed();
         self.runtime.spawn(async move {
-            let mut backoff = Backoff::new();
             loop {
-                tokio::time::sleep(backoff.next(state)).await;
+                let Some(pause) = weak.upgrade().map(|shared| shared.backoff.lock().next(state)) else { return };
+                tokio::time::sleep(pause).await;
                 let Some(shared) = weak.upgrade() else { return };
                 let prober = shared.clone();
                 let looked = shared.io.write(move || Ok(prober.probe())).await;
@@ -141,6 +142,7 @@ impl Shared {
         if let Some(log) = self.log.get() {
             let _ = tokio::time::timeout(LOG, drop_told(log.clone())).await;
         }
+        self.backoff.lock().is_back();
         self.state.set(State::On);
         let _ = self.chores.send(Chore::DeleteOwed);
         tracing::info!("disk tier on again: {}", self.settings.path.display());

@@ -4,6 +4,8 @@ use std::io;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use crate::telemetry::figures::TierFigures;
 
 /// How a disk tier is.
@@ -79,9 +81,13 @@ impl Current {
     }
 }
 
-/// Pauses between looks whether a disk works again.
+/// Pauses between looks whether a disk works again. One that fails again soon after it came back is looked at as rarely as
+/// before: a directory on too small a file system would go off and on twice a second.
 #[derive(Debug)]
-pub(super) struct Backoff(Duration);
+pub(super) struct Backoff {
+    pause: Duration,
+    back: Option<Instant>,
+}
 
 impl Backoff {
     const FIRST: Duration = Duration::from_millis(500);
@@ -89,7 +95,19 @@ impl Backoff {
     const IN_USE: Duration = Duration::from_millis(200);
 
     pub(super) fn new() -> Backoff {
-        Backoff(Backoff::FIRST)
+        Backoff { pause: Backoff::FIRST, back: None }
+    }
+
+    /// It works again.
+    pub(super) fn is_back(&mut self) {
+        self.back = Some(Instant::now());
+    }
+
+    /// It does not work any more.
+    pub(super) fn has_failed(&mut self) {
+        if self.back.take().is_some_and(|back| back.elapsed() > Backoff::LONGEST) {
+            self.pause = Backoff::FIRST;
+        }
     }
 
     /// The next pause. Who waits for another process looks often: that is a question to the kernel, not to the disk.
@@ -97,8 +115,8 @@ impl Backoff {
         if state == State::InUse {
             return Backoff::IN_USE;
         }
-        let now = self.0;
-        self.0 = (now * 2).min(Backoff::LONGEST);
+        let now = self.pause;
+        self.pause = (now * 2).min(Backoff::LONGEST);
         now
     }
 }
@@ -131,5 +149,16 @@ mod tests {
         assert_eq!(pauses[1], 2 * pauses[0]);
         assert_eq!(pauses[9], Backoff::LONGEST);
         assert_eq!(backoff.next(State::InUse), Backoff::IN_USE);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn looks_stay_rare_until_the_disk_has_worked_for_long() {
+        let mut backoff = Backoff::new();
+        for (works, expected) in [(1, 1), (1, 2), (29, 4), (31, 8), (1, 1)] {
+            backoff.has_failed();
+            assert_eq!(backoff.next(State::Full), Backoff::FIRST * expected);
+            backoff.is_back();
+            tokio::time::advance(Duration::from_secs(works)).await;
+        }
     }
 }
