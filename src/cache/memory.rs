@@ -65,8 +65,8 @@ impl MemoryTier {
         self.entries.look(key, |entry| self.usable(key, entry))
     }
 
-    /// What of an entry may be used. Only while it is known to be in its place: a purge that is carried out meanwhile takes
-    /// it out first, then its ban goes, and then the log forgets it.
+    /// What of an entry may be used. Only while it is known to be in its place: a purge that is carried out meanwhile
+    /// takes it out first, then its ban goes, and then the log forgets it.
     fn usable(&self, key: &CacheKey, entry: &Entry) -> Option<Entry> {
         if self.bans.load(Ordering::Acquire) == 0 { Some(entry.clone()) } else { self.allowed(key, entry) }
     }

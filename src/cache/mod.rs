@@ -1,9 +1,9 @@
 //! What is kept, and who fetches it.
 //!
 //! [`key`] names a stored response, [`entry`] holds the variants of a key, [`body`] is filled by one and read by
-//! many, [`parts`] are what there is of a body in part, [`file_copies`] are sent by the kernel, [`memory`] bounds it all in bytes, [`collapse`] makes one fetch
-//! of many requests, [`purge`] takes out what is no longer to be used, which [`index`] finds. Below memory are further
-//! [`tiers`], which keep [`record`]s.
+//! many, [`parts`] are what there is of a body in part, [`file_copies`] are sent by the kernel, [`memory`] bounds it
+//! all in bytes, [`collapse`] makes one fetch of many requests, [`purge`] takes out what is no longer to be used, which
+//! [`index`] finds. Below memory are further [`tiers`], which keep [`record`]s.
 
 pub mod body;
 pub mod collapse;
@@ -126,7 +126,8 @@ impl Cache {
         true
     }
 
-    /// Takes note that a body under a key is complete: it is weighed again, and parts that are a whole by that are joined.
+    /// Takes note that a body under a key is complete: it is weighed again, and parts that are a whole by that are
+    /// joined.
     pub fn completed(&self, key: &CacheKey) {
         let log_held = Arc::new(self.log.hold());
         for joined in self.memory.reweigh(key) {

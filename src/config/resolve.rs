@@ -47,7 +47,8 @@ pub(super) struct Surroundings<'a> {
     pub(super) sound: bool,
 }
 
-/// An error or warning about what the file says as a whole, at a path such as `routes[2].upstream`; empty: nowhere in the file.
+/// An error or warning about what the file says as a whole, at a path such as `routes[2].upstream`; empty: nowhere in
+/// the file.
 pub(super) struct Problem {
     pub(super) severity: Severity,
     pub(super) path: String,

@@ -68,7 +68,8 @@ struct FileName<'a> {
 }
 
 impl<'a> FileName<'a> {
-    /// `None`: there is none. Upstreams may disagree with us about it where the path is not [unambiguous](is_unambiguous).
+    /// `None`: there is none. Upstreams may disagree with us about it where the path is not
+    /// [unambiguous](is_unambiguous).
     fn of(path: &'a str) -> Option<Self> {
         let segment = path.rsplit('/').next()?;
         // `/account;x.css` is `/account` to upstreams that know path parameters (RFC 3986 §3.3).

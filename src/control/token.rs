@@ -1,4 +1,5 @@
-//! The control API's bearer token that allows everything: from the settings, from its file, or generated into that file at the first start.
+//! The control API's bearer token that allows everything: from the settings, from its file, or generated into that file
+//! at the first start.
 
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Write};

@@ -192,8 +192,8 @@ fn allows_cookies(arrival: &Arrival<'_>, directives: &ResponseDirectives, rules:
 }
 
 /// Statuses that speak of one request, its client or its network, whatever they say of freshness: of its conditions, its
-/// ranges, its Expect (RFC 9110 §15.5.13, §15.5.17, §15.5.18), its being early (RFC 8470 §5.2); RFC 6585 §3 to §6 forbids
-/// to store the others. As the answer for a URL one of them would keep everybody from what is there.
+/// ranges, its Expect (RFC 9110 §15.5.13, §15.5.17, §15.5.18), its being early (RFC 8470 §5.2); RFC 6585 §3 to §6
+/// forbids to store the others. As the answer for a URL one of them would keep everybody from what is there.
 fn concerns_one_request(status: StatusCode) -> bool {
     matches!(status.as_u16(), 412 | 416 | 417 | 425 | 428 | 429 | 431 | 511)
 }

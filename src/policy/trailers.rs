@@ -5,8 +5,8 @@ use http::HeaderMap;
 use super::fields;
 
 /// What has to be known before the content, or is larder's own to say: framing, routing,
-/// authentication, request modifiers, response control, the format of the content (RFC 9110 §6.5.1). Who joins trailers to
-/// the fields in front, as some programs do, would take them for those.
+/// authentication, request modifiers, response control, the format of the content (RFC 9110 §6.5.1). Who joins trailers
+/// to the fields in front, as some programs do, would take them for those.
 const NEVER: [&str; 38] = [
     "age",
     "authorization",
@@ -48,8 +48,8 @@ const NEVER: [&str; 38] = [
     "www-authenticate",
 ];
 
-/// Removes what may not stand behind a body: that, and what ends at this hop. Programs that write `_` for `-` read both as
-/// one.
+/// Removes what may not stand behind a body: that, and what ends at this hop. Programs that write `_` for `-` read both
+/// as one.
 pub fn keep_allowed(trailers: &mut HeaderMap) {
     fields::remove_where(trailers, |name| {
         let name = name.as_str();

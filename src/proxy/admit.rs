@@ -71,8 +71,8 @@ pub fn admit(settings: &Settings, client: &Client, request: &Parts) -> Result<Ad
 
     let via_trusted_proxy = contains(&settings.trusted_proxies, client.peer.ip());
     let scheme = scheme(client, &request.headers, via_trusted_proxy);
-    // RFC 9110 §7.4: what is to be had securely alone is not given out in cleartext. On HTTP/2 proxies pass on the scheme
-    // that their own clients used.
+    // RFC 9110 §7.4: what is to be had securely alone is not given out in cleartext. On HTTP/2 proxies pass on the
+    // scheme that their own clients used.
     let is_secret = request.version < Version::HTTP_2 && request.uri.scheme() == Some(&Scheme::HTTPS);
     if is_secret && scheme == "http" && !via_trusted_proxy {
         return Err(Refusal::HostMismatch);
@@ -171,8 +171,8 @@ pub(super) fn has_unbelieved(headers: &HeaderMap, via_trusted_proxy: bool) -> bo
     headers.keys().any(|name| is_unbelieved(name.as_str(), via_trusted_proxy))
 }
 
-/// Fields beside X-Forwarded-* by which a client could pretend to be a proxy or somebody whom a proxy knows, or make an app
-/// see another URL, method, scheme or configuration (`Proxy`: httpoxy) than larder does.
+/// Fields beside X-Forwarded-* by which a client could pretend to be a proxy or somebody whom a proxy knows, or make an
+/// app see another URL, method, scheme or configuration (`Proxy`: httpoxy) than larder does.
 ///
 /// A match, since that tells names apart by their length first: as a list it costs 500 instructions more a hit.
 fn is_only_from_proxies(name: &str) -> bool {

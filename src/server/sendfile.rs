@@ -1,8 +1,8 @@
 //! A response's head from memory and its body from a file, by the kernel.
 //!
 //! Each call makes no more than one segment go. Where the kernel paces what it sends (BBR), a second one of the same call
-//! comes too soon after the first, for however fast a network: it then waits for a timer, which in a virtual machine costs
-//! more than sending. With the body in one call, or copied, half as many hits of 128 KiB went out.
+//! comes too soon after the first, for however fast a network: it then waits for a timer, which in a virtual machine
+//! costs more than sending. With the body in one call, or copied, half as many hits of 128 KiB went out.
 
 use std::io;
 use std::task::{Context, Poll, ready};

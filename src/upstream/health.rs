@@ -1,5 +1,5 @@
-//! Whether a server, or one address behind its name, takes requests: what checks, requests and operators say of it. In the usual case, nothing is said
-//! against it and asking costs one atomic load.
+//! Whether a server, or one address behind its name, takes requests: what checks, requests and operators say of it. In
+//! the usual case, nothing is said against it and asking costs one atomic load.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};

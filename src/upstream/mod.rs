@@ -1,8 +1,8 @@
 //! The exchange with an upstream's servers, over our own pool of connections.
 //!
 //! [`Pool::send`] is the way of a request: a server, a place under its connection cap, a connection (used before, or
-//! new), the request, the head of the response; and where a server fails, perhaps once more elsewhere. The [`UpstreamBody`] then holds the connection until it
-//! has ended.
+//! new), the request, the head of the response; and where a server fails, perhaps once more elsewhere. The
+//! [`UpstreamBody`] then holds the connection until it has ended.
 //!
 //! | file | subject |
 //! |---|---|

@@ -26,8 +26,8 @@ pub enum RequestBody {
     Empty,
     /// All of it is there: the same holds.
     Held(Box<HeldBody>),
-    /// Streamed from the client: it can be sent once. Both boxed: requests are moved some twenty times on their way to the
-    /// upstream, and hardly any has a body.
+    /// Streamed from the client: it can be sent once. Both boxed: requests are moved some twenty times on their way to
+    /// the upstream, and hardly any has a body.
     Client(Box<ClientBody>),
     /// It was streamed from the client.
     Taken,
@@ -47,8 +47,8 @@ pub struct ClientBody {
     pub(super) upload: Arc<Upload>,
 }
 
-/// Takes out of trailers what the client may not say to the upstream, beside what [may never](trailers::keep_allowed) stand
-/// there.
+/// Takes out of trailers what the client may not say to the upstream, beside what [may never](trailers::keep_allowed)
+/// stand there.
 pub struct TrailerFilter(pub Box<dyn Fn(&mut HeaderMap) + Send + Sync>);
 
 impl fmt::Debug for TrailerFilter {

@@ -81,8 +81,8 @@ impl Current {
     }
 }
 
-/// Pauses between looks whether a disk works again. One that fails again soon after it came back is looked at as rarely as
-/// before: a directory on too small a file system would go off and on twice a second.
+/// Pauses between looks whether a disk works again. One that fails again soon after it came back is looked at as rarely
+/// as before: a directory on too small a file system would go off and on twice a second.
 #[derive(Debug)]
 pub(super) struct Backoff {
     pause: Duration,

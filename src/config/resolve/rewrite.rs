@@ -75,8 +75,8 @@ fn no_reference(to: &str) -> Option<String> {
     faulty.then(|| format!("`{to}` can't be read"))
 }
 
-/// The first `{...}` of a redirect's target that stands for nothing. Browsers keep some redirects for ever, and a brace has
-/// no place in a URL.
+/// The first `{...}` of a redirect's target that stands for nothing. Browsers keep some redirects for ever, and a brace
+/// has no place in a URL.
 fn unknown_place(to: &str) -> Option<&str> {
     let mut places = to.match_indices('{').map(|(at, _)| {
         let end = to[at..].find('}').map_or(to.len(), |end| at + end + 1);

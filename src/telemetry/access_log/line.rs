@@ -133,8 +133,8 @@ fn number(to: &mut Vec<u8>, number: impl itoa::Integer) {
     to.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
 }
 
-/// As `serde_json` writes the seconds as `f64`. Below one second these are the nanoseconds without further rounding, which
-/// need no search for the shortest digits.
+/// As `serde_json` writes the seconds as `f64`. Below one second these are the nanoseconds without further rounding,
+/// which need no search for the shortest digits.
 fn seconds(to: &mut Vec<u8>, span: Duration) {
     let nanos = match span.as_secs() {
         0 if !span.is_zero() => span.subsec_nanos(),
