@@ -36,7 +36,7 @@ pub struct StoredResponse {
     pub body: SharedBody,
     /// What selects it, what purges it, and which parts there are of it.
     pub marks: Marks,
-    /// Whether larder may code it: what `content::compressible` said when it arrived.
+    /// Whether larder may code it: what `content::compressible` says of its fields.
     pub compressible: bool,
     /// Whether its entity tag is one that larder made: of no use in a request to the upstream.
     pub own_tag: bool,

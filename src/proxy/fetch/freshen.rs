@@ -8,7 +8,7 @@ use super::super::lookup::Wanted;
 use super::super::search;
 use super::super::site::SiteRoute;
 use super::judge::selection;
-use super::keep::{move_field, take_out};
+use super::keep::{may_be_coded, move_field, take_out};
 use super::{Arrived, Brought, Fetch, Outcome};
 use crate::cache::collapse::{Lead, Progress, Ready};
 use crate::cache::entry::StoredResponse;
@@ -144,5 +144,8 @@ pub(in crate::proxy) fn freshened(
         }
     };
     let own_tag = stored.own_tag && !fresh.contains_key(header::ETAG);
-    Freshened { response: stored.revised(facts, selection, &headers, own_tag), own, no_store }
+    // RFC 9111 §5.2.2.6: what is said of transformations now holds for what came before it was said.
+    let compressible = may_be_coded(route, facts.status, &headers);
+    let response = StoredResponse { compressible, ..stored.revised(facts, selection, &headers, own_tag) };
+    Freshened { response, own, no_store }
 }

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, StatusCode};
 
 use super::super::fill::Fill;
 use super::super::lookup::Own;
 use super::super::part::{Ask, Brings};
 use super::super::received::announced_length;
+use super::super::site::SiteRoute;
 use super::judge::Judged;
 use super::{Arrived, Brought, Fetch, Outcome};
 use crate::cache::body::SharedBody;
@@ -16,7 +17,7 @@ use crate::cache::collapse::{FetchFailure, Lead, Progress, Ready};
 use crate::cache::entry::{Marks, StoredResponse};
 use crate::cache::fields::StoredFields;
 use crate::cache::parts::StoredParts;
-use crate::content::compressible;
+use crate::content::compressible::{self, CodingDecision};
 use crate::policy::facts::RequestFacts;
 use crate::policy::reason::{ForwardReason, NoStoreReason};
 use crate::policy::reuse::{self, Reuse};
@@ -104,11 +105,7 @@ impl Fetch {
         let (brings, onto) = part.unzip();
         let (mut head, upstream_body) = arrived.response.into_parts();
         let own = take_out(&mut head.headers, &storable);
-        let announced = announced_length(&head.headers);
-        let compressible = self.route.route.compression.as_ref().is_some_and(|compression| {
-            compressible::judge(compression, storable.facts.status, &head.headers, announced)
-                == compressible::CodingDecision::Code
-        });
+        let compressible = may_be_coded(&self.route, storable.facts.status, &head.headers);
         let (filled, filler) = SharedBody::growing();
         let part = brings.as_ref().filter(|it| it.range != (0..it.complete_length));
         let parts = part.map(|Brings { range, complete_length }| {
@@ -158,6 +155,12 @@ impl Fetch {
 /// Whether a response is not stored for all, but may be for the session that asked.
 pub(super) fn is_personal(reason: NoStoreReason) -> bool {
     matches!(reason, NoStoreReason::Private | NoStoreReason::CookieRequest)
+}
+
+/// Whether larder may code what is stored with these fields.
+pub(super) fn may_be_coded(route: &SiteRoute, status: StatusCode, headers: &HeaderMap) -> bool {
+    let judge = |compression| compressible::judge(compression, status, headers, announced_length(headers));
+    route.route.compression.as_ref().map(judge) == Some(CodingDecision::Code)
 }
 
 /// Takes out what must not be stored; what of it the client that asked still gets.

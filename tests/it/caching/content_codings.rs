@@ -1,11 +1,17 @@
 //! RFC 9110 §8.4: codings that larder adds, made once and told apart.
 
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
+
 use super::{ok, table};
+use crate::support::proxy::Proxy;
 use crate::support::reply::{Gate, Reply};
+use crate::support::upstream::Upstream;
 
 stories![
     codings_of_one_stored_response_have_their_own_tags,
     codings_only_where_nobody_forbids_them,
+    codings_end_and_begin_with_what_a_validation_says_of_them,
     codings_in_conditions_become_the_upstreams_tags_and_back,
     codings_spare_small_pages_that_do_not_say_how_long_they_are,
 ];
@@ -71,13 +77,41 @@ async fn codings_only_where_nobody_forbids_them() {
     }
 }
 
+async fn codings_end_and_begin_with_what_a_validation_says_of_them() {
+    // RFC 9110 §7.7, RFC 9111 §5.2.2.6
+    for method in ["GET", "HEAD"] {
+        let told = AtomicUsize::new(0);
+        let upstream = Upstream::start(move |request| {
+            let says = ["max-age=60", "max-age=60, no-transform", "max-age=60"][told.fetch_add(1, Relaxed)];
+            match request.fields.get("if-none-match").filter(|_| request.method == "GET") {
+                Some(_) => Reply::status("304 Not Modified").header("etag", "\"v1\"").header("cache-control", says),
+                None => page(says),
+            }
+        })
+        .await;
+        let proxy = Proxy::before(&upstream);
+        for (method, coded) in [("GET", true), (method, false), (method, true)] {
+            proxy.ask(method, "/page", &[("accept-encoding", "gzip")], "").await;
+            // Forbidden are one that was made before and one that was not.
+            for coding in if coded { ["gzip", "br"] } else { ["gzip", "zstd"] } {
+                let response = proxy.get("/page", &[("accept-encoding", coding)]).await;
+                let expected = Some(coding).filter(|_| coded);
+                assert_eq!(response.fields.get("content-encoding"), expected, "{method} {:?}", response.fields);
+                assert_eq!(response.field("etag") == "\"v1\"", !coded);
+            }
+            proxy.advance(60);
+        }
+        assert_eq!(upstream.count("/page"), 3);
+    }
+}
+
 async fn codings_in_conditions_become_the_upstreams_tags_and_back() {
-    let upstream = crate::support::upstream::Upstream::start(|request| match request.fields.get("if-none-match") {
+    let upstream = Upstream::start(|request| match request.fields.get("if-none-match") {
         Some("\"v1\"") => Reply::status("304 Not Modified").header("etag", "\"v1\""),
         _ => page("no-store"),
     })
     .await;
-    let proxy = crate::support::proxy::Proxy::before(&upstream);
+    let proxy = Proxy::before(&upstream);
     let tag = proxy.get("/page", &[("accept-encoding", "gzip")]).await.field("etag").to_owned();
     assert_eq!(tag, "\"v1~gzip\"");
     let response = proxy.get("/page", &[("accept-encoding", "gzip"), ("if-none-match", &tag)]).await;
