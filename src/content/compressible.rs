@@ -5,6 +5,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::media_type;
 use crate::config::settings::Compression;
+use crate::policy::directives::ResponseDirectives;
 
 /// Whether a response is coded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,28 +100,8 @@ fn is_coded(headers: &HeaderMap) -> bool {
 }
 
 fn forbids_transformation(headers: &HeaderMap) -> bool {
-    let long_enough = |value: &&HeaderValue| value.len() >= "no-transform".len();
-    headers.get_all(CACHE_CONTROL).iter().filter(long_enough).any(|value| {
-        directives(value.as_bytes()).any(|directive| {
-            let name = directive.split(|&byte| byte == b'=').next().unwrap_or_default();
-            name.trim_ascii().eq_ignore_ascii_case(b"no-transform")
-        })
-    })
-}
-
-/// The directives of a Cache-Control field value: split at commas outside quoted strings (RFC 9110 §5.6.4).
-fn directives(value: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let (mut quoted, mut escaped) = (false, false);
-    value.split(move |&byte| {
-        let comma = byte == b',' && !quoted;
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' if quoted => escaped = true,
-            b'"' => quoted = !quoted,
-            _ => {}
-        }
-        comma
-    })
+    let long_enough = |value: &HeaderValue| value.len() >= "no-transform".len();
+    headers.get_all(CACHE_CONTROL).iter().any(long_enough) && ResponseDirectives::of_cache_control(headers).no_transform
 }
 
 #[cfg(test)]
@@ -182,6 +163,7 @@ mod tests {
             (200, &[HTML, ("cache-control", "no-transform")], None, NoTransform),
             (200, &[HTML, ("cache-control", "max-age=1,No-Transform")], None, NoTransform),
             (200, &[HTML, ("cache-control", "public"), ("cache-control", "no-transform")], None, NoTransform),
+            (200, &[HTML, ("cache-control", "max-age=1; no-transform")], None, NoTransform),
             (200, &[HTML, ("content-encoding", "gzip")], None, Coded),
             (200, &[HTML, ("content-encoding", "identity, br")], None, Coded),
             (200, &[], None, NoType),

@@ -2,14 +2,14 @@
 
 use http::HeaderValue;
 
-use crate::policy::token::is_token_byte;
+use crate::policy::token::is_token;
 
 /// The `type/subtype` of a Content-Type field value, without its parameters; `None`: it is not one.
 pub fn essence(content_type: &HeaderValue) -> Option<&str> {
     let text = content_type.to_str().ok()?;
     let essence = text.split(';').next().unwrap_or_default().trim();
     let (kind, subtype) = essence.split_once('/')?;
-    (is_token(kind) && is_token(subtype)).then_some(essence)
+    (is_token(kind.as_bytes()) && is_token(subtype.as_bytes())).then_some(essence)
 }
 
 /// Whether a pattern (`type/subtype`, `type/*` or `*+suffix`) matches an essence, without regard to case.
@@ -22,10 +22,6 @@ pub fn matches(pattern: &str, essence: &str) -> bool {
         Some(kind) => essence.len() > kind.len() && essence[..kind.len()].eq_ignore_ascii_case(kind),
         None => pattern.eq_ignore_ascii_case(essence),
     }
-}
-
-fn is_token(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(is_token_byte)
 }
 
 #[cfg(test)]

@@ -1,10 +1,14 @@
 //! Cache-Control and Pragma as parsed directives (RFC 9111 §5.2, §5.4) and targeted cache control (RFC 9213).
 
+use std::borrow::Cow;
+
 use http::{HeaderName, HeaderValue, header};
 use sfv::{BareItem, Dictionary, ListEntry, Parser};
 use smallvec::SmallVec;
 
+use super::list::{Elements, pieces};
 use super::present::Fields;
+use super::token::is_token;
 
 /// The largest delta-seconds that is told apart; anything beyond means "for ever" (RFC 9111 §1.2.2).
 pub const MAX_DELTA: u32 = 1 << 31;
@@ -146,7 +150,7 @@ impl ResponseDirectives {
             "proxy-revalidate" => self.proxy_revalidate = true,
             "must-understand" => self.must_understand |= value.is_none(),
             "no-transform" => self.no_transform = true,
-            "immutable" => self.immutable = true,
+            "immutable" => self.immutable |= value.is_none(),
             "max-age" => keep_first(&mut self.max_age, value),
             "s-maxage" => keep_first(&mut self.s_maxage, value),
             "stale-while-revalidate" => keep_first(&mut self.stale_while_revalidate, value),
@@ -188,7 +192,7 @@ impl RequestDirectives {
             "no-store" => found.no_store = true,
             "only-if-cached" => found.only_if_cached = true,
             "max-age" => keep_first(&mut found.max_age, value),
-            "max-stale" if value.is_none() => found.max_stale = Some(MAX_DELTA),
+            "max-stale" if value.is_none() => found.max_stale = found.max_stale.or(Some(MAX_DELTA)),
             "max-stale" => keep_first(&mut found.max_stale, value),
             "min-fresh" => keep_first(&mut found.min_fresh, value),
             "stale-if-error" => keep_first(&mut found.stale_if_error, value),
@@ -224,37 +228,50 @@ pub(super) fn delta_seconds(text: &[u8]) -> Option<u32> {
     Some(value as u32)
 }
 
-/// Calls `each` with every directive's lower-case name and its value, quotes taken off. A value that is none (RFC 9111
-/// §5.2: token or quoted-string, no space around `=`) is handed on as an empty one, which means the most restrictive.
+/// Calls `each` with every directive's lower-case name and its value, quotes taken off. Of an element that is no
+/// directive (RFC 9111 §5.2: token, or token `=` token or quoted-string, no space) every word counts as one, with an
+/// empty value, which means the most restrictive: `private; max-age=60` is meant, though `;` is no separator.
 fn for_each_directive<'a>(lines: impl Iterator<Item = &'a HeaderValue>, mut each: impl FnMut(&str, Option<&[u8]>)) {
     // On the stack: longer ones than this are none that is known.
-    let mut name = SmallVec::<[u8; 32]>::new();
-    for line in lines {
-        for element in Elements(line.as_bytes()) {
-            let (raw_name, value) = match element.iter().position(|byte| *byte == b'=') {
-                Some(at) => (&element[..at], Some(&element[at + 1..])),
-                None => (element, None),
-            };
-            name.clear();
-            name.extend_from_slice(raw_name.trim_ascii());
-            name.make_ascii_lowercase();
-            // What is no text is no name that is known either.
-            let name = std::str::from_utf8(&name).unwrap_or_default();
-            match value {
-                Some(_) if raw_name.ends_with(b" ") || raw_name.ends_with(b"\t") => each(name, Some(b"")),
-                Some(quoted) if quoted.first() == Some(&b'"') => {
-                    each(name, Some(&unquote(quoted).unwrap_or_default()));
-                }
-                plain => each(name, plain),
-            }
+    let mut lower = SmallVec::<[u8; 32]>::new();
+    let mut each = |name: &[u8], value: Option<&[u8]>| {
+        lower.clear();
+        lower.extend_from_slice(name);
+        lower.make_ascii_lowercase();
+        // What is no text is no name that is known either.
+        each(std::str::from_utf8(&lower).unwrap_or_default(), value);
+    };
+    for element in lines.flat_map(|line| Elements(line.as_bytes())) {
+        let (name, value) = name_and_value(element);
+        match value.map(text_of) {
+            None if is_token(name) => each(name, None),
+            Some(Some(text)) if is_token(name) => each(name, Some(&text)),
+            _ => words(element).for_each(|word| each(name_and_value(word).0, Some(b""))),
         }
     }
 }
 
-/// The content of a quoted-string, escapes undone. `None` without an end quote, or with something after it.
+fn name_and_value(element: &[u8]) -> (&[u8], Option<&[u8]>) {
+    match element.iter().position(|byte| *byte == b'=') {
+        Some(at) => (&element[..at], Some(&element[at + 1..])),
+        None => (element, None),
+    }
+}
+
+/// What a token or a quoted-string says; `None`: it is neither.
+fn text_of(value: &[u8]) -> Option<Cow<'_, [u8]>> {
+    if is_token(value) { Some(Cow::Borrowed(value)) } else { unquote(value).map(Cow::Owned) }
+}
+
+/// What `;` and white space part outside quotes.
+fn words(element: &[u8]) -> impl Iterator<Item = &[u8]> {
+    pieces(element, |byte| matches!(byte, b';' | b' ' | b'\t'))
+}
+
+/// The content of a quoted-string, escapes undone. `None`: it is none, or there is something after it.
 fn unquote(quoted: &[u8]) -> Option<Vec<u8>> {
     let mut text = Vec::with_capacity(quoted.len());
-    let mut bytes = quoted[1..].iter();
+    let mut bytes = quoted.strip_prefix(b"\"")?.iter();
     while let Some(byte) = bytes.next() {
         match byte {
             b'"' => return bytes.as_slice().is_empty().then_some(text),
@@ -263,52 +280,6 @@ fn unquote(quoted: &[u8]) -> Option<Vec<u8>> {
         }
     }
     None
-}
-
-/// Elements of a comma-separated list (RFC 9110 §5.6.1), trimmed, empty ones left out, commas in quotes kept.
-pub(super) struct Elements<'a>(pub(super) &'a [u8]);
-
-impl<'a> Iterator for Elements<'a> {
-    type Item = &'a [u8];
-
-    fn next(&mut self) -> Option<&'a [u8]> {
-        while !self.0.is_empty() {
-            let end = element_end(self.0);
-            let element = self.0[..end].trim_ascii();
-            self.0 = self.0.get(end + 1..).unwrap_or_default();
-            if !element.is_empty() {
-                return Some(element);
-            }
-        }
-        None
-    }
-}
-
-/// The same with those that are empty.
-pub(super) fn all_elements(list: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let mut rest = Some(list);
-    std::iter::from_fn(move || {
-        let list = rest?;
-        let end = element_end(list);
-        rest = list.get(end + 1..);
-        Some(list[..end].trim_ascii())
-    })
-}
-
-fn element_end(list: &[u8]) -> usize {
-    let (mut opened, mut escaped) = (None, false);
-    for (at, byte) in list.iter().enumerate() {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' if opened.is_some() => escaped = true,
-            b'"' => opened = if opened.is_some() { None } else { Some(at) },
-            b',' if opened.is_none() => return at,
-            _ => {}
-        }
-    }
-    // A quote that nobody closes must not hide what follows, `no-store` for one.
-    let unclosed = opened.and_then(|from| Some(from + list[from..].iter().position(|byte| *byte == b',')?));
-    unclosed.unwrap_or(list.len())
 }
 
 #[cfg(test)]
@@ -383,8 +354,56 @@ mod tests {
         for line in ["foo=\"bar, no-store", "no-store=0", "no-store=\"", "NO-STORE ; x, no-store"] {
             assert!(response(&[line]).no_store, "{line}");
         }
-        let found = response(&["public=1, must-understand=\"x\""]);
-        assert!(!found.public && !found.must_understand);
+        for line in ["public=1, must-understand=\"x\", immutable=1", "public; must-understand; immutable"] {
+            let found = response(&[line]);
+            assert!(!found.public && !found.must_understand && !found.immutable, "{line}");
+        }
+    }
+
+    #[test]
+    fn words_of_what_is_no_directive_restrict() {
+        for (line, expected) in [
+            ("private; max-age=60", "private max-age=0"),
+            ("max-age=60; private", "private max-age=0"),
+            ("private;", "private"),
+            ("private;max-age=60;public", "private max-age=0"),
+            ("public; private", "private"),
+            ("private=x-a; public", "private"),
+            ("private=\"x-a\"; public", "private"),
+            ("max-age=60, no-store;", "no-store max-age=60"),
+            ("no-store; no-cache", "no-store no-cache"),
+            ("No-Store\tNO-CACHE", "no-store no-cache"),
+            ("no-store;max-age=0", "no-store max-age=0"),
+            ("Cache-Control: no-store", "no-store"),
+            ("foo=\"bar no-store", "no-store"),
+            ("foo=\"a\\\"; b\"; no-store=\"", "no-store"),
+            ("foo=\"a\" no-store, public", "no-store public"),
+            ("s-maxage=60; must-revalidate", "must-revalidate s-maxage=0"),
+            ("x; proxy-revalidate; no-transform", "proxy-revalidate no-transform"),
+            ("max-age=60; x, max-age=60", "max-age=0"),
+            ("max-age=60, x; max-age=5", "max-age=60"),
+            // In quotes there is text alone, and other tokens are other directives.
+            ("foo=\"private; no-store\"", ""),
+            ("foo=\"private; no-store\"; x", ""),
+            ("foo=\"\\\"; no-store; \\\"\"", ""),
+            ("x-private; no-storey", ""),
+            ("private.x", ""),
+        ] {
+            let found = response(&[line]);
+            let words = [
+                (found.private, "private"),
+                (found.no_store, "no-store"),
+                (found.no_cache, "no-cache"),
+                (found.must_revalidate, "must-revalidate"),
+                (found.proxy_revalidate, "proxy-revalidate"),
+                (found.no_transform, "no-transform"),
+                (found.public, "public"),
+            ];
+            let words = words.into_iter().filter(|(is_there, _)| *is_there).map(|(_, word)| word.to_owned());
+            let max_age = found.max_age.map(|age| format!("max-age={age}"));
+            let s_maxage = found.s_maxage.map(|age| format!("s-maxage={age}"));
+            assert_eq!(Vec::from_iter(words.chain(max_age).chain(s_maxage)).join(" "), expected, "{line}");
+        }
     }
 
     #[test]
@@ -425,6 +444,11 @@ mod tests {
         assert!(!of(&[("pragma", "no-cache"), ("cache-control", "max-stale")]).no_cache);
         assert_eq!(of(&[("cache-control", "max-stale")]).max_stale, Some(MAX_DELTA));
         assert_eq!(of(&[("cache-control", "max-stale=9, min-fresh=3")]).min_fresh, Some(3));
+        assert_eq!(of(&[("cache-control", "max-stale=1, max-stale")]).max_stale, Some(1), "the first");
+        assert_eq!(of(&[("cache-control", "max-stale, max-stale=1")]).max_stale, Some(MAX_DELTA), "the first");
+        let found = of(&[("cache-control", "no-cache; no-store; max-stale")]);
+        assert!(found.no_cache && found.no_store);
+        assert_eq!(found.max_stale, Some(0), "what is malformed never loosens");
     }
 
     proptest::proptest! {

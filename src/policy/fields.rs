@@ -2,7 +2,7 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
-use super::directives::Elements;
+use super::list::Elements;
 use super::present::{Fields, Names};
 
 /// Fields that concern one connection only, named by Connection or not.

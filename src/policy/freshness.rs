@@ -3,8 +3,9 @@
 use http::{HeaderMap, StatusCode, header};
 
 use super::dates;
-use super::directives::{Elements, MAX_DELTA, ResponseDirectives, delta_seconds};
+use super::directives::{MAX_DELTA, ResponseDirectives, delta_seconds};
 use super::facts::LifetimeSource;
+use super::list::Elements;
 use super::rules::{CacheRules, TtlMode};
 use super::time::{Times, Timestamp};
 

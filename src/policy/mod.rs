@@ -2,7 +2,7 @@
 //!
 //! | question | file |
 //! |---|---|
-//! | what do the fields say | `directives`, `dates`, `entity_tag`, `fields`, `token`, [`present`], [`trailers`] |
+//! | what do the fields say | `directives`, `dates`, `entity_tag`, `fields`, `list`, `token`, [`present`], [`trailers`] |
 //! | how long is it fresh, how old is it | [`freshness`], [`facts`] |
 //! | may it be stored | [`store`] |
 //! | does the request select it | [`vary`] |
@@ -21,6 +21,7 @@ pub mod facts;
 pub mod fields;
 pub mod freshness;
 pub mod invalidate;
+mod list;
 pub mod preconditions;
 pub mod present;
 pub mod reason;

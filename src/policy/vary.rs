@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use http::{HeaderMap, HeaderName, header};
 
-use super::directives::{Elements, all_elements};
+use super::list::{Elements, all_elements};
 
 /// The selecting fields of a stored response, with the values that the request which fetched it had.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
