@@ -88,7 +88,7 @@ mod tests {
         let expected = headers(&[
             ("content-type", "text/css"),
             ("content-encoding", "br"),
-            ("etag", "\"x~br\""),
+            ("etag", "W/\"x~br\""),
             ("vary", "Accept-Encoding"),
         ]);
         assert_eq!(coded, expected);

@@ -41,23 +41,25 @@ impl fmt::Debug for Hasher {
 
 /// The entity tag of a representation that larder codes, made from the uncoded one's.
 ///
-/// Strong tags promise equal bytes, so the coded variant needs its own: `"x"` becomes `"x~gzip"`. Weak tags promise
-/// only equivalence, which a coding keeps (RFC 9110 §8.8.1), and stay; so does what is no entity tag.
+/// Strong tags promise equal bytes (RFC 9110 §8.8.1), and an encoder's differ with the pieces that it gets and with when
+/// it is flushed. So `"x"` becomes `W/"x~gzip"`. Weak tags promise only equivalence, which a coding keeps, and stay; so
+/// does what is no entity tag.
 pub fn for_coding(tag: &HeaderValue, coding: Coding) -> HeaderValue {
     let bytes = tag.as_bytes();
     let opaque = match bytes {
         [b'"', opaque @ .., b'"'] if !opaque.contains(&b'"') => opaque,
         _ => return tag.clone(),
     };
-    let coded = [b"\"", opaque, b"~", coding.token().as_bytes(), b"\""].concat();
+    let coded = [b"W/\"", opaque, b"~", coding.token().as_bytes(), b"\""].concat();
     HeaderValue::from_bytes(&coded).expect("a field value with a token added is one")
 }
 
-/// The value of an If-Match, If-None-Match or If-Range to send upstream: each `"x~gzip"` becomes `"x"`, the tag the
-/// upstream knows. `None`: nothing to change, as with `*`, dates and malformed lists, which are the upstream's to judge.
+/// The value of an If-Match, If-None-Match or If-Range to send upstream: each `W/"x~gzip"` becomes `"x"`, the tag the
+/// upstream knows, which was strong before larder coded its representation: so editing by If-Match works on coded ones.
+/// `None`: nothing to change, as with `*`, dates and malformed lists, which are the upstream's to judge.
 ///
-/// Weak tags are stripped too: a cache between the client and larder may have weakened ours. An upstream whose own
-/// tags end so merely sees no match: a full answer or a 412, never a wrong 304.
+/// So does `"x~gzip"`: clients may have taken the mark off. An upstream whose own tags end so merely sees no match: a
+/// full answer or a 412, never a wrong 304.
 pub fn strip_codings(value: &HeaderValue) -> Option<HeaderValue> {
     let bytes = value.as_bytes();
     let mut stripped = Vec::new();
@@ -67,7 +69,8 @@ pub fn strip_codings(value: &HeaderValue) -> Option<HeaderValue> {
         let tag = next_tag(bytes, rest)?;
         let opaque = &bytes[tag.opaque_start..tag.opaque_end];
         if let Some(length) = uncoded_length(opaque) {
-            stripped.extend_from_slice(&bytes[copied..tag.opaque_start + length]);
+            stripped.extend_from_slice(&bytes[copied..tag.start]);
+            stripped.extend_from_slice(&bytes[tag.opaque_start - 1..tag.opaque_start + length]);
             copied = tag.opaque_end;
         }
         rest = tag.rest;
@@ -79,8 +82,10 @@ pub fn strip_codings(value: &HeaderValue) -> Option<HeaderValue> {
     HeaderValue::from_bytes(&stripped).ok()
 }
 
-/// Where an entity tag of a list stands: its opaque part (between the quotes) and what follows its comma.
+/// Where an entity tag of a list stands: its mark or quote, its opaque part (between the quotes) and what follows its
+/// comma.
 struct TagPosition {
+    start: usize,
     opaque_start: usize,
     opaque_end: usize,
     rest: usize,
@@ -93,8 +98,8 @@ fn next_tag(bytes: &[u8], from: usize) -> Option<TagPosition> {
         bytes[from..].iter().position(|byte| !skipped.contains(byte)).map_or(bytes.len(), |offset| from + offset)
     };
     let start = skip(from, b" \t,");
-    let start = if bytes[start..].starts_with(b"W/") { start + 2 } else { start };
-    let opaque_start = if bytes.get(start) == Some(&b'"') { start + 1 } else { return None };
+    let quote = if bytes[start..].starts_with(b"W/") { start + 2 } else { start };
+    let opaque_start = if bytes.get(quote) == Some(&b'"') { quote + 1 } else { return None };
     let opaque_end = opaque_start + bytes[opaque_start..].iter().position(|&byte| byte == b'"')?;
     let after = skip(opaque_end + 1, b" \t");
     let rest = match bytes.get(after) {
@@ -102,7 +107,7 @@ fn next_tag(bytes: &[u8], from: usize) -> Option<TagPosition> {
         Some(b',') => skip(after, b" \t,"),
         Some(_) => return None,
     };
-    Some(TagPosition { opaque_start, opaque_end, rest })
+    Some(TagPosition { start, opaque_start, opaque_end, rest })
 }
 
 /// Length of an opaque part without the suffix of a coding; `None`: it has none.
@@ -131,11 +136,11 @@ mod tests {
     }
 
     #[test]
-    fn etag_for_coding_rfc9110_8_8_3() {
+    fn etag_for_coding_is_weak_rfc9110_8_8_1() {
         let table = [
-            ("\"x\"", Coding::Gzip, "\"x~gzip\""),
-            ("\"a,b\"", Coding::Brotli, "\"a,b~br\""),
-            ("\"\"", Coding::Zstd, "\"~zstd\""),
+            ("\"x\"", Coding::Gzip, "W/\"x~gzip\""),
+            ("\"a,b\"", Coding::Brotli, "W/\"a,b~br\""),
+            ("\"\"", Coding::Zstd, "W/\"~zstd\""),
             ("W/\"x\"", Coding::Gzip, "W/\"x\""),
             ("x", Coding::Gzip, "x"),
             ("\"", Coding::Gzip, "\""),
@@ -152,8 +157,8 @@ mod tests {
             ("\"x~gzip\"", Some("\"x\"")),
             ("\"x~br\"", Some("\"x\"")),
             ("\"x~zstd\"", Some("\"x\"")),
-            ("W/\"x~gzip\"", Some("W/\"x\"")),
-            ("\"a\", \"x~gzip\" ,W/\"y~br\",\"z\"", Some("\"a\", \"x\" ,W/\"y\",\"z\"")),
+            ("W/\"x~gzip\"", Some("\"x\"")),
+            ("W/\"a\", \"x~gzip\" ,W/\"y~br\",W/\"z\"", Some("W/\"a\", \"x\" ,\"y\",W/\"z\"")),
             ("\"a,b~gzip\", \"c\"", Some("\"a,b\", \"c\"")),
             (", \"x~gzip\",,", Some(", \"x\",,")),
             ("\"x~gzip~br\"", Some("\"x~gzip\"")),

@@ -51,7 +51,7 @@ const ASKED: [Asked; 14] = [
     ("GET", &[]),
     ("HEAD", &[]),
     ("GET", &[("Accept-Encoding", "gzip")]),
-    ("GET", &[("Accept-Encoding", "gzip, br;q=0.5"), ("If-None-Match", "\"v1~gzip\"")]),
+    ("GET", &[("Accept-Encoding", "gzip, br;q=0.5"), ("If-None-Match", "W/\"v1~gzip\"")]),
     ("HEAD", &[("Accept-Encoding", "gzip")]),
     ("GET", &[("If-None-Match", "\"v1\"")]),
     ("GET", &[("If-None-Match", "\"other\"")]),
