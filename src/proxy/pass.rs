@@ -14,7 +14,7 @@ use super::body::Body;
 use super::exchange::{self, Answered};
 use super::fetch::Outcome;
 use super::fetch::freshen::freshened;
-use super::lookup::Wanted;
+use super::lookup::{self, Wanted};
 use super::post::{self, Post};
 use super::received::{apply_static_class, prepare, take_tags};
 use super::settle::settle;
@@ -137,7 +137,7 @@ pub(super) async fn pass(
     Ok(Passed { outcome: Outcome::Passed(response, no_store), stored_as: None, first_byte, meter })
 }
 
-/// RFC 9111 §4.3.5: the answer to a HEAD confirms the response stored for GET that could have been chosen for it, or
+/// RFC 9111 §4.3.5: the answer to a HEAD confirms each response stored for GET that could have been chosen for it, or
 /// shows that it is outdated.
 fn freshen_by_head(
     asked: &Asked<'_>,
@@ -147,24 +147,34 @@ fn freshen_by_head(
     tags: &Tags,
     epoch: Epoch,
 ) {
-    let Some(stored) = wanted.stored.as_ref().filter(|stored| stored.facts.status == response.status()) else { return };
-    let (cache, headers) = (&asked.proxy.cache, response.headers());
-    let fields = stored.fields.unpack(0);
-    // Its tag may be one of ours, which says nothing about the upstream's.
-    let theirs = if stored.own_tag { without_tag(fields) } else { fields };
-    if !validate::head_confirms(headers, &theirs, stored.complete_length()) {
-        return cache.remove_variant(&wanted.key, stored);
+    if wanted.stored.is_none() {
+        return;
     }
-    let fresh = freshened(stored, true, headers, times, wanted, &asked.parts.headers, asked.route);
-    // It may say something else of the query than it did, and then belongs elsewhere.
+    let (cache, headers, request) = (&asked.proxy.cache, response.headers(), &asked.parts.headers);
     let exact = wanted.found_in().map_or_else(|| wanted.exact(), |own| &own.key);
-    let keeps_key = search::key_by(&fresh.response, exact, &asked.route.route.key) == wanted.key;
-    match fresh.no_store {
-        None if keeps_key => {
-            let tags = stored.tags().updated(tags, headers);
-            cache.replace(&wanted.key, stored, Arc::new(fresh.response.marked(epoch, tags)));
+    for stored in wanted.entry.variants().iter().filter(|stored| {
+        stored.facts.status == response.status()
+            && stored.is_selected_by(request)
+            && lookup::is_acceptable(asked.route, stored, request)
+            && stored.facts.admits(wanted.found_in().map_or(&wanted.facts, |own| &own.facts))
+    }) {
+        let fields = stored.fields.unpack(0);
+        // Its tag may be one of ours, which says nothing about the upstream's.
+        let theirs = if stored.own_tag { without_tag(fields) } else { fields };
+        if !validate::head_confirms(headers, &theirs, stored.complete_length()) {
+            cache.remove_variant(&wanted.key, stored);
+            continue;
         }
-        _ => cache.remove_variant(&wanted.key, stored),
+        let fresh = freshened(stored, true, headers, times, wanted, request, asked.route);
+        // It may say something else of the query than it did, and then belongs elsewhere.
+        let keeps_key = search::key_by(&fresh.response, exact, &asked.route.route.key) == wanted.key;
+        match fresh.no_store {
+            None if keeps_key => {
+                let tags = stored.tags().updated(tags, headers);
+                cache.replace(&wanted.key, stored, Arc::new(fresh.response.marked(epoch, tags)));
+            }
+            _ => cache.remove_variant(&wanted.key, stored),
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! RFC 9111 §4.3: how stored responses are validated and freshened.
 
-use super::{date, ok};
+use super::{Fields, date, ok};
 use crate::support::proxy::Proxy;
 use crate::support::reply::Reply;
 use crate::support::upstream::{Recorded, Upstream};
@@ -21,6 +21,7 @@ stories![
     validation_hands_a_cookie_to_nobody_else,
     validation_for_a_client_that_stores_nothing_changes_nothing,
     validation_by_head_freshens_what_is_stored_for_get,
+    validation_by_head_of_all_that_it_could_have_been_answered_from,
     validation_by_head_of_one_visitor_touches_nothing_of_all,
 ];
 
@@ -302,6 +303,34 @@ async fn validation_by_head_freshens_what_is_stored_for_get() {
         let after = proxy.get("/page", &[]).await;
         assert_eq!((after.is_hit(), after.field("x-head")), expected, "{:?}", after.fields);
         assert_eq!(after.text(), "hello");
+    }
+}
+
+async fn validation_by_head_of_all_that_it_could_have_been_answered_from() {
+    // RFC 9111 §4.3.5: each that could have been chosen, which one that was chosen by Foo could not.
+    for (head, expected) in [
+        (&[("x-head", "1")][..], [(true, Some("1")), (true, None), (true, Some("1"))]),
+        (&[("etag", "\"new\"")], [(false, None), (true, None), (false, None)]),
+    ] {
+        let upstream = Upstream::start(move |request| {
+            let reply = ok("max-age=60", "hello");
+            match (&*request.method, request.fields.get("foo")) {
+                ("HEAD", _) => head.iter().fold(reply, |reply, (name, value)| reply.header(name, value)),
+                (_, Some("unknown")) => reply.header("etag", "\"default\""),
+                (_, value) => reply.header("etag", &format!("\"{}\"", value.unwrap_or("none"))).header("vary", "Foo"),
+            }
+        })
+        .await;
+        let proxy = Proxy::before(&upstream);
+        let asked: [Fields; 3] = [&[], &[("foo", "1")], &[("foo", "unknown")]];
+        for fields in asked {
+            assert!(!proxy.get("/page", fields).await.is_hit());
+        }
+        proxy.ask("HEAD", "/page", &[("cache-control", "no-cache")], "").await;
+        for (fields, expected) in asked.into_iter().zip(expected) {
+            let after = proxy.get("/page", fields).await;
+            assert_eq!((after.is_hit(), after.fields.get("x-head")), expected, "{head:?} {fields:?}");
+        }
     }
 }
 
