@@ -119,6 +119,8 @@ impl Wanted {
 /// Decides what to do with a request.
 pub(super) fn plan(asked: &Asked<'_>) -> Plan {
     if let Some(why) = reason_to_pass(asked) {
+        // Other methods wish for no stored response, whatever a client adds to all of its requests.
+        let only_if_cached = || is_looked_up(&asked.parts.method) && facts(asked).directives.only_if_cached;
         return match why {
             // The cache has nothing for these, whatever is stored.
             ForwardReason::Method
@@ -126,7 +128,7 @@ pub(super) fn plan(asked: &Asked<'_>) -> Plan {
             | ForwardReason::Precondition
             | ForwardReason::CookieRequest
             | ForwardReason::SessionUnclear
-                if facts(asked).directives.only_if_cached =>
+                if only_if_cached() =>
             {
                 Plan::OnlyIfCached { key: None }
             }
@@ -253,7 +255,7 @@ pub(super) fn reason_to_pass(asked: &Asked<'_>) -> Option<ForwardReason> {
     if asked.upgrade {
         return Some(ForwardReason::Upgrade);
     }
-    if !matches!(request.method, Method::GET | Method::HEAD) || !route.cache_methods.contains(&request.method) {
+    if !is_looked_up(&request.method) || !route.cache_methods.contains(&request.method) {
         return Some(ForwardReason::Method);
     }
     if !route.cache_enabled {
@@ -271,6 +273,10 @@ pub(super) fn reason_to_pass(asked: &Asked<'_>) -> Option<ForwardReason> {
     let bypasses = matches!(route.cache.cookies, CookieRule::Bypass | CookieRule::BypassNames(_));
     (bypasses && asked.whose.session().is_none() && cookie_matters(&route.cache.cookies, asked.fields()))
         .then(|| of_whom(asked, ForwardReason::CookieRequest))
+}
+
+fn is_looked_up(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD)
 }
 
 /// A cookie is no obstacle where it names a session: what is one then is that it does not clearly.

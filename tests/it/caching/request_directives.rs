@@ -14,6 +14,7 @@ stories![
     request_reload_asks_for_nothing_that_is_immutable,
     request_no_cache_of_a_conditional_fetch_is_no_reload,
     request_only_if_cached_never_reaches_the_upstream,
+    request_only_if_cached_is_no_wish_of_one_that_writes,
 ];
 
 /// Larder before an upstream that gives everything 60 seconds and a tag, with one page stored 20 seconds ago.
@@ -181,6 +182,14 @@ async fn request_only_if_cached_never_reaches_the_upstream() {
     proxy.advance(60);
     refused("GET", &[ONLY]).await;
     assert!(proxy.get("/page", &[("cache-control", "only-if-cached, max-stale")]).await.is_hit());
-    assert_eq!(proxy.ask("POST", "/page", &[ONLY], "x").await.status, 504, "what would be forwarded");
     assert_eq!(upstream.count("/page"), 1);
+}
+
+async fn request_only_if_cached_is_no_wish_of_one_that_writes() {
+    let (upstream, proxy) = stored(true).await;
+    for method in ["PUT", "POST", "DELETE", "OPTIONS", "PROPFIND"] {
+        let response = proxy.ask(method, "/other", &[("cache-control", "only-if-cached")], "").await;
+        assert_eq!((response.status, response.field("cache-status")), (200, "larder; fwd=method"), "{method}");
+    }
+    assert_eq!(upstream.count("/other"), 5);
 }
