@@ -10,7 +10,7 @@ use super::entity_tag::EntityTag;
 pub const CLIENT_CONDITIONS: [HeaderName; 2] = [header::IF_NONE_MATCH, header::IF_MODIFIED_SINCE];
 
 /// Turns a request into a validation of stored responses (RFC 9111 §4.3.1): If-None-Match with the tags of all of
-/// them, If-Modified-Since from the one that was selected, if any. Nothing is added where there is no validator.
+/// them, once each, If-Modified-Since from the one that was selected, if any. Nothing is added where there is no validator.
 pub fn make_conditional<'a>(
     request: &mut HeaderMap,
     selected: Option<&HeaderMap>,
@@ -19,14 +19,13 @@ pub fn make_conditional<'a>(
     for name in CLIENT_CONDITIONS {
         request.remove(name);
     }
-    let mut tags: Vec<u8> = Vec::new();
-    for tag in all_of_key.filter(|tag| EntityTag::parse(tag.as_bytes()).is_some()) {
-        if !tags.is_empty() {
-            tags.extend_from_slice(b", ");
+    let mut tags: Vec<&[u8]> = Vec::new();
+    for tag in all_of_key.map(HeaderValue::as_bytes).filter(|tag| EntityTag::parse(tag).is_some()) {
+        if !tags.contains(&tag) {
+            tags.push(tag);
         }
-        tags.extend_from_slice(tag.as_bytes());
     }
-    if let Some(list) = HeaderValue::from_bytes(&tags).ok().filter(|list| !list.is_empty()) {
+    if let Some(list) = HeaderValue::from_bytes(&tags.join(&b", "[..])).ok().filter(|list| !list.is_empty()) {
         request.insert(header::IF_NONE_MATCH, list);
     }
     let modified = selected.filter(|fields| matches!(dates::field(fields, &header::LAST_MODIFIED), Some(Some(_))));
@@ -92,7 +91,8 @@ mod tests {
         // RFC 9111 §4.3.1
         let mut request = headers(&[("if-none-match", "\"client\""), ("if-modified-since", LATER)]);
         let selected = headers(&[("etag", "\"a\""), ("last-modified", AT)]);
-        let tags: Vec<HeaderValue> = ["\"a\"", "W/\"b\"", "broken"].iter().map(|tag| tag.parse().unwrap()).collect();
+        let tags: Vec<HeaderValue> =
+            ["\"a\"", "W/\"b\"", "\"a\"", "broken", "\"a\""].iter().map(|tag| tag.parse().unwrap()).collect();
         make_conditional(&mut request, Some(&selected), tags.iter());
         assert_eq!(request, headers(&[("if-none-match", "\"a\", W/\"b\""), ("if-modified-since", AT)]));
 
