@@ -120,11 +120,15 @@ impl Spill {
         let bytes = head.encode(0)?;
         let slot = Slot::of_variant(key, response.selection());
         let stored = StoredBody::new(shared.clone(), slot, &head)?;
-        let (file, temporary, given_up, len) =
-            (self.file.clone(), self.temporary, GivenUp::default(), head.total_len()?);
+        let (file, temporary, reservation) = (self.file.clone(), self.temporary, self.reservation);
+        let (given_up, len) = (GivenUp::default(), head.total_len()?);
         let write = shared.clone().unless_late(given_up.clone(), slot, move |writer| {
             file.file.write_all_at(&bytes, 0)?;
-            writer.files()?.keep(temporary, slot, || writer.delete(writer.index.insert(slot, len)))
+            let note = || {
+                drop(reservation); // or it would count twice, and others go for it
+                writer.delete(writer.index.insert(slot, len));
+            };
+            writer.files()?.keep(temporary, slot, note)
         });
         let written = shared.io.write_along(write).await;
         let written = written.inspect_err(|error| {
@@ -133,7 +137,6 @@ impl Spill {
             shared.discard(slot);
         });
         written.ok()?;
-        drop(self.reservation);
         shared.agree_with_log(slot, key, response).await;
         tracing::trace!(pending = shared.to_delete.load(Ordering::Relaxed), "a body was stored on disk");
         Some(stored)

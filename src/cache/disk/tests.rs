@@ -338,6 +338,21 @@ async fn purge_takes_all_of_a_url_or_everything() {
     assert_eq!(loaded(directory.path()).await.figures().entries, 0);
 }
 
+#[tokio::test]
+async fn large_body_takes_its_own_room_and_no_more() {
+    let directory = directory();
+    let tier = open(directory.path(), 16 << 20);
+    until(|| tier.is_loaded()).await;
+    let body = bytes(100_000);
+    for number in 0..200 {
+        store(&tier, &format!("/{number}"), &body).await;
+    }
+    let before = tier.figures().evictions;
+    spill(&tier, "/large", &bytes(4_000_000)).await;
+    let gone = tier.figures().evictions - before;
+    assert!((38..=42).contains(&gone), "{gone} of 100,000 bytes for one of 4,000,000");
+}
+
 /// A tier whose log's purges are worked off.
 async fn purging(path: &Path) -> (Arc<DiskTier>, Arc<PurgeLog>) {
     let tier = loaded(path).await;
