@@ -1,14 +1,19 @@
 //! Cache keys: from the client-facing URI, before any rewriting, and what the route adds.
 
+mod alike;
+mod cookies;
 mod escapes;
 mod parameter;
 
 use std::fmt::{self, Write};
 use std::hash::{BuildHasherDefault, Hash, Hasher};
 
-use http::{HeaderMap, HeaderName, header};
+use http::{HeaderMap, HeaderName};
 use xxhash_rust::xxh3::xxh3_64;
 
+pub use self::alike::is_alike;
+use self::cookies::cookie_value;
+pub use self::cookies::{alike_cookies, cookie, cookies};
 use super::sessions::SessionName;
 use crate::policy::rules::{KeyRules, QueryRule};
 use crate::policy::search::NoVarySearch;
@@ -257,18 +262,6 @@ fn header_value(headers: &HeaderMap, name: &HeaderName) -> String {
     value
 }
 
-/// The values of all cookies of that name: of several, apps take the first, the last or all.
-fn cookie_value(headers: &HeaderMap, name: &str) -> String {
-    let mut text = String::new();
-    for (at, (_, value)) in cookies(headers).filter(|(given, _)| *given == name.as_bytes()).enumerate() {
-        if at > 0 {
-            text.push('\n');
-        }
-        push_bytes(&mut text, value);
-    }
-    text
-}
-
 /// Field values may hold any bytes; those that are no UTF-8 become numbers behind a CR, which no value holds.
 fn push_bytes(text: &mut String, bytes: &[u8]) {
     for chunk in bytes.utf8_chunks() {
@@ -277,22 +270,6 @@ fn push_bytes(text: &mut String, bytes: &[u8]) {
             let _ = write!(text, "\r{byte:02x}");
         }
     }
-}
-
-/// The value of a cookie in the request's Cookie fields (RFC 6265 §4.2.1).
-pub fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a [u8]> {
-    cookies(headers).find(|(given, _)| *given == name.as_bytes()).map(|(_, value)| value)
-}
-
-/// All cookies of a request as name and value: bytes, since browsers send whatever was set.
-pub fn cookies(headers: &HeaderMap) -> impl Iterator<Item = (&[u8], &[u8])> {
-    headers.get_all(header::COOKIE).iter().flat_map(|line| line.as_bytes().split(|byte| *byte == b';')).filter_map(
-        |pair| {
-            let end = memchr::memchr(b'=', pair).unwrap_or(pair.len());
-            let (name, value) = (pair[..end].trim_ascii(), pair.get(end + 1..).unwrap_or_default());
-            (!name.is_empty()).then_some((name, value.trim_ascii()))
-        },
-    )
 }
 
 #[cfg(test)]
@@ -364,20 +341,6 @@ mod tests {
     }
 
     #[test]
-    fn cookies_are_read_by_name() {
-        let mut headers = HeaderMap::new();
-        headers.append("cookie", "a=1; session=x=y;flag".parse().unwrap());
-        headers.append("cookie", "b=2".parse().unwrap());
-        headers.append("cookie", http::HeaderValue::from_bytes(b"n=caf\xe9; id=3").unwrap());
-        let expected: [(&[u8], &[u8]); 6] =
-            [(b"a", b"1"), (b"session", b"x=y"), (b"flag", b""), (b"b", b"2"), (b"n", b"caf\xe9"), (b"id", b"3")];
-        assert_eq!(cookies(&headers).collect::<Vec<_>>(), expected);
-        assert_eq!(cookie(&headers, "session"), Some(&b"x=y"[..]));
-        assert_eq!(cookie(&headers, "id"), Some(&b"3"[..]));
-        assert_eq!(cookie(&headers, "none"), None);
-    }
-
-    #[test]
     fn key_additions_of_any_bytes_are_told_apart() {
         let rules = KeyRules {
             headers: vec![HeaderName::from_static("x-a")],
@@ -403,6 +366,9 @@ mod tests {
             key("cookie", b"c=2; d=\xe9"),
             key("cookie", b"c=1; c=2"),
             key("cookie", b"c=2; c=1"),
+            key("cookie", b"a=1 c=2"),
+            key("cookie", b"a=1 c=3"),
+            key("cookie", b"C=2"),
         ];
         for (at, key) in keys.iter().enumerate() {
             assert!(!keys[..at].contains(key), "{key:?}");

@@ -7,7 +7,7 @@ use super::Asked;
 use super::lookup::{self, Own, Plan, Wanted};
 use super::part::Ask;
 use super::search;
-use crate::cache::key::{CacheKey, cookies};
+use crate::cache::key::{CacheKey, alike_cookies, cookies};
 use crate::cache::sessions::{SessionName, Sessions};
 use crate::config::settings::{PrivateCache, Route};
 use crate::policy::facts::RequestFacts;
@@ -58,8 +58,12 @@ pub(super) fn identify<'a>(route: &'a Route, headers: &HeaderMap, sessions: &Ses
         return Whose::Unclear;
     }
     let mut alike = cookies(headers).filter(|(name, _)| looks_like(name, &rules.cookie));
-    let Some((name, value)) = alike.next() else { return Whose::Nobodys };
+    let mut places = alike_cookies(headers, &rules.cookie);
+    let Some((name, value)) = alike.next() else {
+        return if places.next().is_some() { Whose::Unclear } else { Whose::Nobodys };
+    };
     let is_clear = alike.next().is_none()
+        && places.nth(1).is_none()
         && name == rules.cookie.as_bytes()
         && !value.is_empty()
         && !headers.contains_key(header::AUTHORIZATION);

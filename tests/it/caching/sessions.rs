@@ -106,6 +106,8 @@ async fn session_that_is_unclear_shares_nothing() {
         "sid=",
         "sid",
         "Sid=anna",
+        "a=1 sid=anna",
+        "a=1, sid=bert; sid=anna",
     ] {
         let first = proxy.get("/page", &[("cookie", cookie)]).await;
         let second = proxy.get("/page", &[("cookie", cookie)]).await;
