@@ -13,7 +13,6 @@ use super::client::Client;
 use super::refusal::Refusal;
 use crate::cache::key::TargetUri;
 use crate::config::settings::Settings;
-use crate::policy::fields;
 
 /// A request that may go on, as its client means it.
 #[derive(Clone, Debug)]
@@ -160,101 +159,6 @@ fn check_expect(headers: &HeaderMap) -> Result<(), Refusal> {
     if headers.get_all(header::EXPECT).iter().any(unknown) { Err(Refusal::BadExpect) } else { Ok(()) }
 }
 
-/// Removes the fields that only a trusted proxy may send, and tells whether there were any. Before anything looks at
-/// them: what the upstream does not get must neither route nor select a stored response.
-pub fn remove_unbelieved(headers: &mut HeaderMap, via_trusted_proxy: bool) -> bool {
-    fields::remove_where(headers, |name| is_unbelieved(name.as_str(), via_trusted_proxy))
-}
-
-/// Whether there are fields that only a trusted proxy may send.
-pub(super) fn has_unbelieved(headers: &HeaderMap, via_trusted_proxy: bool) -> bool {
-    headers.keys().any(|name| is_unbelieved(name.as_str(), via_trusted_proxy))
-}
-
-/// Fields beside X-Forwarded-* by which a client could pretend to be a proxy or somebody whom a proxy knows, or make an
-/// app see another URL, method, scheme or configuration (`Proxy`: httpoxy) than larder does.
-///
-/// A match, since that tells names apart by their length first: as a list it costs 500 instructions more a hit.
-fn is_only_from_proxies(name: &str) -> bool {
-    name.starts_with("x-forwarded-")
-        || name.starts_with("ssl-client-")
-        || name.starts_with("x-ssl-client-")
-        || matches!(
-            name,
-            "cf-connecting-ip"
-                | "cf-connecting-ipv6"
-                | "cf-visitor"
-                | "client-ip"
-                | "cloudfront-forwarded-proto"
-                | "fastly-client-ip"
-                | "fastly-ssl"
-                | "fly-client-ip"
-                | "forwarded"
-                | "forwarded-for"
-                | "front-end-https"
-                | "http-host"
-                | "proxy"
-                | "proxy-client-ip"
-                | "remote-user"
-                | "script-name"
-                | "true-client-ip"
-                | "wl-proxy-client-ip"
-                | "wl-proxy-ssl"
-                | "x-appengine-user-ip"
-                | "x-arr-ssl"
-                | "x-azure-clientip"
-                | "x-azure-socketip"
-                | "x-backend-host"
-                | "x-client-ip"
-                | "x-cluster-client-ip"
-                | "x-envoy-external-address"
-                | "x-envoy-original-path"
-                | "x-forward-for"
-                | "x-forwarded"
-                | "x-host"
-                | "x-http-dest-url"
-                | "x-http-destinationurl"
-                | "x-http-host-override"
-                | "x-http-method"
-                | "x-http-method-override"
-                | "x-http-path-override"
-                | "x-https"
-                | "x-method-override"
-                | "x-ms-original-url"
-                | "x-nf-client-connection-ip"
-                | "x-original-forwarded-for"
-                | "x-original-host"
-                | "x-original-method"
-                | "x-original-uri"
-                | "x-original-url"
-                | "x-originating-ip"
-                | "x-override-url"
-                | "x-proto"
-                | "x-proxyuser-ip"
-                | "x-real-ip"
-                | "x-remote-addr"
-                | "x-remote-ip"
-                | "x-remote-user"
-                | "x-rewrite-host"
-                | "x-rewrite-uri"
-                | "x-rewrite-url"
-                | "x-scheme"
-                | "x-script-name"
-                | "x-url-scheme"
-                | "x-vercel-forwarded-for"
-                | "x-waws-unencoded-url"
-        )
-}
-
-fn is_unbelieved(name: &str, via_trusted_proxy: bool) -> bool {
-    if name.contains('_') {
-        // CGI and WSGI apps can't tell `X_Forwarded_For` from `X-Forwarded-For`; no proxy sends the former.
-        let dashed = name.replace('_', "-");
-        return is_only_from_proxies(&dashed) || matches!(&*dashed, "content-length" | "transfer-encoding");
-    }
-    !via_trusted_proxy && is_only_from_proxies(name)
-}
-
 fn scheme(client: &Client, headers: &HeaderMap, via_trusted_proxy: bool) -> &'static str {
     let told = if via_trusted_proxy { headers.get("x-forwarded-proto") } else { None };
     match told.map(HeaderValue::as_bytes) {
@@ -390,41 +294,6 @@ mod tests {
             ("a.test, b.test", "http", None),
         ] {
             assert_eq!(normalised_authority(given, scheme).as_deref(), expected, "{given}");
-        }
-    }
-
-    #[test]
-    fn fields_that_only_proxies_may_send_are_removed_from_others() {
-        for (name, from_proxy, from_client) in [
-            ("forwarded", true, false),
-            ("x-forwarded-for", true, false),
-            ("x-forwarded-anything", true, false),
-            ("x-original-url", true, false),
-            ("x-original-uri", true, false),
-            ("x-override-url", true, false),
-            ("x-http-host-override", true, false),
-            ("x-http-method-override", true, false),
-            ("proxy", true, false),
-            ("x_forwarded_for", false, false),
-            ("x-forwarded_for", false, false),
-            ("transfer_encoding", false, false),
-            ("x_own", true, true),
-            ("x-own", true, true),
-            ("x-forwarded", true, false),
-            ("cf-connecting-ip", true, false),
-            ("cf-visitor", true, false),
-            ("x-remote-user", true, false),
-            ("x-ssl-client-s-dn", true, false),
-            ("ssl_client_verify", false, false),
-            ("script_name", false, false),
-            ("x-forwardedness", true, true),
-        ] {
-            for (trusted, stays) in [(true, from_proxy), (false, from_client)] {
-                let mut headers = HeaderMap::new();
-                headers.insert(header::HeaderName::from_static(name), header::HeaderValue::from_static("x"));
-                remove_unbelieved(&mut headers, trusted);
-                assert_eq!(!headers.is_empty(), stays, "{name}, trusted: {trusted}");
-            }
         }
     }
 

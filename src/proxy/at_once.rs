@@ -25,7 +25,7 @@ use super::outgoing;
 use super::respond::{self, Form};
 use super::route;
 use super::site::{Site, SiteRoute};
-use super::{Asked, Proxy, ambiguous, fields};
+use super::{Asked, Proxy, ambiguous, fields, unbelieved};
 use crate::cache::entry::StoredResponse;
 use crate::cache::file_copies::{FileCopies, FileCopy};
 use crate::policy::cache_status::Verdict;
@@ -148,7 +148,7 @@ impl Proxy {
         }
         let admitted = admit::admit(&site.settings, client, request).ok()?;
         if outgoing::has_been_here(&request.headers, &self.own_name)
-            || admit::has_unbelieved(&request.headers, admitted.via_trusted_proxy)
+            || unbelieved::any(&request.headers, admitted.via_trusted_proxy)
         {
             return None;
         }

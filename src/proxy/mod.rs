@@ -51,6 +51,7 @@ mod session;
 mod settle;
 pub mod site;
 pub mod token;
+mod unbelieved;
 mod users;
 
 use std::net::IpAddr;
@@ -371,7 +372,7 @@ impl Proxy {
         if outgoing::has_been_here(&parts.headers, &self.own_name) {
             return Err(refused(Refusal::Loop));
         }
-        if admit::remove_unbelieved(&mut parts.headers, admitted.via_trusted_proxy) {
+        if unbelieved::remove(&mut parts.headers, admitted.via_trusted_proxy) {
             self.telemetry.metrics.unbelieved();
         }
         fields::remove_nominated(&mut parts.headers);

@@ -18,7 +18,7 @@ use super::lookup::{self, Wanted};
 use super::post::{self, Post};
 use super::received::{apply_static_class, prepare, take_tags};
 use super::settle::settle;
-use super::{Asked, admit, front, invalidation, outgoing, rewrite, search};
+use super::{Asked, front, invalidation, outgoing, rewrite, search, unbelieved};
 use crate::cache::epoch::Epoch;
 use crate::policy::present::Names;
 use crate::policy::reason::NoStoreReason;
@@ -69,7 +69,7 @@ pub(super) async fn body(
 fn unbelieved_trailers(asked: &Asked<'_>) -> TrailerFilter {
     let site = asked.site.clone();
     TrailerFilter(Box::new(move |trailers| {
-        admit::remove_unbelieved(trailers, false);
+        unbelieved::remove(trailers, false);
         front::forget_claims(trailers, &site.subject_fields);
     }))
 }
