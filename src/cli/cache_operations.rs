@@ -22,7 +22,6 @@ use crate::policy::reason::{ForwardReason, Outcome, PurgeReason, Tier};
 use crate::policy::reuse::{self, Reuse};
 use crate::policy::time::Timestamp;
 use crate::proxy::admit::{Admitted, normalised_authority};
-use crate::proxy::ambiguous;
 use crate::proxy::refusal::Refusal;
 use crate::proxy::route;
 use crate::telemetry::figures::redis::RedisFigures;
@@ -261,16 +260,19 @@ pub(super) fn entry(app: &App, url: &str) -> Result<UrlView, String> {
         via_trusted_proxy: false,
         trusted_client: false,
     };
-    let Some(route) = route::find(&site, &admitted, &parts) else {
-        (told.outcome, told.reason) = ("refused", Some("no-route"));
-        told.explanation = "No route matches: 404.".to_owned();
-        return Ok(told);
+    let route = match route::find(&site, &admitted, &parts) {
+        Ok(route) => route,
+        Err(refusal) => {
+            (told.outcome, told.reason) = ("refused", Some(refusal.word()));
+            let why = match refusal {
+                Refusal::NoRoute => "No route matches",
+                Refusal::AmbiguousQuery => "An app may read the query as one that another route takes",
+                _ => "An app may read the path as one that another route takes",
+            };
+            told.explanation = format!("{why}: {}.", refusal.status().as_u16());
+            return Ok(told);
+        }
     };
-    if ambiguous::is_ambiguous(&site, &admitted, &parts, route) {
-        (told.outcome, told.reason) = ("refused", Some(Refusal::AmbiguousPath.word()));
-        told.explanation = "An app may read the path as one that another route takes: 400.".to_owned();
-        return Ok(told);
-    }
     told.route = Some(route.route.name.clone());
     told.upstream = Some(route.upstream.to_string());
     told.asks = demands(&route.route);

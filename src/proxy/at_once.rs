@@ -25,7 +25,7 @@ use super::outgoing;
 use super::respond::{self, Form};
 use super::route;
 use super::site::{Site, SiteRoute};
-use super::{Asked, Proxy, ambiguous, fields, unbelieved};
+use super::{Asked, Proxy, fields, unbelieved};
 use crate::cache::entry::StoredResponse;
 use crate::cache::file_copies::{FileCopies, FileCopy};
 use crate::policy::cache_status::Verdict;
@@ -153,9 +153,8 @@ impl Proxy {
             return None;
         }
         fields::join_cookies(&mut request.headers);
-        let route = route::find(site, &admitted, request).filter(|route| is_plain(route) && suits(route))?;
-        let is_ambiguous = ambiguous::is_ambiguous(site, &admitted, request, route);
-        (!is_ambiguous).then_some((admitted, route))
+        let route = route::find(site, &admitted, request).ok().filter(|route| is_plain(route) && suits(route))?;
+        Some((admitted, route))
     }
 }
 

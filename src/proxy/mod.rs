@@ -6,7 +6,7 @@
 
 pub mod admit;
 mod alike;
-pub mod ambiguous;
+mod ambiguous;
 mod answer;
 pub mod at_once;
 mod balance_key;
@@ -38,6 +38,7 @@ mod pass;
 mod post;
 pub mod purge_method;
 pub mod purge_rules;
+mod query;
 mod rate;
 mod received;
 mod record;
@@ -344,12 +345,10 @@ impl Proxy {
             });
         }
         let refused = |refusal| self.refuse(&site, client, parts, refusal, started, now);
-        let Some(route) = route::find(&site, &admitted, parts).cloned() else {
-            return Err(refused(Refusal::NoRoute));
+        let route = match route::find(&site, &admitted, parts) {
+            Ok(route) => route.clone(),
+            Err(refusal) => return Err(refused(refusal)),
         };
-        if ambiguous::is_ambiguous(&site, &admitted, parts, &route) {
-            return Err(refused(Refusal::AmbiguousPath));
-        }
         if received::announced_length(&parts.headers).is_some_and(|length| length > route.route.max_request_body) {
             return Err(refused(Refusal::BodyTooLarge));
         }

@@ -31,6 +31,8 @@ pub enum Refusal {
     BadTarget,
     /// A path that another route would take if the app reads it otherwise: escapes, dot segments, parameters.
     AmbiguousPath,
+    /// A query that another route would take if the app reads its parameters otherwise: repeated, encoded, `name[]`.
+    AmbiguousQuery,
     /// An absolute-form target whose host is not the Host field's.
     HostMismatch,
     /// CONNECT: larder is no tunnel.
@@ -69,7 +71,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// Each with the word for it, in the order of their declaration.
-    const WORDS: [(Refusal, &'static str); 30] = {
+    const WORDS: [(Refusal, &'static str); 31] = {
         use Refusal::*;
         [
             (BadRequestLine, "bad-request-line"),
@@ -85,6 +87,7 @@ impl Refusal {
             (BadVersion, "bad-version"),
             (BadTarget, "bad-target"),
             (AmbiguousPath, "ambiguous-path"),
+            (AmbiguousQuery, "ambiguous-query"),
             (HostMismatch, "host-mismatch"),
             (Connect, "connect"),
             (HeadTooLarge, "head-too-large"),
@@ -147,6 +150,7 @@ impl Refusal {
             self,
             NoRoute
                 | AmbiguousPath
+                | AmbiguousQuery
                 | HostMismatch
                 | Connect
                 | Loop

@@ -6,28 +6,44 @@ use http::HeaderMap;
 use http::request::Parts;
 
 use super::admit::Admitted;
+use super::ambiguous;
+use super::query::{self, Holds};
+use super::refusal::Refusal;
 use super::site::{Site, SiteRoute};
-use crate::cache::key::cookie;
+use crate::cache::key::alike_cookies;
 use crate::config::settings::{HostPattern, PathPattern, RouteMatch, ValuePattern};
 
 /// The first route whose conditions all hold.
-pub fn find<'a>(site: &'a Site, admitted: &Admitted, request: &Parts) -> Option<&'a Arc<SiteRoute>> {
-    find_by(site, admitted, request, admitted.target.path())
+///
+/// # Errors
+/// There is none, or an app may read the request as one for another route.
+pub fn find<'a>(site: &'a Site, admitted: &Admitted, request: &Parts) -> Result<&'a Arc<SiteRoute>, Refusal> {
+    let path = admitted.target.path();
+    let taken = |path: &str| {
+        let mut routes =
+            site.routes.iter().map(|route| (route, matches(&route.route.matches, admitted, request, path)));
+        routes.find(|(_, matches)| *matches != Holds::No)
+    };
+    let (found, matches) = taken(path).ok_or(Refusal::NoRoute)?;
+    if matches == Holds::Unclear {
+        return Err(Refusal::AmbiguousQuery);
+    }
+    let is_guarded = |route: &Arc<SiteRoute>| route.guard.is_some();
+    // Doubled slashes, which careless links have, matter only where it is asked who or how much a client may.
+    let is_another = |reading: &str, by_slashes_alone: bool| match taken(reading) {
+        Some((other, Holds::Yes)) if Arc::ptr_eq(other, found) => false,
+        other => !by_slashes_alone || is_guarded(found) || other.is_some_and(|(other, _)| is_guarded(other)),
+    };
+    let asks_for_paths = || site.routes.iter().any(|route| !route.route.matches.paths.is_empty());
+    if asks_for_paths() && ambiguous::is_ambiguous(path, is_another) {
+        return Err(Refusal::AmbiguousPath);
+    }
+    Ok(found)
 }
 
-/// The same if the path were another one.
-pub(super) fn find_by<'a>(
-    site: &'a Site,
-    admitted: &Admitted,
-    request: &Parts,
-    path: &str,
-) -> Option<&'a Arc<SiteRoute>> {
-    site.routes.iter().find(|route| matches(&route.route.matches, admitted, request, path))
-}
-
-fn matches(conditions: &RouteMatch, admitted: &Admitted, request: &Parts, path: &str) -> bool {
+fn matches(conditions: &RouteMatch, admitted: &Admitted, request: &Parts, path: &str) -> Holds {
     let RouteMatch { hosts, paths, methods, headers, query, cookies } = conditions;
-    (methods.is_empty() || methods.contains(&request.method))
+    let others_hold = (methods.is_empty() || methods.contains(&request.method))
         && (hosts.is_empty() || hosts.iter().any(|pattern| host_matches(pattern, admitted.host())))
         && (paths.is_empty() || paths.iter().any(|pattern| path_matches(pattern, path)))
         && headers.iter().all(|condition| {
@@ -37,11 +53,16 @@ fn matches(conditions: &RouteMatch, admitted: &Admitted, request: &Parts, path: 
                 .iter()
                 .any(|value| value_matches(&condition.value, value.to_str().ok()))
         })
-        && query.iter().all(|condition| {
-            parameters(admitted.target.query().unwrap_or_default(), &condition.name)
-                .any(|value| value_matches(&condition.value, Some(value)))
-        })
-        && has_all_cookies(cookies, &request.headers)
+        && has_all_cookies(cookies, &request.headers);
+    let mut holds = if others_hold { Holds::Yes } else { Holds::No };
+    for condition in query {
+        match (holds, query::holds(condition, admitted.target.query().unwrap_or_default())) {
+            (Holds::No, _) | (_, Holds::No) => return Holds::No,
+            (_, Holds::Unclear) => holds = Holds::Unclear,
+            (_, Holds::Yes) => {}
+        }
+    }
+    holds
 }
 
 fn host_matches(pattern: &HostPattern, host: &str) -> bool {
@@ -60,7 +81,8 @@ fn path_matches(pattern: &PathPattern, path: &str) -> bool {
     }
 }
 
-fn value_matches(pattern: &ValuePattern, value: Option<&str>) -> bool {
+/// Whether a value, if it is text, is what is asked for.
+pub(super) fn value_matches(pattern: &ValuePattern, value: Option<&str>) -> bool {
     match (pattern, value) {
         (ValuePattern::Present, _) => true,
         (ValuePattern::Exact(exact), Some(value)) => exact == value,
@@ -69,16 +91,9 @@ fn value_matches(pattern: &ValuePattern, value: Option<&str>) -> bool {
     }
 }
 
-fn parameters<'a>(query: &'a str, name: &'a str) -> impl Iterator<Item = &'a str> {
-    query
-        .split('&')
-        .map(|parameter| parameter.split_once('=').unwrap_or((parameter, "")))
-        .filter(move |(given, _)| *given == name)
-        .map(|(_, value)| value)
-}
-
+/// Whether all are there, for some app at least: who hides one from larder takes no route by that.
 fn has_all_cookies(names: &[String], headers: &HeaderMap) -> bool {
-    names.iter().all(|name| cookie(headers, name).is_some())
+    names.iter().all(|name| alike_cookies(headers, name).next().is_some())
 }
 
 #[cfg(test)]
@@ -142,6 +157,7 @@ mod tests {
             (RouteMatch { cookies: vec!["a".into(), "c".into()], ..any() }, "http://a.test/", false),
         ] {
             let (admitted, parts) = asked("GET", url, get);
+            let expected = if expected { Holds::Yes } else { Holds::No };
             assert_eq!(
                 matches(&conditions, &admitted, &parts, admitted.target.path()),
                 expected,

@@ -57,6 +57,24 @@ async fn paths_that_are_read_otherwise_by_the_app_pass_no_guard() {
         "/admin/../x",
         "/static/..%2faccount",
         "/x/..%2fstatic/x.css",
+        // What some app reads behind the guard, and another, which does more to it, does not.
+        "/x/../admin/..;/../users",
+        "/x/..%2fadmin/..;/..%2fusers",
+        "//admin/..;/x",
+        "/admin%2f..;/x",
+        "/./admin/..%3b/x",
+        "/x/../admin/%2e%2e;/x",
+        "/%61dmin/../x",
+        "/%61dmin/%2e%2e/y",
+        "/admin%2f..%2fy",
+        "/%61dmin/..;/x",
+        "//admin/..%2fy",
+        "/x/../admin/%2e%2e/y",
+        "/x/../admin/..%2fy",
+        "/./admin/..%2fy",
+        "/x/../admin/..\\y",
+        "/static/../account/..;/../static%5ca%5cb/../profile",
+        "/static/..%2faccount/..;/static/x",
     ] {
         let response = proxy.get(path, &[]).await;
         assert_eq!(response.status, 400, "{path}");
@@ -64,10 +82,34 @@ async fn paths_that_are_read_otherwise_by_the_app_pass_no_guard() {
     }
     assert_eq!(upstream.requests().len(), 0);
     // What leads to the same route however it is read passes as it is.
-    for path in ["/a%20b", "/caf%C3%A9;x=y", "//static/x.css", "/x/../y", "/static/a%2fb", "/group%2Fproject"] {
+    for path in [
+        "/a%20b",
+        "/caf%C3%A9;x=y",
+        "/wiki/C%2B%2B",
+        "/x;jsessionid=1",
+        "/a//b",
+        "//static/x.css",
+        "/x/../y",
+        "/static/a%2fb",
+        "/static/a/../b",
+        "/group%2Fproject",
+        "/login/next/http%3A%2F%2Fexample.org%2Fa%2520b%3Fx%3D1",
+    ] {
         assert_eq!(proxy.get(path, &[]).await.status, 200, "{path}");
         assert_eq!(upstream.requests().last().unwrap().target, path);
     }
+}
+
+#[tokio::test]
+async fn paths_that_are_read_otherwise_by_the_app_leave_a_route_that_stands_alone() {
+    let upstream = upstream().await;
+    let proxy = Proxy::configured(&format!(
+        "[upstreams.app]\nservers = [\"{}\"]\n\
+         [[routes]]\nmatch = {{ path = \"/static/\" }}\ncache = {{ ttl = \"5m\", cookies = \"ignore\" }}\n",
+        upstream.url()
+    ));
+    assert_eq!(proxy.get("/static/..%2faccount", &[("cookie", "session=1")]).await.status, 400);
+    assert_eq!(proxy.get("/static/a%2fb", &[]).await.status, 200);
 }
 
 /// A file of users: alice with bcrypt, bob with Argon2id; both have the password `open sesame`.

@@ -12,6 +12,8 @@ stories![
     poisoning_by_what_is_not_in_the_key_fails,
     poisoning_with_an_error_of_the_upstream_fails,
     poisoning_by_the_host_fails,
+    cookies_that_only_the_app_finds_publish_nothing,
+    queries_that_are_read_otherwise_by_the_app_publish_nothing,
     variants_of_a_key_are_capped,
     incomplete_answers_are_never_stored_as_whole,
 ];
@@ -45,6 +47,65 @@ async fn deception_a_files_suffix_alone_stores_nothing() {
         metrics.contains("decision=\"no_store\",reason=\"disguised\"") || metrics.contains("reason=\"disguised\""),
         "{metrics}"
     );
+}
+
+async fn cookies_that_only_the_app_finds_publish_nothing() {
+    let upstream = Upstream::start(|request| Reply::ok().body(request.fields.get("cookie").unwrap_or("nobody"))).await;
+    for (number, cookie) in [
+        "a=1 sessionid=v",
+        "a=1\tsessionid=v",
+        "a=1, sessionid=v",
+        "a=\"x\" sessionid=v",
+        "SessionID=v",
+        "a=1; sessionid=v",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        for rules in [
+            "cache = { ttl = \"1m\", cookies = [\"sessionid\"] }",
+            "cache = { ttl = \"1m\", cookies = \"ignore\", key = { cookies = [\"sessionid\"] } }",
+            "match = { cookie = \"sessionid\" }\ncache = { enabled = false }\n[[routes]]\ncache = { ttl = \"1m\", cookies = \"ignore\" }",
+        ] {
+            let proxy = before(&upstream, &format!("[[routes]]\n{rules}\n"));
+            let path = format!("/{number}");
+            assert_eq!(proxy.get(&path, &[("cookie", cookie)]).await.text(), cookie);
+            assert_eq!(proxy.get(&path, &[("cookie", "a=1")]).await.text(), "a=1", "{rules} {cookie}");
+            assert!(proxy.get(&path, &[]).await.is_hit(), "{rules}");
+        }
+    }
+}
+
+async fn queries_that_are_read_otherwise_by_the_app_publish_nothing() {
+    let upstream = Upstream::start(|_| Reply::ok().body("x")).await;
+    let proxy = before(
+        &upstream,
+        "[[routes]]\nmatch = { path = \"/admin\", query = { admin = \"1\" } }\naccess = { deny = [\"127.0.0.1\"] }\n\
+         [[routes]]\nmatch = { path = \"/api\", query = { public = \"1\" } }\ncache = { ttl = \"1m\", cookies = \"ignore\" }\n\
+         [[routes]]\n",
+    );
+    for (target, status, word) in [
+        ("/admin?admin=1", 403, "denied"),
+        ("/admin?admin=%31", 403, "denied"),
+        ("/admin?%61dmin=1", 400, "ambiguous-query"),
+        ("/admin?admin=0&admin=1", 400, "ambiguous-query"),
+        ("/admin?x;admin=1", 400, "ambiguous-query"),
+        ("/api?public=1&public=0", 400, "ambiguous-query"),
+        ("/api?public=1&%70ublic=0", 400, "ambiguous-query"),
+        ("/api?public[]=1", 400, "ambiguous-query"),
+        // Neither the path nor the query alone is in doubt.
+        ("/%61dmin?%61dmin=1", 400, "ambiguous-path"),
+    ] {
+        let response = proxy.get(target, &[]).await;
+        let expected = format!("larder; detail={word}");
+        assert_eq!((response.status, response.field("cache-status")), (status, &*expected), "{target}");
+    }
+    assert_eq!(upstream.requests().len(), 0);
+    for target in
+        ["/admin?admin=0", "/x?public=1&public=0", "/api?public=1&tag[]=a&tag[]=b;c", "/api?q=%61&filter%5Ba%5D=b"]
+    {
+        assert_eq!(proxy.get(target, &[]).await.status, 200, "{target}");
+    }
 }
 
 async fn deception_nothing_personal_is_a_file() {
