@@ -91,8 +91,18 @@ pub fn admit(settings: &Settings, client: &Client, request: &Parts) -> Result<Ad
     })
 }
 
+/// Bytes of the longest method; the longest registered one (`UPDATEREDIRECTREF`) has 17.
+pub const MAX_METHOD: usize = 32;
+
 /// What HTTP/2 lets by, and HTTP/1 does not get through inspection with.
 fn check_target(request: &Parts, target: &PathAndQuery) -> Result<(), Refusal> {
+    if request.method.as_str().len() > MAX_METHOD {
+        return Err(Refusal::BadRequestLine);
+    }
+    // RFC 9113 §8.3.1: `:path` begins with a slash, whereas an absolute target of HTTP/1 may lack the path.
+    if request.version >= Version::HTTP_2 && target.as_str().starts_with('?') {
+        return Err(Refusal::BadTarget);
+    }
     // RFC 9110 §7.1: the server as a whole is a target of OPTIONS alone.
     let is_whole_server = target.as_str() == "*" && request.method == Method::OPTIONS;
     let is_http = |scheme: &Scheme| *scheme == Scheme::HTTP || *scheme == Scheme::HTTPS;
@@ -205,7 +215,10 @@ pub fn normalised_authority(given: &str, scheme: &str) -> Option<String> {
     let is_ip_literal = host.starts_with('[');
     let valid = match host.strip_prefix('[') {
         Some(literal) => literal.strip_suffix(']').is_some_and(|inner| inner.parse::<std::net::Ipv6Addr>().is_ok()),
-        None => !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte)),
+        None => {
+            let is_byte = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+            has_whole_labels(host.as_bytes()) && host.bytes().all(is_byte)
+        }
     };
     if !valid || port.len() > 5 || !port.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
@@ -224,6 +237,12 @@ pub fn normalised_authority(given: &str, scheme: &str) -> Option<String> {
         }
     }
     Some(authority)
+}
+
+/// Whether no label of a name is empty but the root behind the last dot (RFC 1035 §3.1): of `a.test..` programs take
+/// away one dot, both or none.
+pub fn has_whole_labels(name: &[u8]) -> bool {
+    name.strip_suffix(b".").unwrap_or(name).split(|byte| *byte == b'.').all(|label| !label.is_empty())
 }
 
 /// The host of `host[:port]`.
@@ -282,6 +301,11 @@ mod tests {
             ("a_b.test", "http", Some("a_b.test")),
             ("", "http", None),
             (".", "http", None),
+            ("a.test..", "http", None),
+            ("a.test..:80", "http", None),
+            ("a..test", "http", None),
+            (".a.test", "http", None),
+            ("..", "http", None),
             (":80", "http", None),
             ("a.test:http", "http", None),
             ("a.test:65536", "http", None),

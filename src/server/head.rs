@@ -1,11 +1,8 @@
 //! The pure check of an HTTP/1 request head, line by line: RFC 9112 to the letter where hyper is lenient.
 
 use crate::policy::token::is_token_byte;
-use crate::proxy::admit::is_target_byte;
+use crate::proxy::admit::{MAX_METHOD, has_whole_labels, is_target_byte};
 use crate::proxy::refusal::Refusal;
-
-/// Bytes of the longest method; the longest registered one (`UPDATEREDIRECTREF`) has 17.
-const MAX_METHOD: usize = 32;
 
 /// Largest target that `http::Uri` can hold, in bytes.
 const MAX_TARGET: usize = 65_534;
@@ -212,10 +209,11 @@ impl HeadScan {
         if self.host.is_none() && !self.http10 {
             return Err(Refusal::BadHost);
         }
-        // RFC 9110 §4.2.3: a default port is the same as none.
+        // RFC 9110 §4.2.3: a default port is the same as none; so is the root behind a name.
         if let (Some((authority, port)), Some(host)) = (&self.authority, &self.host)
             && let [authority, host] = [authority, host].map(|span| &bytes[span.clone()])
             && let [authority, host] = [authority, host].map(|host| host.strip_suffix(*port).unwrap_or(host))
+            && let [authority, host] = [authority, host].map(|host| host.strip_suffix(b".").unwrap_or(host))
             && !authority.eq_ignore_ascii_case(host)
         {
             return Err(Refusal::HostMismatch);
@@ -285,7 +283,8 @@ fn is_host(value: &[u8]) -> bool {
     } else {
         let len = memchr::memchr(b':', value).unwrap_or(value.len());
         let name = &value[..len];
-        if !name.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_')) {
+        let is_byte = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
+        if !has_whole_labels(name) || !name.iter().all(is_byte) {
             return false;
         }
         value.split_at(len)

@@ -200,8 +200,9 @@ async fn node_that_was_away_learns_what_it_missed_before_it_uses_anything() {
     between.set(Mood::Cut);
     b.until("the loss", |b| b.gate.standing() == Standing::Alone).await;
     let ids: Vec<String> = (0..700).map(|at| a.purge(&format!("http://app.test/{at}"))).collect();
-    assert!(!a.link.share(&ids[699], Duration::from_millis(300)).await);
-    assert_eq!(a.reached(&ids[699], "b"), Some(false));
+    assert!(!a.link.share(&ids[699], Duration::from_millis(10)).await);
+    a.until("the last to be in Redis", |a| a.reached(&ids[699], SEQUENCE) == Some(true)).await;
+    a.until("b to be missed", |a| a.reached(&ids[699], "b") == Some(false)).await;
 
     between.set(Mood::Honest);
     b.until("its return", |b| b.gate.is_in_step()).await;

@@ -30,6 +30,13 @@ pub(super) const VECTORS: &[Vector] = &[
     refused("absolute form to another port", 421, b"GET http://a:81/ HTTP/1.1\r\nHost: a\r\n\r\n"),
     refused("absolute form to a name that ends alike", 421, b"GET http://xa/ HTTP/1.1\r\nHost: a\r\n\r\n"),
     refused("absolute form without Host", 400, b"GET http://a/ HTTP/1.1\r\n\r\n"),
+    refused("absolute form with two dots behind the host", 400, b"GET http://a../ HTTP/1.1\r\nHost: a\r\n\r\n"),
+    taken(
+        "absolute form with a dot behind the host",
+        b"GET http://app.test./x HTTP/1.1\r\nHost: app.test\r\n\r\n",
+        &[200],
+        "GET /x HTTP/1.1\r\nhost: app.test\r\n\r\n",
+    ),
     taken(
         "absolute form to the same host",
         b"GET http://app.test/x?y HTTP/1.1\r\nHost: app.test\r\n\r\n",

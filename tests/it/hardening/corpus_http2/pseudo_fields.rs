@@ -8,6 +8,26 @@ pub(super) const VECTORS: &[Vector] = &[
     stream("no :scheme", &[Step::Fields(&[(":method", "GET"), (":authority", "app.test"), (":path", "/")], true)]),
     stream("no :authority", &[Step::Fields(&[(":method", "GET"), (":scheme", "http"), (":path", "/")], true)]),
     stream(
+        ":path that is a query alone",
+        &[Step::Fields(&[(":method", "GET"), (":scheme", "http"), (":authority", "app.test"), (":path", "?x")], true)],
+    ),
+    stream(
+        ":method of 33 bytes",
+        &[Step::Fields(
+            &[
+                (":method", "ABCDEFGHIJKLMNOPQRSTUVWXYZABCDEFG"),
+                (":scheme", "http"),
+                (":authority", "app.test"),
+                (":path", "/"),
+            ],
+            true,
+        )],
+    ),
+    stream(
+        ":authority with two dots at its end",
+        &[Step::Fields(&[(":method", "GET"), (":scheme", "http"), (":authority", "app.test.."), (":path", "/")], true)],
+    ),
+    stream(
         "two :path",
         &[Step::Fields(
             &[(":method", "GET"), (":scheme", "http"), (":authority", "app.test"), (":path", "/"), (":path", "/other")],
