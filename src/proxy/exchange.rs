@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{BufMut, BytesMut};
-use http::{Request, Response, StatusCode, Version, header};
+use http::{HeaderMap, Request, Response, StatusCode, Version, header};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 
@@ -79,6 +79,21 @@ pub(super) fn take_upgrade(request: &mut Request<Incoming>) -> Option<OnUpgrade>
         && request.headers().contains_key(header::UPGRADE)
         && fields::has_token(request.headers(), &header::CONNECTION, "upgrade")
         // An upgrade to HTTP/2 is for the next hop, that is for us, and we offer it otherwise.
-        && !fields::has_token(request.headers(), &header::UPGRADE, "h2c");
+        && !protocols(request.headers()).any(|protocol| name(protocol).eq_ignore_ascii_case(b"h2c"));
     asks.then(|| hyper::upgrade::on(request))
+}
+
+/// Whether a 101 is to nothing but what was asked for (RFC 9110 §7.8).
+pub(super) fn is_asked_for(asked: &HeaderMap, switched: &HeaderMap) -> bool {
+    protocols(switched).all(|protocol| protocols(asked).any(|asked| asked.eq_ignore_ascii_case(protocol)))
+}
+
+/// The protocols that Upgrade names, each perhaps with its version.
+fn protocols(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
+    let lines = headers.get_all(header::UPGRADE).iter();
+    lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b',')).map(<[u8]>::trim_ascii)
+}
+
+fn name(protocol: &[u8]) -> &[u8] {
+    protocol.split(|byte| matches!(byte, b'/' | b';')).next().unwrap_or_default().trim_ascii()
 }

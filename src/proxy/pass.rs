@@ -25,7 +25,7 @@ use crate::policy::reason::NoStoreReason;
 use crate::policy::tags::Tags;
 use crate::policy::time::Times;
 use crate::policy::{fields, validate};
-use crate::upstream::{Meter, RequestBody, TrailerFilter, UpstreamBody, UpstreamError};
+use crate::upstream::{Meter, RequestBody, TrailerFilter, UpstreamBody, UpstreamError, UpstreamErrorKind};
 
 /// A response that was passed on, and how long its head took.
 #[derive(Debug)]
@@ -97,9 +97,15 @@ pub(super) async fn pass(
     let began = freshens.map(|_| asked.proxy.cache.log.begin());
     let answered = exchange::ask(&asked.proxy.clock, asked.route, &mut request, &asked.exchange()).await?;
     let Answered { mut response, times, first_byte } = answered;
+    let switches = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+    let is_asked_for = !switches || exchange::is_asked_for(request.headers(), response.headers());
     drop(request);
 
-    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+    if switches {
+        if !is_asked_for {
+            let cause = "101 to a protocol that nobody asked for";
+            return Err(UpstreamError::because(UpstreamErrorKind::Protocol, cause));
+        }
         if let Some(client) = client_upgrade {
             tunnel(asked, client, &mut response);
         }

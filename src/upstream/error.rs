@@ -127,7 +127,7 @@ impl UpstreamError {
     }
 
     /// A failure with its cause.
-    pub(super) fn because(kind: UpstreamErrorKind, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+    pub(crate) fn because(kind: UpstreamErrorKind, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         UpstreamError { kind, source: Some(source.into()) }
     }
 

@@ -5,7 +5,7 @@ use tokio::net::TcpStream;
 
 use super::before;
 use super::bodies::{by_hand, until};
-use crate::support::client::{Connection, request};
+use crate::support::client::{self, Connection, request};
 use crate::support::reply::Reply;
 use crate::support::upstream::Upstream;
 use crate::support::within;
@@ -62,6 +62,18 @@ async fn upgrade_refused_goes_on_as_http() {
     assert_eq!(client.response("GET").await.status, 400);
     let targets: Vec<_> = upstream.requests().into_iter().map(|seen| seen.target).collect();
     assert_eq!(targets, ["/a", "/b"]);
+}
+
+#[tokio::test]
+async fn upgrade_to_what_nobody_asked_for_is_a_failure() {
+    for (protocol, status) in [("h2c", 502), ("x-talk, h2c", 502), ("X-Talk", 101)] {
+        let head = format!("HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: {protocol}\r\n\r\n");
+        let upstream = Upstream::start(move |_| Reply::raw(head.clone())).await;
+        let proxy = before(&upstream, "");
+        let mut client = Connection::open(proxy.address).await;
+        client.send(request("GET", "/", &ASK, "")).await;
+        assert_eq!(client::status(&client.head().await), status, "{protocol}");
+    }
 }
 
 #[tokio::test]
