@@ -262,12 +262,29 @@ impl Proxy {
         self.answer(client, request, None, None)
     }
 
-    /// The steps of a request, from the first to the last.
+    /// Answers a request, and says so where its connection ends with that.
     async fn answer(
         self: &Arc<Self>,
         client: &Arc<Client>,
         request: Unanswered,
-        body: Option<Incoming>,
+        mut body: Option<Incoming>,
+        client_upgrade: Option<OnUpgrade>,
+    ) -> Response<Body> {
+        let is_http1 = request.parts.version < Version::HTTP_2;
+        let mut response = self.answer_and_leave(client, request, &mut body, client_upgrade).await;
+        // RFC 9112 §9.6: what stands behind a body that nobody has read is not answered any more.
+        if is_http1 && has_content(body.as_ref()) {
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    }
+
+    /// The steps of a request, from the first to the last. The body is left where nobody wants it.
+    async fn answer_and_leave(
+        self: &Arc<Self>,
+        client: &Arc<Client>,
+        request: Unanswered,
+        body: &mut Option<Incoming>,
         client_upgrade: Option<OnUpgrade>,
     ) -> Response<Body> {
         let Unanswered { mut parts, met } = request;
@@ -282,7 +299,7 @@ impl Proxy {
         let ends_here = max_forwards::ends_here(&mut parts);
         let mut asked = Asked::of(self, &site, &route, client, parts, admitted, known, now);
         asked.upgrade = client_upgrade.is_some();
-        asked.has_body = body.as_ref().is_some_and(|body| !http_body::Body::is_end_stream(body));
+        asked.has_body = has_content(body.as_ref());
         if let Some(status) = ends_here {
             return asked.finish(own_answer(status), started);
         }
@@ -313,7 +330,9 @@ impl Proxy {
             Plan::Serve { key, stored, stale } => asked.answer_stored(&key, &stored, stale),
             Plan::Fetch(wanted) if wanted.collapsible => Box::pin(asked.fetch(wanted)).await,
             Plan::Fetch(wanted) => Box::pin(asked.fetch_uncollapsed(wanted)).await,
-            Plan::Pass { why, freshens } => Box::pin(asked.pass(why, freshens.as_deref(), body, client_upgrade)).await,
+            Plan::Pass { why, freshens } => {
+                Box::pin(asked.pass(why, freshens.as_deref(), body.take(), client_upgrade)).await
+            }
             Plan::OnlyIfCached { .. } => failed_answer(StatusCode::GATEWAY_TIMEOUT, "only-if-cached", None),
         };
         let response = asked.finish(answer, started);
@@ -428,6 +447,10 @@ impl Proxy {
         }
         self.answered(metrics, client, parts, address, response, verdict, started, now)
     }
+}
+
+fn has_content(body: Option<&Incoming>) -> bool {
+    body.is_some_and(|body| !http_body::Body::is_end_stream(body))
 }
 
 /// How long a purge waits for the other nodes to say that they have it.

@@ -58,13 +58,30 @@ where
 {
     // The same condition as hyper's: the request may be answered by 101.
     let asks_to_switch = request.version() == Version::HTTP_11 && request.headers().contains_key(header::UPGRADE);
+    let is_http10 = request.version() == Version::HTTP_10;
     let answer = handler(wire.client.clone(), request);
-    let response = plainly(answer, wire.clone()).await;
+    let mut response = plainly(answer, wire.clone()).await;
+    if is_http10 {
+        end_plainly(&mut response);
+    }
     if asks_to_switch {
         let switched = response.status() == StatusCode::SWITCHING_PROTOCOLS;
         wire.signal(if switched { SWITCHED } else { NOT_SWITCHED });
     }
     response
+}
+
+/// RFC 9112 §9.6: where there are no chunks, what has no length ends with the connection, and the answer says so.
+fn end_plainly<B: http_body::Body>(response: &mut Response<Answer<B>>) {
+    let body = &response.body().body;
+    let has_length = body.is_end_stream() || body.size_hint().exact().is_some();
+    if !has_length && !response.headers().contains_key(header::CONTENT_LENGTH) {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    if response.headers().get(header::CONNECTION).is_some_and(|value| value == "close") {
+        // To a response of any other version hyper adds `keep-alive`, whatever stands there.
+        *response.version_mut() = Version::HTTP_10;
+    }
 }
 
 /// Waits for the answer to an HTTP/1 request.

@@ -42,6 +42,34 @@ async fn http10_client_gets_no_chunks() {
 }
 
 #[tokio::test]
+async fn http10_client_that_keeps_its_connection_is_told_where_it_ends() {
+    let upstream =
+        Upstream::start(|_| Reply::raw("HTTP/1.1 200 OK\r\nCache-Control: no-store\r\n\r\ntext").then_close()).await;
+    let proxy = before(&upstream, "");
+    let mut client = Connection::open(proxy.address).await;
+    client.send("GET / HTTP/1.0\r\nHost: app.test\r\nConnection: keep-alive\r\n\r\n").await;
+    let text = String::from_utf8(client.rest().await).unwrap();
+    assert!(text.contains("\r\nconnection: close\r\n") && text.ends_with("\r\n\r\ntext"), "{text}");
+}
+
+#[tokio::test]
+async fn connections_that_end_with_an_unread_body_say_so() {
+    let upstream = Upstream::start(|_| Reply::ok().body("x")).await;
+    let proxy = before(&upstream, "[[routes]]\nmatch = { host = \"app.test\" }");
+    for (line, field, status) in [
+        ("POST / HTTP/1.1\r\nHost: app.test", "Cache-Control: only-if-cached", 504),
+        ("POST https://app.test/ HTTP/1.1\r\nHost: app.test", "X: y", 421),
+        ("POST / HTTP/1.1\r\nHost: other.test", "X: y", 404),
+    ] {
+        let mut client = Connection::open(proxy.address).await;
+        client.send(format!("{line}\r\n{field}\r\nContent-Length: 100000\r\n\r\nbegun")).await;
+        let response = client.response("POST").await;
+        assert_eq!((response.status, response.field("connection")), (status, "close"), "{line}");
+    }
+    assert_eq!(upstream.requests().len(), 0);
+}
+
+#[tokio::test]
 async fn http10_client_without_a_host_asks_for_this_address() {
     let upstream = Upstream::start(|_| Reply::ok().body("x")).await;
     let proxy = before(&upstream, "");
