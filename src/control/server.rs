@@ -1,12 +1,15 @@
 //! Serves a router on a listener: HTTP/1.1 with deadlines, a bound on connections, and an orderly end.
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use axum::Router;
+use http::{HeaderValue, StatusCode, header};
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -20,7 +23,7 @@ use tokio_util::task::TaskTracker;
 
 use super::guard::Ends;
 
-/// Open connections of one listener; further ones wait in the kernel's backlog.
+/// Open connections of one listener; for further ones those give way that have not asked for anything yet.
 const MAX_CONNECTIONS: usize = 64;
 /// From the first byte of a request head to its end.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
@@ -75,10 +78,14 @@ pub type Routes = Arc<ArcSwap<Router>>;
 pub async fn serve(listener: TcpListener, routes: Routes, stop: CancellationToken) {
     let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let connections = TaskTracker::new();
+    let mut silent = VecDeque::new();
     loop {
         let accepted = async {
-            let slot = slots.clone().acquire_owned().await.expect("the semaphore is never closed");
-            (listener.accept().await, slot)
+            let accepted = listener.accept().await;
+            if accepted.is_ok() && slots.available_permits() == 0 {
+                one_gives_way(&mut silent);
+            }
+            (accepted, slots.clone().acquire_owned().await.expect("the semaphore is never closed"))
         };
         let (accepted, slot) = tokio::select! {
             accepted = accepted => accepted,
@@ -86,9 +93,11 @@ pub async fn serve(listener: TcpListener, routes: Routes, stop: CancellationToke
         };
         match accepted {
             Ok((stream, peer)) => {
-                let (routes, stop) = (routes.clone(), stop.clone());
+                let (routes, stop, place) = (routes.clone(), stop.clone(), Arc::new(Place::default()));
+                silent.retain(|place: &Arc<Place>| Arc::strong_count(place) > 1 && place.is_silent());
+                silent.push_back(place.clone());
                 connections.spawn(async move {
-                    connection(stream, peer, routes, stop).await;
+                    connection(stream, peer, routes, stop, place).await;
                     drop(slot);
                 });
             }
@@ -103,11 +112,54 @@ pub async fn serve(listener: TcpListener, routes: Routes, stop: CancellationToke
     connections.wait().await;
 }
 
-async fn connection(stream: TcpStream, peer: SocketAddr, routes: Routes, stop: CancellationToken) {
+/// A connection's claim to its place.
+#[derive(Debug, Default)]
+struct Place {
+    state: AtomicU8,
+    gives_way: CancellationToken,
+}
+
+impl Place {
+    const SILENT: u8 = 0;
+    const ASKED: u8 = 1;
+    const GONE: u8 = 2;
+
+    fn is_silent(&self) -> bool {
+        self.state.load(Ordering::Relaxed) == Self::SILENT
+    }
+
+    /// Of a connection that has been silent until now, which becomes something else; false: it was that already.
+    fn becomes(&self, state: u8) -> bool {
+        self.state.compare_exchange(Self::SILENT, state, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+    }
+}
+
+/// Ends the connection that has been silent for the longest time, if there is one.
+fn one_gives_way(silent: &mut VecDeque<Arc<Place>>) {
+    while let Some(place) = silent.pop_front() {
+        if Arc::strong_count(&place) > 1 && place.becomes(Place::GONE) {
+            place.gives_way.cancel();
+            return;
+        }
+    }
+}
+
+async fn connection(stream: TcpStream, peer: SocketAddr, routes: Routes, stop: CancellationToken, place: Arc<Place>) {
     let Ok(local) = stream.local_addr() else { return };
+    let asks = place.clone();
     let service = service_fn(move |mut request: Request<Incoming>| {
+        asks.becomes(Place::ASKED);
         request.extensions_mut().insert(Ends { peer, local });
-        TowerToHyperService::new(Router::clone(&routes.load())).call(request)
+        let answer = TowerToHyperService::new(Router::clone(&routes.load())).call(request);
+        async move {
+            answer.await.map(|mut response| {
+                // Who has no token keeps no place.
+                if response.status() == StatusCode::UNAUTHORIZED {
+                    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+                }
+                response
+            })
+        }
     });
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -117,6 +169,7 @@ async fn connection(stream: TcpStream, peer: SocketAddr, routes: Routes, stop: C
     tokio::pin!(serving);
     let result = tokio::select! {
         result = serving.as_mut() => result,
+        () = place.gives_way.cancelled() => return,
         () = ending(stop) => {
             serving.as_mut().graceful_shutdown();
             match tokio::time::timeout(GRACE, serving).await {
@@ -152,6 +205,39 @@ mod tests {
         );
         let elsewhere = bind("control API", ([192, 0, 2, 1], 0).into()).await.unwrap_err();
         assert!(matches!(elsewhere, BindError::Other { .. }), "{elsewhere}");
+    }
+
+    #[tokio::test]
+    async fn silent_connections_give_way_to_those_that_ask() {
+        let listener = bind("test", ([127, 0, 0, 1], 0).into()).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let stop = CancellationToken::new();
+        let router = Router::new()
+            .route("/", axum::routing::get(|| async { "done" }))
+            .route("/secret", axum::routing::get(|| async { StatusCode::UNAUTHORIZED }));
+        let serving = tokio::spawn(serve(listener, Arc::new(ArcSwap::from_pointee(router)), stop.clone()));
+        let ask = async |stream: &mut TcpStream, path: &str| {
+            stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes()).await.unwrap();
+            let mut answer = vec![0; 1000];
+            let read = stream.read(&mut answer).await.unwrap();
+            String::from_utf8_lossy(&answer[..read]).into_owned()
+        };
+        let mut first = TcpStream::connect(address).await.unwrap();
+        assert!(ask(&mut first, "/").await.ends_with("done"));
+        let mut silent = Vec::new();
+        for _ in 0..2 * MAX_CONNECTIONS {
+            silent.push(TcpStream::connect(address).await.unwrap());
+        }
+        let mut late = TcpStream::connect(address).await.unwrap();
+        let began = std::time::Instant::now();
+        assert!(ask(&mut late, "/").await.ends_with("done"));
+        assert!(began.elapsed() < HEAD_TIMEOUT / 2, "{:?}", began.elapsed());
+        assert_eq!(silent[0].read(&mut [0; 8]).await.unwrap_or(0), 0, "the first of them went");
+        assert!(ask(&mut first, "/").await.ends_with("done"), "who has asked stays");
+        assert!(ask(&mut late, "/secret").await.contains("\r\nconnection: close\r\n"));
+        drop((first, late, silent));
+        stop.cancel();
+        serving.await.unwrap();
     }
 
     #[tokio::test]
