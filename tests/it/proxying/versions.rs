@@ -57,7 +57,7 @@ async fn connections_that_end_with_an_unread_body_say_so() {
     let upstream = Upstream::start(|_| Reply::ok().body("x")).await;
     let proxy = before(&upstream, "[[routes]]\nmatch = { host = \"app.test\" }");
     for (line, field, status) in [
-        ("POST / HTTP/1.1\r\nHost: app.test", "Cache-Control: only-if-cached", 504),
+        ("GET / HTTP/1.1\r\nHost: app.test", "Cache-Control: only-if-cached", 504),
         ("POST https://app.test/ HTTP/1.1\r\nHost: app.test", "X: y", 421),
         ("POST / HTTP/1.1\r\nHost: other.test", "X: y", 404),
     ] {
