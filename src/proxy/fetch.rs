@@ -23,6 +23,7 @@ use super::site::{Site, SiteRoute};
 use super::{Asked, Proxy, outgoing, rewrite, session};
 use crate::cache::body::BodyReader;
 use crate::cache::collapse::{FetchFailure, Lead, Progress, Ready};
+use crate::cache::disk::stored_body::OpenBody;
 use crate::cache::entry::{Entry, StoredResponse};
 use crate::cache::epoch::Epoch;
 use crate::cache::searches::Moment;
@@ -107,6 +108,13 @@ pub(super) struct Arrived {
     pub(super) began: (Moment, SessionMoment),
     /// What purges may find it by.
     pub(super) tags: Result<Tags, TooManyTags>,
+}
+
+/// A stored response that a 304 confirms.
+struct Confirmed {
+    response: Arc<StoredResponse>,
+    /// Its body, where that is on disk alone.
+    _open: Option<Arc<OpenBody>>,
 }
 
 impl Arrived {
@@ -199,7 +207,7 @@ impl Fetch {
         };
         let first_byte = Some(arrived.first_byte);
         let outcome = match confirmed {
-            Some(confirmed) => self.freshen(&confirmed, &arrived, lead),
+            Some(confirmed) => self.freshen(&confirmed.response, &arrived, lead),
             None => self.take(arrived, lead),
         };
         Fetched { outcome, first_byte, by_another: false }
@@ -218,7 +226,7 @@ impl Fetch {
 
     /// Forwards, as a validation where something is stored; with the answer comes what a 304 confirms. One that confirms
     /// nothing we have is asked again without conditions (RFC 9111 §4.3.4).
-    async fn ask(&mut self, epoch: Epoch) -> Result<(Arrived, Option<Arc<StoredResponse>>), UpstreamError> {
+    async fn ask(&mut self, epoch: Epoch) -> Result<(Arrived, Option<Confirmed>), UpstreamError> {
         if self.wanted.stored.is_none() {
             // The usual way, and the only one on which it is asked once at most: what it takes with it is not copied.
             let headers = std::mem::take(self.outgoing.headers_mut());
@@ -239,11 +247,11 @@ impl Fetch {
             make_conditional(&mut headers, stored, &self.wanted);
         }
         let arrived = self.send(headers, epoch).await?;
-        let confirmed = self.confirmed(&arrived).cloned();
+        let confirmed = self.confirmed(&arrived).await;
         let is_validation = self.wanted.stored.is_some();
         if is_validation && confirmed.is_none() && arrived.response.status() == StatusCode::NOT_MODIFIED {
             let arrived = self.send(self.outgoing.headers().clone(), epoch).await?;
-            let confirmed = self.confirmed(&arrived).cloned();
+            let confirmed = self.confirmed(&arrived).await;
             return Ok((arrived, confirmed));
         }
         Ok((arrived, confirmed))
@@ -258,9 +266,19 @@ impl Fetch {
         }
     }
 
-    /// The stored response that a 304 confirms (RFC 9111 §4.3.4): the selected one, or another of the key by the
+    /// The stored response that a 304 confirms, if it can be read: on disk it may have gone for room.
+    async fn confirmed(&self, arrived: &Arrived) -> Option<Confirmed> {
+        let response = self.named(arrived)?.clone();
+        let open = match response.body.stored() {
+            Some(stored) => Some(stored.open().await?),
+            None => None,
+        };
+        Some(Confirmed { response, _open: open })
+    }
+
+    /// The stored response that a 304 names (RFC 9111 §4.3.4): the selected one, or another of the key by the
     /// strong tag that they share, which proves that it is byte for byte what this client is to get.
-    fn confirmed(&self, arrived: &Arrived) -> Option<&Arc<StoredResponse>> {
+    fn named(&self, arrived: &Arrived) -> Option<&Arc<StoredResponse>> {
         let selected = self.wanted.stored.as_ref().filter(|_| arrived.response.status() == StatusCode::NOT_MODIFIED)?;
         let not_modified = arrived.response.headers();
         let mut named = tags(&self.wanted.entry, selected);

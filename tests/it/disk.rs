@@ -1,6 +1,7 @@
 //! The disk tier: what it keeps over a restart, what it takes that memory does not, and what it does not let through.
 
 mod private;
+mod variants;
 
 use std::fs;
 use std::path::{Path, PathBuf};

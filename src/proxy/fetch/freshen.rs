@@ -79,7 +79,8 @@ impl Fetch {
                 }
             }
         }
-        Outcome::Ready(Box::new(Brought { ready, own: fresh.own, no_store, part: None, _anchor: None }))
+        let anchor = ready.response.body.reader();
+        Outcome::Ready(Box::new(Brought { ready, own: fresh.own, no_store, part: None, _anchor: anchor }))
     }
 }
 
