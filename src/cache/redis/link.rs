@@ -17,6 +17,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
 
 use super::connect::Connector;
 use super::fault::Fault;
@@ -45,7 +46,9 @@ pub trait Purges: Send + Sync + 'static {
 /// The way of purges to and from the other nodes. Ends its tasks when dropped.
 pub struct PurgeLink {
     link: Arc<Link>,
-    _stop: DropGuard,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+    _stops: DropGuard,
 }
 
 struct Link {
@@ -116,11 +119,11 @@ impl PurgeLink {
         });
         // The log keeps a purge until it has its place in the shared sequence.
         link.purges.log().register(NODES, link.purges.log().first_outstanding());
-        let stop = CancellationToken::new();
+        let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let (ticking, following) = (link.clone(), link.clone());
-        tokio::spawn(stop.clone().run_until_cancelled_owned(async move { ticking.gate.keep_ticking().await }));
-        tokio::spawn(stop.clone().run_until_cancelled_owned(async move { following.run().await }));
-        Some(PurgeLink { link, _stop: stop.drop_guard() })
+        tasks.spawn(stop.clone().run_until_cancelled_owned(async move { ticking.gate.keep_ticking().await }));
+        tasks.spawn(stop.clone().run_until_cancelled_owned(async move { following.run().await }));
+        Some(PurgeLink { link, tasks, stop: stop.clone(), _stops: stop.drop_guard() })
     }
 
     /// Has a purge of this node's that is in the log added to the stream. Waits, for as long as `patience`, until it
@@ -140,7 +143,8 @@ impl PurgeLink {
         tokio::time::timeout(patience, done).await.is_ok()
     }
 
-    /// Tells the other nodes, if that can be done within `patience`, not to wait for this one any more.
+    /// Tells the other nodes, if that can be done within `patience`, not to wait for this one any more. After that the
+    /// link is at its end: what is stored is not used any more.
     pub async fn leave(&self, patience: Duration) {
         let left = self.link.left.notified();
         self.link.leaving.store(true, Ordering::Release);
@@ -148,6 +152,10 @@ impl PurgeLink {
         if self.link.gate.is_in_step() {
             let _ = tokio::time::timeout(patience, left).await;
         }
+        // Not left to the end of the runtime, which has no timers any more: tasks that wait for one would panic.
+        self.stop.cancel();
+        self.tasks.close();
+        let _ = tokio::time::timeout(patience, self.tasks.wait()).await;
     }
 
     /// How it is, and what it did.
