@@ -34,8 +34,11 @@ fn record_that_is_stored_just_when_a_look_up_finds_nothing_leaves_no_file_that_i
     runtime.block_on(async {
         let directory = directory();
         let tier = loaded(directory.path()).await;
+        let (let_go, held) = std::sync::mpsc::channel::<()>();
+        tokio::task::spawn_blocking(move || held.recv());
         let mut look_up = tier.load(slot("/x"));
         assert!(futures_util::poll!(&mut look_up).is_pending());
+        drop(let_go);
         store(&tier, "/x", b"x").await;
         assert!(look_up.await.is_none());
         until(|| tier.may_hold(slot("/x")) == file(&directory, "/x").exists()).await;
